@@ -1,0 +1,1 @@
+//! Raft as step in, effects out.

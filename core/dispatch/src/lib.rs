@@ -1,0 +1,1 @@
+//! Both halves of manager and worker.

@@ -1,0 +1,26 @@
+//! The generated wire schema in three layers. Messages of a lower layer stand in the upper ones as
+//! `Verbatim<T>` (specs) or `Kept<T>` (stored objects).
+
+#![allow(clippy::all, missing_docs, rustdoc::all)]
+
+/// `types.proto` and `specs.proto`.
+pub mod types {
+    include!(concat!(env!("OUT_DIR"), "/types/docker.swarmkit.v1.rs"));
+}
+
+/// `objects.proto`.
+pub mod objects {
+    include!(concat!(env!("OUT_DIR"), "/objects/docker.swarmkit.v1.rs"));
+}
+
+/// Requests, responses, log entries and snapshots.
+pub mod messages {
+    include!(concat!(env!("OUT_DIR"), "/messages/docker.swarmkit.v1.rs"));
+}
+
+/// `skep.v1`: what Skep nodes say to each other beyond SwarmKit's wire.
+pub mod skep {
+    include!(concat!(env!("OUT_DIR"), "/skep.v1.rs"));
+}
+
+include!(concat!(env!("OUT_DIR"), "/known_tags.rs"));

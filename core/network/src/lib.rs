@@ -1,0 +1,1 @@
+//! Subnets, addresses, ports.

@@ -1,0 +1,1 @@
+//! Who may join and who is issued what.
