@@ -1,1 +1,2 @@
+//! The `skep` binary: daemon, client and tools in one.
 fn main() {}
