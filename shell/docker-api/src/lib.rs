@@ -1,1 +1,19 @@
-//! Docker Engine HTTP API.
+//! The Docker Engine HTTP API: JSON shapes, routes and streams for the stock `docker` client.
+//!
+//! It must never know the store, consensus or how containers are made: it asks the traits `Control` (the swarm's
+//! control vocabulary), `Engine` (this node's images and containers) and `Swarm` (this node's membership), which
+//! the wiring implements. Flow: connection (`server`) → request → `router` → `routes` → `convert` → trait → `convert`
+//! → reply. Every refusal becomes an HTTP status in `status` alone. Start reading at `router`.
+
+#![warn(missing_docs)]
+
+pub mod control;
+pub mod engine;
+pub mod swarm;
+
+pub use control::{Answered, Control, SwarmAction, SwarmEvent, SwarmObject, call};
+pub use engine::{ByteReader, Engine, ExecStreams, ImageChange, ImportRequest, ProcessList, PruneReport, PruneRequest};
+pub use swarm::{
+    Availability, ClusterSettings, HostFacts, InitRequest, JoinRequest, LeaveRequest, LocalState, Standing, Swarm,
+    SwarmInfo,
+};

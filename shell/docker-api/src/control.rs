@@ -1,0 +1,81 @@
+//! What the API asks of the swarm's managers.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use skep_model::pb::messages::{SubscribeLogsMessage, SubscribeLogsRequest};
+use skep_model::{
+    Cluster, Code, Config, ControlCall, ControlRequest, ControlResponse, Network, Node, Refusal, Secret, Service, Task,
+};
+use tokio::sync::mpsc;
+
+/// An answer, and whether it may be out of date.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Answered {
+    /// The answer to the request.
+    pub response: ControlResponse,
+    /// Read from local state because there is no leader: told to the client in the header `Skep-Stale`.
+    pub stale: bool,
+}
+
+/// The swarm's control vocabulary, answered by this manager or handed to the leader.
+///
+/// Called only while [`crate::Standing::Manager`] holds; the implementer refuses if that has just changed.
+#[async_trait]
+pub trait Control: Send + Sync + 'static {
+    /// Carries out one request. Writes return when they are committed.
+    async fn control(&self, request: ControlRequest) -> Result<Answered, Refusal>;
+
+    /// Committed changes from now on. Ends when this node stops being a manager, or when the reader falls too far
+    /// behind.
+    async fn watch(&self) -> Result<mpsc::Receiver<SwarmEvent>, Refusal>;
+
+    /// Output of tasks across the swarm. Ends when all sources have ended, or with an error as the last item.
+    async fn subscribe_logs(
+        &self,
+        request: SubscribeLogsRequest,
+    ) -> Result<mpsc::Receiver<Result<SubscribeLogsMessage, Refusal>>, Refusal>;
+}
+
+/// Asks and takes the one possible kind of answer out; the flag says that it may be stale.
+pub async fn call<R: ControlCall>(control: &dyn Control, request: R) -> Result<(R::Response, bool), Refusal> {
+    let answered = control.control(request.into()).await?;
+    let response = R::response(answered.response)
+        .ok_or_else(|| Refusal::new(Code::Internal, "the control request was answered with another kind of answer"))?;
+    Ok((response, answered.stale))
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SwarmAction {
+    /// It is new.
+    Create,
+    /// It changed; the event carries the old state.
+    Update,
+    /// It is gone; the event carries its last state.
+    Remove,
+}
+
+/// A committed change.
+#[derive(Clone, Debug)]
+pub struct SwarmEvent {
+    /// What happened.
+    pub action: SwarmAction,
+    /// After the change; for `Remove`, before it.
+    pub object: SwarmObject,
+    /// Before an update.
+    pub old: Option<SwarmObject>,
+}
+
+/// The kinds of object that changes are told of.
+#[derive(Clone, Debug)]
+#[allow(missing_docs)]
+pub enum SwarmObject {
+    Node(Arc<Node>),
+    Service(Arc<Service>),
+    Task(Arc<Task>),
+    Network(Arc<Network>),
+    Cluster(Arc<Cluster>),
+    Secret(Arc<Secret>),
+    Config(Arc<Config>),
+}
