@@ -7,6 +7,7 @@
 #![warn(missing_docs)]
 
 pub mod caller;
+pub mod constraint;
 pub mod control;
 pub mod defaults;
 pub mod engine;
