@@ -1,1 +1,33 @@
-//! Facts and their integrity.
+//! Facts and their integrity: what the swarm knows, who may change it in which way, and how it is written down.
+//!
+//! It must never know Raft, a clock, a disk or a network: entries and snapshots are bytes that somebody else
+//! replicates and keeps. Flow: a request → [`commands`] → [`Tx`] → [`Entry`] (proposed elsewhere) → [`Ledger::commit`]
+//! → [`Event`]s. Followers only commit. Start reading at [`object`], then `store`, `ledger`, `commands`.
+
+#![warn(missing_docs)]
+
+mod change;
+mod codec;
+pub mod commands;
+mod entry;
+mod ledger;
+pub mod object;
+mod overlay;
+mod read;
+mod rules;
+mod snapshot;
+mod store;
+mod table;
+mod tx;
+
+pub use change::{Action, Change, Event};
+pub use codec::CodecError;
+pub use entry::{ENTRY_BYTES_MAX, Entry, TURN_BYTES_MAX, TURN_CHANGES_MAX};
+pub use ledger::{CommitError, Ledger};
+pub use object::{AnyObject, Key, Kind, Stored};
+pub use overlay::View;
+pub use read::{Find, Read};
+pub use rules::ApplyError;
+pub use snapshot::RestoreError;
+pub use store::Store;
+pub use tx::Tx;

@@ -1,0 +1,91 @@
+//! Entries as SwarmKit's `InternalRaftRequest` (interop §5.4).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use skep_model::Kept;
+use skep_model::objects::ObjectError;
+use skep_model::pb::messages::store_action::Target;
+use skep_model::pb::messages::{InternalRaftRequest, StoreAction, StoreActionKind};
+
+use crate::change::{Action, Change};
+use crate::entry::Entry;
+use crate::object::AnyObject;
+
+/// A payload of the log that we cannot carry out.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CodecError {
+    /// Not an `InternalRaftRequest`.
+    #[error("a log entry cannot be decoded")]
+    Decode(#[from] prost::DecodeError),
+    /// An object without a usable id.
+    #[error("a log entry carries an object that cannot be read")]
+    Object(#[from] ObjectError),
+    /// A kind of object, or of action, that we do not know.
+    #[error("change {index} of log entry {id:x} is of an unknown kind")]
+    UnknownAction { id: u64, index: usize },
+}
+
+/// The id, which is always the first field that SwarmKit writes; everything else is skipped.
+#[derive(Clone, PartialEq, prost::Message)]
+struct RequestId {
+    #[prost(uint64, tag = "1")]
+    id: u64,
+}
+
+pub(crate) fn peek_id(payload: &Bytes) -> Result<u64, CodecError> {
+    Ok(RequestId::decode(payload.clone())?.id)
+}
+
+macro_rules! targets {
+    ($($kind:ident),*) => {
+        fn target(object: &AnyObject) -> Target {
+            match object { $(AnyObject::$kind(object) => Target::$kind(Kept::from(&**object)),)* }
+        }
+
+        fn object(target: Target) -> Result<AnyObject, ObjectError> {
+            Ok(match target { $(Target::$kind(kept) => AnyObject::$kind(Arc::new(kept.try_into()?)),)* })
+        }
+    };
+}
+
+targets!(Node, Service, Task, Network, Cluster, Secret, Resource, Extension, Config, Volume);
+
+fn action(change: &Change) -> StoreAction {
+    let kind = match change.action {
+        Action::Create => StoreActionKind::Create,
+        Action::Update => StoreActionKind::Update,
+        Action::Remove => StoreActionKind::Remove,
+    };
+    StoreAction { action: kind.into(), target: Some(target(&change.object)) }
+}
+
+pub(crate) fn request(entry: &Entry) -> InternalRaftRequest {
+    InternalRaftRequest { id: entry.id, action: entry.changes.iter().map(action).collect() }
+}
+
+/// Bytes that the change takes inside an entry.
+pub(crate) fn change_len(change: &Change) -> usize {
+    let length = action(change).encoded_len();
+    length + prost::length_delimiter_len(length) + 1
+}
+
+pub(crate) fn decode(payload: Bytes) -> Result<Entry, CodecError> {
+    let request = InternalRaftRequest::decode(payload)?;
+    let id = request.id;
+    let mut changes = Vec::with_capacity(request.action.len());
+    for (index, action) in request.action.into_iter().enumerate() {
+        let unknown = CodecError::UnknownAction { id, index };
+        let kind = match action.action() {
+            StoreActionKind::Create => Action::Create,
+            StoreActionKind::Update => Action::Update,
+            StoreActionKind::Remove => Action::Remove,
+            StoreActionKind::Unknown => return Err(unknown),
+        };
+        let Some(target) = action.target else { return Err(unknown) };
+        changes.push(Change { action: kind, object: object(target)? });
+    }
+    Ok(Entry { id, changes })
+}

@@ -1,0 +1,44 @@
+//! What a command needs beside the facts.
+
+use std::fmt;
+
+use rand_core::RngCore;
+use skep_model::{NodeId, Now, RaftId};
+
+/// One member of the managers' quorum, as Raft knows it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct MemberView {
+    /// Its member number.
+    pub raft_id: RaftId,
+    /// The node it runs on.
+    pub node_id: NodeId,
+    /// Where it listens, `host:port`.
+    pub addr: String,
+    /// Whether it leads.
+    pub leader: bool,
+    /// Whether it answers now.
+    pub reachable: bool,
+}
+
+/// What a command needs beside the facts.
+pub struct CommandContext<'a> {
+    /// When it is carried out.
+    pub now: Now,
+    /// Source of ids, tokens and keys.
+    pub rng: &'a mut dyn RngCore,
+    /// The quorum as Raft knows it, this manager included.
+    pub members: &'a [MemberView],
+}
+
+impl CommandContext<'_> {
+    /// The member that runs on this node.
+    pub fn member(&self, node: &NodeId) -> Option<&MemberView> {
+        self.members.iter().find(|member| member.node_id == *node)
+    }
+}
+
+impl fmt::Debug for CommandContext<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("CommandContext").field("now", &self.now).field("members", &self.members).finish()
+    }
+}

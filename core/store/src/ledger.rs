@@ -1,0 +1,187 @@
+//! The store together with what the leader has proposed: transactions build on each other before they commit.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+use skep_model::pb::messages::StoreSnapshot;
+use skep_model::{Code, Now, Refusal};
+
+use crate::change::{Change, Event};
+use crate::codec::{self, CodecError};
+use crate::entry::{ENTRY_BYTES_MAX, Entry, TURN_BYTES_MAX, TURN_CHANGES_MAX};
+use crate::overlay::{Overlay, View};
+use crate::rules::ApplyError;
+use crate::snapshot::RestoreError;
+use crate::store::Store;
+use crate::tx::Tx;
+
+/// A payload that had no effect; its index is consumed all the same.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub enum CommitError {
+    #[error("a committed entry cannot be read")]
+    Codec(#[from] CodecError),
+    #[error("a committed entry does not fit the facts")]
+    Apply(#[from] ApplyError),
+}
+
+/// A transaction that was proposed and is not yet committed.
+#[derive(Clone, Debug)]
+struct Flight {
+    entry: Entry,
+    writer: u64,
+}
+
+/// Committed facts, and over them what is in flight. Followers only commit; the leader also transacts.
+#[derive(Clone, Default, Debug)]
+pub struct Ledger {
+    store: Store,
+    overlay: Overlay,
+    flights: VecDeque<Flight>,
+    last_writer: u64,
+}
+
+impl Ledger {
+    /// A ledger over these facts, with nothing in flight.
+    pub fn new(store: Store) -> Self {
+        Self { store, ..Self::default() }
+    }
+
+    /// Runs one transaction. Its changes are pending from now on, and form one entry that the caller must propose;
+    /// no changes, no entry. An error changes nothing.
+    pub fn transact<R, E: From<Refusal>>(
+        &mut self,
+        now: Now,
+        last_index: u64,
+        entry_id: u64,
+        transaction: impl FnOnce(&mut Tx) -> Result<R, E>,
+    ) -> Result<(R, Option<Entry>), E> {
+        let writer = self.last_writer + 1;
+        let mut tx = Tx::new(&self.store, &mut self.overlay, now, last_index, writer);
+        let result = match transaction(&mut tx) {
+            Ok(result) => result,
+            Err(error) => {
+                tx.undo();
+                return Err(error);
+            }
+        };
+        if tx.encoded_len() > ENTRY_BYTES_MAX {
+            tx.undo();
+            return Err(too_large().into());
+        }
+        let changes = tx.finish();
+        if changes.is_empty() {
+            return Ok((result, None));
+        }
+        Ok((result, Some(self.launch(Entry { id: entry_id, changes }))))
+    }
+
+    /// Runs one turn of the deciders, and cuts its changes into entries that the caller must propose in this order.
+    pub fn turn(
+        &mut self,
+        now: Now,
+        last_index: u64,
+        next_id: &mut dyn FnMut() -> u64,
+        transaction: impl FnOnce(&mut Tx),
+    ) -> Vec<Entry> {
+        let writer = self.last_writer + 1;
+        let mut tx = Tx::new(&self.store, &mut self.overlay, now, last_index, writer);
+        transaction(&mut tx);
+        let parts = split(tx.finish());
+        parts.into_iter().map(|changes| self.launch(Entry { id: next_id(), changes })).collect()
+    }
+
+    fn launch(&mut self, entry: Entry) -> Entry {
+        self.last_writer += 1;
+        for change in &entry.changes {
+            self.overlay.sign(change.object.key(), self.last_writer);
+        }
+        self.flights.push_back(Flight { entry: entry.clone(), writer: self.last_writer });
+        entry
+    }
+
+    /// Carries out a committed entry. An entry that is not the oldest in flight is another leader's, and tells that
+    /// everything in flight is lost (interop §5.4).
+    pub fn commit(&mut self, entry: &Entry) -> Result<Vec<Event>, ApplyError> {
+        match self.land(entry.id) {
+            Some(own) => self.store.apply(&own),
+            None => self.store.apply(entry),
+        }
+    }
+
+    /// As [`Self::commit`], from the log's payload; an entry of our own is not decoded again. Gives its id too.
+    pub fn commit_payload(&mut self, payload: Bytes) -> Result<(u64, Vec<Event>), CommitError> {
+        let id = codec::peek_id(&payload)?;
+        let entry = match self.land(id) {
+            Some(own) => own,
+            None => self.store.decode(payload)?,
+        };
+        Ok((id, self.store.apply(&entry)?))
+    }
+
+    /// Takes the entry out of flight, if it is the oldest one.
+    fn land(&mut self, id: u64) -> Option<Entry> {
+        let own = self.flights.front().is_some_and(|flight| flight.entry.id == id);
+        let Some(flight) = self.flights.pop_front().filter(|_| own) else {
+            self.abandon();
+            return None;
+        };
+        for change in &flight.entry.changes {
+            self.overlay.settle(&change.object.key(), flight.writer);
+        }
+        Some(flight.entry)
+    }
+
+    /// Forgets everything in flight: leadership is lost.
+    pub fn abandon(&mut self) {
+        self.overlay.clear();
+        self.flights.clear();
+    }
+
+    /// Replaces everything by a snapshot, and forgets what was in flight.
+    pub fn restore(&mut self, snapshot: StoreSnapshot) -> Result<(), RestoreError> {
+        self.store.restore(snapshot)?;
+        self.abandon();
+        Ok(())
+    }
+
+    /// The committed facts.
+    pub fn committed(&self) -> &Store {
+        &self.store
+    }
+
+    /// Committed facts with everything in flight.
+    pub fn view(&self) -> View<'_> {
+        View { base: &self.store, overlay: &self.overlay }
+    }
+
+    /// How many entries are proposed and not yet committed.
+    pub fn in_flight(&self) -> usize {
+        self.flights.len()
+    }
+}
+
+fn too_large() -> Refusal {
+    // SwarmKit's text; it leaves the error without a code.
+    Refusal::new(Code::Unknown, "raft: raft message is too large and can't be sent")
+}
+
+/// Cuts a turn's changes at the limits of one entry.
+fn split(changes: Vec<Change>) -> Vec<Vec<Change>> {
+    let mut parts: Vec<Vec<Change>> = Vec::new();
+    let mut bytes = 0;
+    for change in changes {
+        let length = codec::change_len(&change);
+        match parts.last_mut() {
+            Some(part) if part.len() < TURN_CHANGES_MAX && bytes + length <= TURN_BYTES_MAX => {
+                bytes += length;
+                part.push(change);
+            }
+            _ => {
+                bytes = length;
+                parts.push(vec![change]);
+            }
+        }
+    }
+    parts
+}
