@@ -1,0 +1,31 @@
+//! Keys and certificates: making a root, asking for, signing and reading node certificates.
+//!
+//! It must never know a connection or the store. Flow: `PrivateKey::generate` → `csr` → `Signer::sign` on the leader →
+//! `NodeIdentity::new`, which checks everything that came back. Start reading at `node`.
+
+mod error;
+mod key;
+mod node;
+mod read;
+mod root;
+mod signer;
+
+pub use error::IdentityError;
+pub use key::PrivateKey;
+pub use node::NodeIdentity;
+pub use read::{Membership, read_membership};
+pub use root::{TrustRoot, create_root};
+pub use signer::{Signer, Subject, check_csr};
+
+/// ServerName and OU of managers.
+pub const MANAGER: &str = "swarm-manager";
+/// OU of workers.
+pub const WORKER: &str = "swarm-worker";
+/// ServerName under which a manager is asked for certificates, and the CN of roots.
+pub const CA: &str = "swarm-ca";
+
+/// How far a node certificate's life starts before it is signed.
+pub const BACKDATE_SECONDS: i64 = 3600;
+
+#[cfg(test)]
+mod tests;

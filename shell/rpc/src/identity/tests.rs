@@ -1,0 +1,1 @@
+//! Certificates as SwarmKit's interop table wants them.
