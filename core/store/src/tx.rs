@@ -1,11 +1,11 @@
 //! One transaction: reads see its own changes, errors leave no trace.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skep_model::{NodeId, Now, Refusal, ServiceId, Task};
 
-use crate::change::{Action, Change};
+use crate::change::{Action, Change, Event};
 use crate::codec;
 use crate::object::{AnyObject, Key, Stored};
 use crate::overlay::{Before, Overlay, View};
@@ -125,6 +125,20 @@ impl<'a> Tx<'a> {
     fn append(&mut self, key: Key, change: Change) {
         self.position.insert(key, self.changes.len());
         self.changes.push(Some(change));
+    }
+
+    /// A point within the transaction, for [`Self::written_since`].
+    pub fn mark(&self) -> usize {
+        self.undo.len()
+    }
+
+    /// What was written since the mark, each object once and as it is now, so that deciders of one turn learn of each
+    /// other's changes before they are committed. `old` is not told.
+    pub fn written_since(&self, mark: usize) -> Vec<Event> {
+        let mut seen = BTreeSet::new();
+        let keys = self.undo.iter().skip(mark).map(|(key, _)| key).filter(|key| seen.insert((*key).clone()));
+        let changes = keys.filter_map(|key| self.changes[*self.position.get(key)?].as_ref());
+        changes.map(|change| Event { action: change.action, object: change.object.clone(), old: None }).collect()
     }
 
     /// Bytes of the changes so far.
