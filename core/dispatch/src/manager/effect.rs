@@ -1,0 +1,34 @@
+//! What the dispatcher asks of the shell.
+
+use skep_model::Refusal;
+use skep_model::pb::messages::{AssignmentsMessage, SessionMessage};
+
+/// An open stream to a worker; the shell numbers them, never twice in one process.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StreamId(pub u64);
+
+/// What the dispatcher asks of the shell. Streams that are already gone are ignored by the shell.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Effect {
+    /// Send on a session stream.
+    Session {
+        /// Where.
+        stream: StreamId,
+        /// What.
+        message: SessionMessage,
+    },
+    /// Send on a stream of assignments.
+    Assignments {
+        /// Where.
+        stream: StreamId,
+        /// What.
+        message: AssignmentsMessage,
+    },
+    /// End the stream with this status. The dispatcher has already forgotten it.
+    Close {
+        /// Which.
+        stream: StreamId,
+        /// Why.
+        refusal: Refusal,
+    },
+}
