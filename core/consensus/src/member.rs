@@ -1,0 +1,152 @@
+//! Who belongs to the group and where it is reached. Raft itself knows numbers only.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use prost::Message as _;
+use skep_model::pb::messages::RaftMember;
+use skep_model::{NodeId, RaftId};
+
+/// A member of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Its number.
+    pub raft_id: RaftId,
+    /// Its node; the CN of its certificate.
+    pub node_id: NodeId,
+    /// host:port of its cluster API.
+    pub addr: String,
+}
+
+/// A change of the membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MembershipChange {
+    /// A new voter.
+    Add(Member),
+    /// A new address of a member. Never reaches Raft's own configuration (feasibility: type 2 means another thing there).
+    Update(Member),
+    /// Gone for good; its number is never used again.
+    Remove(RaftId),
+    /// A new member without a vote. Never proposed by Skep.
+    AddLearner(Member),
+}
+
+/// The members and the numbers that were used up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Membership {
+    members: BTreeMap<RaftId, Member>,
+    removed: BTreeSet<RaftId>,
+}
+
+impl Membership {
+    /// From a snapshot, or from the response to a join.
+    pub fn new(members: impl IntoIterator<Item = Member>, removed: BTreeSet<RaftId>) -> Self {
+        let members = members.into_iter().map(|member| (member.raft_id, member)).collect();
+        Self { members, removed }
+    }
+
+    /// A member by its number.
+    pub fn get(&self, id: RaftId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    /// All members by number.
+    pub fn iter(&self) -> impl Iterator<Item = &Member> {
+        self.members.values()
+    }
+
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there are none (a joiner before its first message).
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The member that a node is.
+    pub fn by_node(&self, node: &NodeId) -> Option<&Member> {
+        self.members.values().find(|member| member.node_id == *node)
+    }
+
+    /// Numbers that were members once.
+    pub fn removed(&self) -> &BTreeSet<RaftId> {
+        &self.removed
+    }
+
+    /// Whether this number was a member once and is no more.
+    pub fn is_removed(&self, id: RaftId) -> bool {
+        self.removed.contains(&id)
+    }
+
+    /// Whether a quorum of reachable members would remain without `id` (source: SwarmKit's CanRemoveMember, interop
+    /// §3.4: the reachable ones after the removal are at least a majority of the remaining ones). `reachable` includes
+    /// this member itself.
+    pub fn removal_keeps_quorum(&self, id: RaftId, reachable: &BTreeSet<RaftId>) -> bool {
+        let remaining = self.members.keys().filter(|&&member| member != id).count();
+        let live = self.members.keys().filter(|&&member| member != id && reachable.contains(&member)).count();
+        remaining > 0 && live > remaining / 2
+    }
+
+    pub(crate) fn apply(&mut self, change: &MembershipChange) {
+        match change {
+            MembershipChange::Add(member) | MembershipChange::AddLearner(member) => {
+                self.members.insert(member.raft_id, member.clone());
+            }
+            MembershipChange::Update(member) => {
+                if let Some(known) = self.members.get_mut(&member.raft_id) {
+                    known.addr.clone_from(&member.addr);
+                }
+            }
+            MembershipChange::Remove(id) => {
+                self.members.remove(id);
+                self.removed.insert(*id);
+            }
+        }
+    }
+}
+
+impl Member {
+    /// As a RaftMember message, the context of a ConfChange.
+    pub fn encode(&self) -> Bytes {
+        let message = RaftMember {
+            raft_id: self.raft_id.0,
+            node_id: self.node_id.as_str().to_owned(),
+            addr: self.addr.clone(),
+            ..RaftMember::default()
+        };
+        Bytes::from(message.encode_to_vec())
+    }
+
+    /// From a RaftMember message.
+    pub fn decode(bytes: &[u8]) -> Result<Self, MemberError> {
+        Self::try_from(RaftMember::decode(bytes)?)
+    }
+}
+
+impl TryFrom<RaftMember> for Member {
+    type Error = MemberError;
+
+    fn try_from(message: RaftMember) -> Result<Self, MemberError> {
+        if message.raft_id == 0 {
+            return Err(MemberError::NoNumber);
+        }
+        let node_id = NodeId::new(&message.node_id)?;
+        Ok(Self { raft_id: RaftId(message.raft_id), node_id, addr: message.addr })
+    }
+}
+
+/// A RaftMember message that makes no member.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    /// Not a RaftMember message.
+    #[error("the member cannot be decoded: {0}")]
+    Undecodable(#[from] prost::DecodeError),
+    /// Number 0 stands for none.
+    #[error("the member has no number")]
+    NoNumber,
+    /// The node id is none.
+    #[error("the member's node id: {0}")]
+    NodeId(#[from] skep_model::ids::InvalidId),
+}
