@@ -282,7 +282,9 @@ fn full_length(address: IpAddr) -> u32 {
 
 fn contains(network: IpAddr, bits: u32, address: IpAddr) -> bool {
     let (network, address, length) = match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => (u128::from(network.to_bits()), u128::from(address.to_bits()), 32),
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (u128::from(network.to_bits()), u128::from(address.to_bits()), 32)
+        }
         (IpAddr::V6(network), IpAddr::V6(address)) => (network.to_bits(), address.to_bits(), 128),
         _ => return false,
     };

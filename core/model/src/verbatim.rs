@@ -38,6 +38,22 @@ impl<T: prost::Message + Default> Verbatim<T> {
         &self.0.bytes
     }
 
+    /// A sub-message with the bytes that it has in here; `None` where the field is absent or stands there twice.
+    pub fn field<U: prost::Message + Default>(&self, tag: u32) -> Option<Verbatim<U>> {
+        let mut rest = self.0.bytes.clone();
+        let mut found = None;
+        while rest.has_remaining() {
+            let field = take_field(&mut rest).ok()?;
+            if field.tag == tag && found.replace(field.raw).is_some() {
+                return None;
+            }
+        }
+        let mut body = found?;
+        prost::encoding::decode_key(&mut body).ok()?;
+        prost::encoding::decode_varint(&mut body).ok()?;
+        Verbatim::from_bytes(body).ok()
+    }
+
     /// Whether two values share one allocation.
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

@@ -1,0 +1,117 @@
+//! Making a task out of its service.
+
+use std::sync::Arc;
+
+use skep_model::objects::task_name;
+use skep_model::pb::objects::Endpoint;
+use skep_model::pb::types::service_spec::Mode;
+use skep_model::pb::types::{Annotations, ServiceSpec, TaskSpec, TaskStatus};
+use skep_model::{NodeId, Service, Task, TaskId, TaskState, Verbatim};
+
+use crate::slot::Place;
+use crate::turn::Turn;
+
+/// Field number of `ServiceSpec.task`.
+const TASK_FIELD: u32 = 2;
+
+/// The task spec of a service, decoded and allocated once for all of its tasks.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct SharedSpec {
+    made_from: Option<Verbatim<ServiceSpec>>,
+    spec: Verbatim<TaskSpec>,
+}
+
+impl SharedSpec {
+    /// The spec for new tasks; `sibling` is a task whose allocation is shared when it has the same bytes.
+    pub(crate) fn get(&mut self, service: &Service, sibling: Option<&Task>) -> Verbatim<TaskSpec> {
+        if self.made_from.as_ref().is_some_and(|spec| spec.same(&service.spec)) {
+            return self.spec.clone();
+        }
+        let made = task_spec(service);
+        let shared = [Some(&self.spec), sibling.map(|task| &task.spec)];
+        let known = shared.into_iter().flatten().find(|known| **known == made).cloned();
+        self.spec = known.unwrap_or(made);
+        self.made_from = Some(service.spec.clone());
+        self.spec.clone()
+    }
+}
+
+/// The task spec with the bytes that it has within the service's spec.
+fn task_spec(service: &Service) -> Verbatim<TaskSpec> {
+    let decoded = || service.spec.task.clone().map(Verbatim::new).unwrap_or_default();
+    service.spec.field(TASK_FIELD).unwrap_or_else(decoded)
+}
+
+/// Creates a task of the service. `desired` is what a running task desires, or READY to hold it back.
+pub(crate) fn task(
+    turn: &mut Turn,
+    service: &Service,
+    spec: Verbatim<TaskSpec>,
+    place: &Place,
+    desired: TaskState,
+) -> Arc<Task> {
+    let id = TaskId::random(turn.rng);
+    let (slot, node_id) = match place {
+        Place::Number(number) => (*number, None),
+        Place::Node(node) => (0, Some(node.clone())),
+    };
+    let service_annotations = service.spec.annotations.clone().unwrap_or_default();
+    let name = name(service, slot, node_id.as_ref(), &id);
+    let log_driver = spec.log_driver.clone().or_else(|| turn.log_driver.clone());
+    let task = Task {
+        annotations: Annotations { name, ..Default::default() },
+        service_annotations,
+        status: TaskStatus {
+            state: TaskState::New.into(),
+            timestamp: Some(turn.now.wall.into()),
+            message: "created".to_owned(),
+            ..Default::default()
+        },
+        id,
+        meta: Default::default(),
+        spec,
+        service_id: Some(service.id.clone()),
+        slot,
+        node_id,
+        desired_state: desired,
+        networks: Vec::new(),
+        endpoint: Some(endpoint(service)),
+        log_driver,
+        spec_version: service.spec_version,
+        assigned_generic_resources: Vec::new(),
+        job_iteration: is_job(service).then(|| job_iteration(service)),
+        volumes: Vec::new(),
+        unknown: Default::default(),
+    };
+    turn.create(task)
+}
+
+fn name(service: &Service, slot: u64, node: Option<&NodeId>, id: &TaskId) -> String {
+    task_name(service.name(), slot, node, id)
+}
+
+/// What is allocated for the service, once that fits its spec; before, the spec alone.
+fn endpoint(service: &Service) -> Endpoint {
+    let wanted = service.spec.endpoint.clone();
+    match &service.endpoint {
+        Some(allocated) if allocated.spec.clone().unwrap_or_default() == wanted.clone().unwrap_or_default() => {
+            Endpoint { spec: wanted, ..allocated.clone() }
+        }
+        _ => Endpoint { spec: wanted, ..Default::default() },
+    }
+}
+
+pub(crate) fn is_job(service: &Service) -> bool {
+    matches!(service.spec.mode, Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)))
+}
+
+/// The run that a job is at.
+pub(crate) fn job_iteration(service: &Service) -> u64 {
+    let status = service.job_status.as_ref();
+    status.and_then(|status| status.job_iteration.as_ref()).map_or(0, |version| version.index)
+}
+
+/// What a task of this service desires once it may run.
+pub(crate) fn desired_when_running(service: &Service) -> TaskState {
+    if is_job(service) { TaskState::Complete } else { TaskState::Running }
+}

@@ -1,0 +1,193 @@
+//! What is dirty, and the turn that cleans it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_core::RngCore;
+use skep_model::pb::types::service_spec::Mode;
+use skep_model::{Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskState, Time};
+use skep_store::{Action, AnyObject, Event, Read, Tx};
+
+use crate::memory::Memory;
+use crate::turn::Turn;
+use crate::{enforce, facts, global, job, replicated};
+
+/// Rounds in which one service may be looked at again because it changed itself, in one turn.
+const ROUNDS_MAX: usize = 4;
+
+/// Keeps services' tasks as their specs say. One per leader.
+#[derive(Debug, Default)]
+pub struct Orchestrator {
+    everything: bool,
+    services: BTreeSet<ServiceId>,
+    nodes: BTreeSet<NodeId>,
+    memories: BTreeMap<ServiceId, Memory>,
+    /// When which service is to be looked at again.
+    wakes: BTreeSet<(Time, ServiceId)>,
+    /// Services that every change of a node concerns.
+    node_bound: BTreeSet<ServiceId>,
+    refusals: Vec<Refusal>,
+}
+
+impl Orchestrator {
+    /// An orchestrator that knows nothing: call [`Self::lead`] before its first turn.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new term: forgets everything, and will look at everything.
+    pub fn lead(&mut self) {
+        *self = Self { everything: true, ..Self::default() };
+    }
+
+    /// Notes what a committed change concerns.
+    pub fn observe(&mut self, event: &Event) {
+        match &event.object {
+            AnyObject::Service(service) => {
+                self.services.insert(service.id.clone());
+            }
+            AnyObject::Node(node) => {
+                let old = event.old.as_ref().and_then(AnyObject::get::<Node>);
+                if event.action != Action::Update || old.is_none_or(|old| facts::differs_for_tasks(old, node)) {
+                    self.nodes.insert(node.id.clone());
+                }
+            }
+            AnyObject::Task(task) => self.observe_task(event, task),
+            _ => {}
+        }
+    }
+
+    fn observe_task(&mut self, event: &Event, task: &Task) {
+        let Some(service) = &task.service_id else { return };
+        let old = event.old.as_ref().and_then(AnyObject::get::<Task>);
+        let dirty = match (event.action, old) {
+            (Action::Create, _) => task.has_ended(),
+            (Action::Remove, _) => facts::is_wanted(task) || facts::may_be_alive(task),
+            (Action::Update, None) => true,
+            (Action::Update, Some(old)) => {
+                let ended = task.has_ended() && !old.has_ended();
+                let rollout = self.memories.get_mut(service).and_then(|memory| memory.rollout.as_mut());
+                let ran = task.state() == TaskState::Running && old.state() < TaskState::Running;
+                let updates = rollout.is_some();
+                if let (true, Some(rollout)) = (ended, rollout) {
+                    rollout.ended(old, task);
+                }
+                ended || ran && updates
+            }
+        };
+        if dirty {
+            self.services.insert(service.clone());
+        }
+    }
+
+    /// Brings what is dirty, or due, in line with the facts.
+    pub fn turn(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx) {
+        self.collect_due(now);
+        if std::mem::take(&mut self.everything) {
+            self.services.extend(tx.services().iter().map(|service| service.id.clone()));
+            self.services.extend(tx.tasks().iter().filter_map(|task| task.service_id.clone()));
+            self.nodes.extend(tx.nodes().iter().map(|node| node.id.clone()));
+        }
+        if self.services.is_empty() && self.nodes.is_empty() {
+            return;
+        }
+        let cluster = tx.cluster();
+        let log_driver = cluster.and_then(|cluster| cluster.spec.task_defaults.clone()?.log_driver);
+        let mut refusals = std::mem::take(&mut self.refusals);
+        let mut turn = Turn { now, rng, tx, log_driver, refusals: &mut refusals };
+        for node in std::mem::take(&mut self.nodes) {
+            self.look_at_node(&mut turn, &node);
+        }
+        for service in std::mem::take(&mut self.services) {
+            self.look_at_service(&mut turn, &service);
+        }
+        self.refusals = refusals;
+    }
+
+    fn collect_due(&mut self, now: Now) {
+        while let Some((time, service)) = self.wakes.first().cloned() {
+            if time > now.monotonic {
+                return;
+            }
+            self.wakes.remove(&(time, service.clone()));
+            self.services.insert(service);
+        }
+    }
+
+    /// Rejects what no longer fits on the node, and marks whatever its state concerns.
+    fn look_at_node(&mut self, turn: &mut Turn, id: &NodeId) {
+        let node = turn.node(id);
+        if let Some(node) = node.as_deref().filter(|node| !facts::loses_tasks(Some(node))) {
+            self.services.extend(enforce::enforce(turn, node));
+        } else {
+            let tasks = turn.tx.tasks_on_node(id);
+            let open = tasks.iter().filter(|task| facts::is_wanted(task) || facts::may_be_alive(task));
+            self.services.extend(open.filter_map(|task| task.service_id.clone()));
+        }
+        self.services.extend(self.node_bound.iter().cloned());
+    }
+
+    fn look_at_service(&mut self, turn: &mut Turn, id: &ServiceId) {
+        let mut memory = self.memories.remove(id).unwrap_or_default();
+        if let Some(wake) = memory.wake {
+            self.wakes.remove(&(wake, id.clone()));
+        }
+        for _ in 0..ROUNDS_MAX {
+            memory.begin();
+            let Some(service) = turn.tx.service(id) else {
+                self.node_bound.remove(id);
+                remove_all(turn, id);
+                return;
+            };
+            self.note_mode(&service);
+            reconcile(turn, &mut memory, service);
+            if !memory.again {
+                break;
+            }
+        }
+        if let Some(wake) = memory.wake {
+            self.wakes.insert((wake, id.clone()));
+        }
+        self.memories.insert(id.clone(), memory);
+    }
+
+    fn note_mode(&mut self, service: &Service) {
+        if matches!(service.spec.mode, Some(Mode::Global(_) | Mode::GlobalJob(_))) {
+            self.node_bound.insert(service.id.clone());
+        } else {
+            self.node_bound.remove(&service.id);
+        }
+    }
+
+    /// When the next turn is due though nothing happens.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.wakes.first().map(|(time, _)| *time)
+    }
+
+    /// Writes that the store refused since the last call: broken laws, for the log.
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refusals)
+    }
+}
+
+fn reconcile(turn: &mut Turn, memory: &mut Memory, mut service: std::sync::Arc<Service>) {
+    match service.spec.mode {
+        Some(Mode::Replicated(replicated)) => {
+            replicated::reconcile(turn, memory, &mut service, replicated.replicas);
+        }
+        Some(Mode::Global(_)) => global::reconcile(turn, memory, &mut service),
+        Some(Mode::ReplicatedJob(job)) => job::reconcile_replicated(turn, memory, &service, job),
+        Some(Mode::GlobalJob(_)) => job::reconcile_global(turn, memory, &service),
+        None => {}
+    }
+    let id = service.id.clone();
+    if memory.has_deadlines() {
+        memory.retain(turn.tx.tasks_of_service(&id).iter().map(|task| &**task));
+    }
+}
+
+/// The service is gone: nobody wants its tasks.
+fn remove_all(turn: &mut Turn, id: &ServiceId) {
+    for mut task in turn.tx.tasks_of_service(id) {
+        turn.desire(&mut task, TaskState::Remove);
+    }
+}

@@ -1,0 +1,188 @@
+//! Takes tasks out of the store: those to be removed once they have stopped, and history beyond its limit
+//! (interop §7.6).
+//!
+//! The newest task of a slot always stays: it tells whether the slot is to be filled again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_model::pb::types::service_spec::Mode;
+use skep_model::{Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, TaskState, Time, defaults};
+use skep_store::{Action, AnyObject, Event, Read, Tx};
+
+use crate::facts;
+use crate::slot::Place;
+use crate::turn::REFUSALS_MAX;
+
+/// Dirty slots are collected for so long before they are looked at.
+const BATCH_DELAY: Duration = Duration::from_millis(250);
+/// With more than this dirty, nobody waits.
+const BATCH_SIZE_MAX: usize = 1000;
+
+/// Takes ended tasks out of the store. One per leader.
+#[derive(Debug, Default)]
+pub struct Reaper {
+    everything: bool,
+    slots: BTreeSet<(ServiceId, Place)>,
+    tasks: BTreeSet<TaskId>,
+    nodes: BTreeSet<NodeId>,
+    /// Set by the first dirty thing of a batch; `None` while it has not been timed.
+    due: Option<Time>,
+    refusals: Vec<Refusal>,
+}
+
+impl Reaper {
+    /// A reaper that knows nothing: call [`Self::lead`] before its first turn.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new term: forgets everything, and will look at everything.
+    pub fn lead(&mut self) {
+        *self = Self { everything: true, ..Self::default() };
+    }
+
+    /// Notes what a committed change concerns.
+    pub fn observe(&mut self, event: &Event) {
+        match &event.object {
+            AnyObject::Task(task) if event.action != Action::Remove => {
+                if is_candidate(task) {
+                    self.tasks.insert(task.id.clone());
+                }
+                let old = event.old.as_ref().and_then(AnyObject::get::<Task>);
+                let ended = task.has_ended() && old.is_none_or(|old| !old.has_ended());
+                let given_up = !facts::is_wanted(task) && old.is_none_or(|old| facts::is_wanted(old));
+                if event.action == Action::Create || ended || given_up {
+                    self.slots.extend(place_of(task));
+                }
+            }
+            AnyObject::Node(node) => {
+                let old = event.old.as_ref().and_then(AnyObject::get::<Node>);
+                if event.action == Action::Remove || old.is_none_or(|old| old.status.state != node.status.state) {
+                    self.nodes.insert(node.id.clone());
+                }
+            }
+            AnyObject::Cluster(_) => self.everything = true,
+            _ => {}
+        }
+    }
+
+    fn dirty(&self) -> usize {
+        self.slots.len() + self.tasks.len() + self.nodes.len()
+    }
+
+    /// Removes what is due. `rng` is not needed; it is there because all deciders take the same.
+    pub fn turn(&mut self, now: Now, _rng: &mut dyn rand_core::RngCore, tx: &mut Tx) {
+        if !self.everything && self.dirty() == 0 {
+            return;
+        }
+        let due = *self.due.get_or_insert(now.monotonic.after(BATCH_DELAY));
+        if !self.everything && due > now.monotonic && self.dirty() <= BATCH_SIZE_MAX {
+            return;
+        }
+        self.due = None;
+        if std::mem::take(&mut self.everything) {
+            for task in tx.tasks() {
+                self.slots.extend(place_of(&task));
+                if is_candidate(&task) {
+                    self.tasks.insert(task.id.clone());
+                }
+            }
+        }
+        for node in std::mem::take(&mut self.nodes) {
+            let tasks = tx.tasks_on_node(&node);
+            self.tasks.extend(tasks.iter().filter(|task| is_candidate(task)).map(|task| task.id.clone()));
+        }
+        for id in std::mem::take(&mut self.tasks) {
+            let unwanted = tx.task(&id).is_some_and(|task| is_done_with(tx, &task));
+            if unwanted {
+                self.remove(tx, &id);
+            }
+        }
+        let limit = history_limit(tx);
+        let mut services = BTreeMap::new();
+        for (service, place) in std::mem::take(&mut self.slots) {
+            let known = services.entry(service.clone()).or_insert_with(|| tx.service(&service)).clone();
+            let Some(service) = known else { continue };
+            for id in beyond_history(tx, &service, &place, limit) {
+                self.remove(tx, &id);
+            }
+        }
+    }
+
+    fn remove(&mut self, tx: &mut Tx, id: &TaskId) {
+        if let Err(refusal) = tx.remove::<Task>(id) {
+            if self.refusals.len() < REFUSALS_MAX {
+                self.refusals.push(refusal);
+            }
+        }
+    }
+
+    /// When the next turn is due though nothing happens.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.due
+    }
+
+    /// Writes that the store refused since the last call: broken laws, for the log.
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refusals)
+    }
+}
+
+/// May be removed without regard to history, now or once it has stopped.
+fn is_candidate(task: &Task) -> bool {
+    task.desired_state == TaskState::Remove || task.service_id.is_none() && task.state() == TaskState::Orphaned
+}
+
+/// Nothing of it can run any more: it never started, it ended, or its node is gone for good.
+fn is_done_with(tx: &Tx, task: &Task) -> bool {
+    let node_is_gone = || task.node_id.as_ref().is_none_or(|node| tx.node(node).is_none());
+    is_candidate(task) && (task.state() < TaskState::Assigned || task.state() >= TaskState::Complete || node_is_gone())
+}
+
+fn place_of(task: &Task) -> Option<(ServiceId, Place)> {
+    let service = task.service_id.clone()?;
+    // Whether the service goes by slot or by node is looked up when its history is.
+    let place = match (&task.node_id, task.slot) {
+        (Some(node), 0) => Place::Node(node.clone()),
+        _ => Place::Number(task.slot),
+    };
+    Some((service, place))
+}
+
+/// How many tasks the cluster keeps per slot; negative for all.
+fn history_limit(tx: &Tx) -> i64 {
+    let cluster = tx.cluster();
+    let orchestration = cluster.as_ref().and_then(|cluster| cluster.spec.orchestration.as_ref());
+    orchestration
+        .map_or(defaults::TASK_HISTORY_RETENTION_LIMIT, |orchestration| orchestration.task_history_retention_limit)
+}
+
+/// The oldest ended tasks of the slot, as many as are too many.
+fn beyond_history(tx: &Tx, service: &Service, place: &Place, limit: i64) -> Vec<TaskId> {
+    let restart = service.spec.task.as_ref().and_then(|task| task.restart.as_ref());
+    let attempts = restart.map_or(0, |restart| restart.max_attempts);
+    let limit = if attempts > 0 {
+        i64::try_from(attempts).map_or(i64::MAX, |attempts| attempts.saturating_add(1))
+    } else {
+        limit
+    };
+    let Ok(limit) = usize::try_from(limit) else { return Vec::new() };
+    let mut tasks: Vec<Arc<Task>> = match (&service.spec.mode, place) {
+        (Some(Mode::Replicated(_)), Place::Number(slot)) => tx.tasks_in_slot(&service.id, *slot),
+        (Some(Mode::Global(_)), Place::Node(node)) => {
+            let tasks = tx.tasks_on_node(node);
+            tasks.into_iter().filter(|task| task.service_id.as_ref() == Some(&service.id)).collect()
+        }
+        _ => return Vec::new(),
+    };
+    if tasks.len() <= limit {
+        return Vec::new();
+    }
+    tasks.sort_by_key(|task| facts::age(task));
+    let surplus = tasks.len() - limit;
+    tasks.pop();
+    let over = |task: &&Arc<Task>| task.has_ended() || task.state() < TaskState::Assigned && !facts::is_wanted(task);
+    tasks.iter().filter(over).take(surplus).map(|task| task.id.clone()).collect()
+}

@@ -1,0 +1,81 @@
+//! One turn at work: the transaction, and what every rule needs beside it.
+
+use std::sync::Arc;
+
+use rand_core::RngCore;
+use skep_model::pb::types::Driver;
+use skep_model::{Node, NodeId, Now, Refusal, Service, Task, TaskState};
+use skep_store::{Read, Tx};
+
+use crate::facts;
+
+/// Refusals kept for the log between two looks at them.
+pub(crate) const REFUSALS_MAX: usize = 100;
+
+/// A turn's means.
+pub(crate) struct Turn<'a, 'tx> {
+    pub(crate) now: Now,
+    pub(crate) rng: &'a mut dyn RngCore,
+    pub(crate) tx: &'a mut Tx<'tx>,
+    /// The cluster's log driver, for tasks that name none.
+    pub(crate) log_driver: Option<Driver>,
+    /// Writes that the store refused. A turn writes only what it just read, so each is a broken law.
+    pub(crate) refusals: &'a mut Vec<Refusal>,
+}
+
+impl Turn<'_, '_> {
+    pub(crate) fn node_of(&self, task: &Task) -> Option<Arc<Node>> {
+        task.node_id.as_ref().and_then(|id| self.node(id))
+    }
+
+    pub(crate) fn node(&self, id: &NodeId) -> Option<Arc<Node>> {
+        self.tx.node(id)
+    }
+
+    /// Whether the task's node went away under it.
+    pub(crate) fn is_lost(&self, task: &Task) -> bool {
+        task.node_id.is_some() && facts::loses_tasks(self.node_of(task).as_deref())
+    }
+
+    /// Writes a desired state. It never goes back: then nothing is written.
+    pub(crate) fn desire(&mut self, task: &mut Arc<Task>, desired: TaskState) {
+        if task.desired_state < desired {
+            let changed = Task { desired_state: desired, ..(**task).clone() };
+            self.update_task(task, changed);
+        }
+    }
+
+    pub(crate) fn update_task(&mut self, task: &mut Arc<Task>, changed: Task) {
+        let result = self.tx.update(changed);
+        self.note(result);
+        if let Some(stored) = self.tx.task(&task.id) {
+            *task = stored;
+        }
+    }
+
+    /// Adds a task, and gives it back as it is stored.
+    pub(crate) fn create(&mut self, task: Task) -> Arc<Task> {
+        let fallback = task.clone();
+        let result = self.tx.create(task);
+        self.note(result);
+        self.tx.task(&fallback.id).unwrap_or_else(|| Arc::new(fallback))
+    }
+
+    pub(crate) fn update_service(&mut self, service: &mut Arc<Service>, change: impl FnOnce(&mut Service)) {
+        let mut changed = (**service).clone();
+        change(&mut changed);
+        let result = self.tx.update(changed);
+        self.note(result);
+        if let Some(stored) = self.tx.service(&service.id) {
+            *service = stored;
+        }
+    }
+
+    pub(crate) fn note(&mut self, result: Result<(), Refusal>) {
+        if let Err(refusal) = result {
+            if self.refusals.len() < REFUSALS_MAX {
+                self.refusals.push(refusal);
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Rolling updates and rollbacks: slot by slot from an old spec to the service's own (interop §7.4).
+//!
+//! It must never decide what a spec says, only carry it out. Which slots are out of date, and which have had their new
+//! task, is read off the tasks; the rollout in memory adds the deadlines and the failures seen, and a new leader
+//! rebuilds it. Flow: `roll` → `rollout` (progress, failures) → `step` (which slots go next) → `status` (what the
+//! user sees). Start reading at `roll`.
+
+mod config;
+mod difference;
+mod rollout;
+mod status;
+mod step;
+
+use std::sync::Arc;
+
+use skep_model::Service;
+use skep_model::pb::types::update_status::UpdateState;
+
+use crate::memory::Memory;
+use crate::slot::Slot;
+use crate::turn::Turn;
+
+pub(crate) use rollout::Rollout;
+
+use config::Config;
+use difference::Comparison;
+use rollout::Verdict;
+
+/// Whether a rollback is under way: it ends where it began, even in slots that were not to be restarted.
+pub(crate) fn rolls_back(service: &Service) -> bool {
+    status::of(service) == UpdateState::RollbackStarted
+}
+
+/// Takes the service's update as far as it may go now. `slots` are the ones that stay.
+pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Service>, slots: &mut [Slot]) {
+    if matches!(status::of(service), UpdateState::Paused | UpdateState::RollbackPaused) {
+        memory.rollout = None;
+        return;
+    }
+    let config = Config::of(service);
+    let snapshot = Arc::clone(service);
+    let mut comparison = Comparison::new(&snapshot);
+    let plan = step::plan(turn, &mut comparison, service, slots, &config);
+    let mut rollout = match memory.rollout.take() {
+        Some(rollout) if rollout.is_of(service) => rollout,
+        _ => Rollout::rebuild(service, slots, plan.outdated.len()),
+    };
+    if !rollout.is_needed(service, &plan) {
+        step::tidy(turn, slots, &plan);
+        return;
+    }
+    if let Verdict::Failed(task) = rollout.judge(turn.tx, &config) {
+        status::fail(turn, service, &config, &task);
+        memory.again = true;
+        return;
+    }
+    step::tidy(turn, slots, &plan);
+    if !plan.outdated.is_empty() {
+        status::begin(turn, service);
+    }
+    let busy = rollout.busy(turn.now, turn.tx, &config, memory);
+    let begun = step::advance(turn, memory, service, slots, &plan, &config, busy);
+    rollout.begin(begun.iter().map(|task| &**task));
+    if plan.outdated.len() <= begun.len() && rollout.is_over(turn.now, slots, &config, memory) {
+        status::complete(turn, service);
+    }
+    memory.rollout = Some(rollout);
+}

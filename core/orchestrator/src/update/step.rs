@@ -1,0 +1,113 @@
+//! Which slots an update touches now, and how.
+
+use std::sync::Arc;
+
+use skep_model::{Service, Task, TaskState};
+
+use super::config::Config;
+use super::difference::Comparison;
+use crate::make::{self, desired_when_running};
+use crate::memory::Memory;
+use crate::slot::Slot;
+use crate::turn::Turn;
+use crate::{facts, restart};
+
+/// What the slots need.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// Slots whose tasks are all out of date, and that have not had a new one yet.
+    pub(super) outdated: Vec<usize>,
+    /// Tasks (slot, position) that a newer task of their slot replaces.
+    superseded: Vec<(usize, usize)>,
+}
+
+pub(super) fn plan(
+    turn: &Turn,
+    comparison: &mut Comparison,
+    service: &Service,
+    slots: &[Slot],
+    config: &Config,
+) -> Plan {
+    let mut plan = Plan::default();
+    for (index, slot) in slots.iter().enumerate() {
+        let wanted = slot.wanted();
+        if wanted.is_empty() {
+            if slot.newest().is_some_and(|newest| comparison.is_dirty(turn, newest)) {
+                plan.outdated.push(index);
+            }
+            continue;
+        }
+        let (dirty, clean): (Vec<usize>, Vec<usize>) =
+            wanted.into_iter().partition(|&task| comparison.is_dirty(turn, &slot.tasks[task]));
+        if let Some(keep) = best(slot, &clean) {
+            plan.superseded.extend(clean.iter().filter(|task| **task != keep).map(|task| (index, *task)));
+            if !config.start_first || slot.tasks[keep].state() == TaskState::Running {
+                plan.superseded.extend(dirty.iter().map(|task| (index, *task)));
+            }
+        } else if !was_tried(slot, service) {
+            plan.outdated.push(index);
+        } else if let Some((_, others)) = dirty.split_last() {
+            plan.superseded.extend(others.iter().map(|task| (index, *task)));
+        }
+    }
+    plan
+}
+
+/// Of several up-to-date tasks the one that is furthest.
+fn best(slot: &Slot, clean: &[usize]) -> Option<usize> {
+    clean.iter().copied().max_by_key(|&index| {
+        let task = &slot.tasks[index];
+        (task.state() == TaskState::Running, task.desired_state, task.state(), std::cmp::Reverse(index))
+    })
+}
+
+/// The slot had its new task already; the old one still runs because the new one failed before it took over.
+fn was_tried(slot: &Slot, service: &Service) -> bool {
+    slot.newest().is_some_and(|newest| newest.spec_version.is_some() && newest.spec_version == service.spec_version)
+}
+
+/// Stops what a newer task replaces.
+pub(super) fn tidy(turn: &mut Turn, slots: &mut [Slot], plan: &Plan) {
+    for &(slot, task) in &plan.superseded {
+        turn.desire(&mut slots[slot].tasks[task], TaskState::Shutdown);
+    }
+}
+
+/// Begins the next slots, as many as the parallelism leaves room for; gives back the tasks made.
+pub(super) fn advance(
+    turn: &mut Turn,
+    memory: &mut Memory,
+    service: &Service,
+    slots: &mut [Slot],
+    plan: &Plan,
+    config: &Config,
+    busy: usize,
+) -> Vec<Arc<Task>> {
+    let room = config.parallelism.saturating_sub(busy);
+    let next = plan.outdated.iter().take(room);
+    next.map(|&index| replace(turn, memory, service, &mut slots[index], config)).collect()
+}
+
+fn replace(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut Slot, config: &Config) -> Arc<Task> {
+    let running = desired_when_running(service);
+    if !config.start_first {
+        for index in slot.wanted() {
+            memory.forget(&slot.tasks[index].id);
+            turn.desire(&mut slot.tasks[index], TaskState::Shutdown);
+        }
+    }
+    let waits = !config.start_first
+        && slot.tasks.iter().any(|task| {
+            !facts::is_wanted(task) && facts::may_be_alive(task) && !facts::is_gone(turn.node_of(task).as_deref())
+        });
+    let desired = if waits { TaskState::Ready } else { running };
+    let spec = memory.spec.get(service, None);
+    let task = make::task(turn, service, spec, &slot.place, desired);
+    if waits {
+        // No delay: the task starts as soon as the old one has stopped, at the latest when patience ends.
+        memory.starts.insert(task.id.clone(), turn.now.monotonic);
+        memory.wake_at(turn.now.monotonic.after(restart::OLD_TASK_STOP_TIMEOUT));
+    }
+    slot.push(Arc::clone(&task));
+    task
+}
