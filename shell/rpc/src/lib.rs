@@ -7,8 +7,18 @@
 #![warn(missing_docs)]
 
 pub mod backend;
+pub mod client;
 pub mod identity;
+pub mod raft;
+pub mod server;
 mod status;
+pub mod tls;
 mod wire;
 
+pub use backend::{Backend, Call, ConnectionId, Ending, Feed, Leader, RaftKind, RaftMessage, Visitor};
+pub use client::{Clients, DispatcherClient, Incoming, JoinError};
+pub use identity::{Membership, NodeIdentity, PrivateKey, TrustRoot};
+pub use raft::{RaftEvent, RaftTransport};
+pub use server::Server;
 pub use status::{refusal, status};
+pub use tls::{Credentials, Trust};

@@ -30,7 +30,7 @@ pub(super) fn membership(certificate: &X509Certificate<'_>) -> Result<Membership
     let name = common_name(subject).ok_or(IdentityError::Subject { field: "a CN" })?;
     let cluster = subject.iter_organization().find_map(|part| part.as_str().ok());
     let units: Vec<&str> = subject.iter_organizational_unit().filter_map(|part| part.as_str().ok()).collect();
-    let role = role(&units).ok_or(IdentityError::Subject { field: "an OU that is swarm-manager or swarm-worker" })?;
+    let role = read_role(&units).ok_or(IdentityError::Subject { field: "an OU that is swarm-manager or swarm-worker" })?;
     Ok(Membership {
         node: NodeId::new(name).map_err(IdentityError::NodeId)?,
         role,
@@ -39,7 +39,7 @@ pub(super) fn membership(certificate: &X509Certificate<'_>) -> Result<Membership
 }
 
 /// The role that a list of OUs gives; a manager's wins.
-pub(crate) fn role(units: &[&str]) -> Option<NodeRole> {
+pub(crate) fn read_role(units: &[&str]) -> Option<NodeRole> {
     if units.contains(&MANAGER) {
         Some(NodeRole::Manager)
     } else if units.contains(&WORKER) {
@@ -50,7 +50,7 @@ pub(crate) fn role(units: &[&str]) -> Option<NodeRole> {
 }
 
 /// The OU that stands for a role.
-pub(crate) fn unit(role: NodeRole) -> &'static str {
+pub(crate) fn read_unit(role: NodeRole) -> &'static str {
     match role {
         NodeRole::Manager => MANAGER,
         NodeRole::Worker => WORKER,

@@ -16,7 +16,7 @@ use skep_model::pb::types::NodeRole;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
-use super::read::{Membership, certificates, unit};
+use super::read::{Membership, certificates, read_unit};
 use super::root::{instant, seconds, serial};
 use super::{BACKDATE_SECONDS, CA, IdentityError, PrivateKey};
 
@@ -56,10 +56,10 @@ impl Signer {
         let mut params = CertificateParams::default();
         let mut name = DistinguishedName::new();
         name.push(DnType::OrganizationName, subject.cluster.as_str());
-        name.push(DnType::OrganizationalUnitName, unit(subject.role));
+        name.push(DnType::OrganizationalUnitName, read_unit(subject.role));
         name.push(DnType::CommonName, subject.node.as_str());
         params.distinguished_name = name;
-        let mut names = vec![unit(subject.role), subject.node.as_str()];
+        let mut names = vec![read_unit(subject.role), subject.node.as_str()];
         if subject.role == NodeRole::Manager {
             names.push(CA);
         }

@@ -1,0 +1,151 @@
+//! One accepted connection: handshake, requests, and how it ended.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use skep_model::{Code, Refusal};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tower::ServiceExt;
+
+use super::authorise::{Origin, authorise, identify, is_forwarded};
+use super::methods::{Place, method};
+use super::proxy::forward;
+use super::{HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAMS_MAX, Shared};
+use crate::backend::{ConnectionId, Ending, Leader};
+use crate::identity::read_membership;
+use crate::status;
+use crate::tls::Watched;
+
+/// Serves a connection to its end; `close` ends it early.
+pub(super) async fn serve(
+    shared: Arc<Shared>,
+    tcp: TcpStream,
+    address: SocketAddr,
+    number: u64,
+    close: CancellationToken,
+) {
+    let config = Arc::clone(&shared.credentials.current().server);
+    let handshake = async {
+        tcp.set_nodelay(true)?;
+        TlsAcceptor::from(config).accept(tcp).await
+    };
+    let tls = tokio::select! {
+        result = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake) => match result {
+            Ok(Ok(tls)) => tls,
+            Ok(Err(error)) => return tracing::debug!(%address, %error, "TLS handshake failed"),
+            Err(_) => return tracing::debug!(%address, "TLS handshake took too long"),
+        },
+        () = close.cancelled() => return,
+    };
+    let leaf = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+    let peer = match leaf.map(read_membership).transpose() {
+        Ok(peer) => peer,
+        Err(error) => return tracing::debug!(%address, %error, "refused a certificate that names no node"),
+    };
+    shared.authenticated(number, peer.as_ref());
+    let ending = Arc::new(OnceLock::new());
+    let seen = Arc::clone(&ending);
+    let io = Watched::new(tls, Arc::new(move |how| {
+        seen.get_or_init(|| how);
+    }));
+    let connection = Arc::new(Connection {
+        shared: Arc::clone(&shared),
+        origin: Origin { address, connection: number, peer: peer.clone() },
+        passed_on: AtomicBool::new(false),
+    });
+    run(&connection, TokioIo::new(io), close).await;
+    connection.closed(ending.get().copied().unwrap_or(Ending::Orderly)).await;
+}
+
+async fn run<S>(connection: &Arc<Connection>, io: TokioIo<Watched<S>>, close: CancellationToken)
+where
+    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+{
+    let handler = Arc::clone(connection);
+    let service = service_fn(move |request| {
+        let connection = Arc::clone(&handler);
+        async move { Ok::<_, std::convert::Infallible>(connection.handle(request).await) }
+    });
+    let served = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .timer(TokioTimer::new())
+        .keep_alive_interval(KEEP_ALIVE_INTERVAL)
+        .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .serve_connection(io, service);
+    let mut served = std::pin::pin!(served);
+    let result = tokio::select! {
+        result = served.as_mut() => result,
+        () = close.cancelled() => {
+            served.as_mut().graceful_shutdown();
+            tokio::time::timeout(HANDSHAKE_TIMEOUT, served).await.unwrap_or(Ok(()))
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(address = %connection.origin.address, %error, "connection ended");
+    }
+}
+
+struct Connection {
+    shared: Arc<Shared>,
+    origin: Origin,
+    /// Whether calls went on to the leader, who then wants to know how this connection ends.
+    passed_on: AtomicBool,
+}
+
+impl Connection {
+    async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
+        match self.answer(request).await {
+            Ok(response) => response,
+            Err(refusal) => status(refusal).into_http(),
+        }
+    }
+
+    async fn answer(&self, mut request: Request<Incoming>) -> Result<Response<Body>, Refusal> {
+        let backend = &self.shared.backend;
+        let Some((callers, place)) = method(request.uri().path()) else {
+            return Err(Refusal::new(Code::Unimplemented, format!("unknown method {}", request.uri().path())));
+        };
+        let cluster = self.shared.credentials.identity().membership().cluster.clone();
+        let identified = identify(&self.origin, request.headers(), &cluster, |node| backend.standing(node))?;
+        let leader = backend.leader();
+        let now = leader.borrow().clone();
+        let local = place != Place::Leader || now == Leader::Me;
+        authorise(&identified, callers, place, local, |node| backend.standing(node))?;
+        if local {
+            request.extensions_mut().insert(identified);
+            let response = self.shared.routes.clone().oneshot(request).await;
+            return response.map_err(|never| match never {});
+        }
+        let Leader::Other { node, address } = now else { return Err(Refusal::no_leader()) };
+        if !is_forwarded(request.headers()) {
+            self.passed_on.store(true, Ordering::Relaxed);
+        }
+        let channel = self.shared.clients.channel(&address)?;
+        forward(channel, request, &self.origin, leader, &node).await
+    }
+
+    /// Tells the node, and the leader if it served this connection through us.
+    async fn closed(&self, ending: Ending) {
+        let node = self.origin.peer.as_ref().map(|peer| peer.node.clone());
+        let id = ConnectionId { manager: None, number: self.origin.connection };
+        let leader = self.shared.backend.leader().borrow().clone();
+        self.shared.backend.connection_closed(id, node.clone(), ending).await;
+        let (Some(node), Leader::Other { address, .. }) = (node, leader) else { return };
+        if self.passed_on.load(Ordering::Relaxed) {
+            let reset = ending == Ending::Reset;
+            let told = self.shared.clients.connection_closed(&address, self.origin.connection, &node, reset).await;
+            if let Err(refusal) = told {
+                tracing::debug!(%node, %refusal, "could not tell the leader that a connection is gone");
+            }
+        }
+    }
+}

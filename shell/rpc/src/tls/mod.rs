@@ -1,0 +1,14 @@
+//! TLS 1.2 and 1.3 with the swarm's own root, on both sides, with certificates and roots that change while it runs.
+//!
+//! It must never know gRPC. `Credentials` holds what is presented and trusted now; every new connection takes what it
+//! finds there. Start reading at `credentials`.
+
+mod connector;
+mod credentials;
+mod unverified;
+mod watched;
+
+pub(crate) use connector::Connector;
+pub use connector::{CONNECT_TIMEOUT, Trust};
+pub use credentials::{Credentials, TlsError};
+pub(crate) use watched::{Watched, Watcher};
