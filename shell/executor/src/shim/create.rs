@@ -1,0 +1,139 @@
+//! Creates and starts the container in a child of the shim, so that what the runtime library allocates is gone with
+//! it, and a crash in there is no crash of the shim. The container's first process becomes the shim's child, because
+//! the shim is its subreaper.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use libcontainer::container::builder::ContainerBuilder;
+use libcontainer::syscall::syscall::SyscallType;
+use nix::fcntl::OFlag;
+use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setgroups};
+use serde::{Deserialize, Serialize};
+
+use super::process::{chain, restore_signals};
+use super::protocol::Instructions;
+use super::workload::Workload;
+use super::{CONSOLE_FILE, STATE_DIRECTORY, cgroups, devices};
+
+/// A creation under way.
+pub struct Creation {
+    /// The child that does it.
+    pub creator: Pid,
+    /// Ends with one `Outcome` as JSON.
+    pub outcome: OwnedFd,
+}
+
+/// What came of it.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub struct Outcome {
+    /// The container's first process.
+    pub pid: i32,
+    /// Its cgroup directories.
+    pub cgroups: Vec<PathBuf>,
+    /// Why there is none.
+    pub error: Option<String>,
+}
+
+/// Standard streams of the container's process.
+pub struct Stdio {
+    /// Input.
+    pub stdin: OwnedFd,
+    /// Output.
+    pub stdout: OwnedFd,
+    /// Errors.
+    pub stderr: OwnedFd,
+}
+
+/// Forks the creator.
+pub fn begin(instructions: &Instructions, stdio: Stdio) -> io::Result<Creation> {
+    let (outcome, report) = pipe2(OFlag::O_CLOEXEC)?;
+    // SAFETY: the shim has a single thread, so the child may run ordinary code.
+    match unsafe { fork() }? {
+        ForkResult::Parent { child } => Ok(Creation { creator: child, outcome }),
+        ForkResult::Child => {
+            drop(outcome);
+            let result = prepare(&stdio).map_err(|error| error.to_string()).and_then(|()| create(instructions));
+            let told = tell(report, result);
+            // SAFETY: `_exit` only ends this process; the shim's buffers and guards are not the child's to run.
+            unsafe { libc::_exit(i32::from(told.is_err())) }
+        }
+    }
+}
+
+fn tell(report: OwnedFd, result: Result<Outcome, String>) -> io::Result<()> {
+    let outcome = result.unwrap_or_else(|error| Outcome { error: Some(error), ..Default::default() });
+    let text = serde_json::to_vec(&outcome)?;
+    fs::File::from(report).write_all(&text)
+}
+
+fn prepare(stdio: &Stdio) -> io::Result<()> {
+    restore_signals()?;
+    dup2_stdin(&stdio.stdin)?;
+    dup2_stdout(&stdio.stdout)?;
+    dup2_stderr(&stdio.stderr)?;
+    // Only groups that the document names may reach the container: the library adds to those of its caller.
+    setgroups(&[])?;
+    nix::sys::stat::umask(nix::sys::stat::Mode::from_bits_truncate(0o022));
+    // SAFETY: keyctl with a null name takes no memory of ours; it gives this process an anonymous session keyring, so
+    // that containers do not share the host's.
+    let joined = unsafe { libc::syscall(libc::SYS_keyctl, libc::KEYCTL_JOIN_SESSION_KEYRING, 0) };
+    match io::Error::last_os_error() {
+        error if joined < 0 && error.raw_os_error() != Some(libc::ENOSYS) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn create(instructions: &Instructions) -> Result<Outcome, String> {
+    let state = instructions.run_directory.join(STATE_DIRECTORY);
+    let mut builder = ContainerBuilder::new(instructions.container_id.clone(), SyscallType::default())
+        .with_root_path(&state)
+        .map_err(|error| chain(&error))?
+        .with_executor(Workload { init: instructions.init });
+    if instructions.terminal {
+        builder = builder.with_console_socket(Some(instructions.run_directory.join(CONSOLE_FILE)));
+    }
+    let builder = builder.as_init(&instructions.bundle).with_systemd(false).with_detach(true);
+    let mut container = builder.build().map_err(|error| readable(&chain(&error)))?;
+    let pid = container.pid().ok_or("the runtime library reports no process")?.as_raw();
+    let finished = cgroups::directories(&instructions.cgroup_path)
+        .map_err(|error| format!("cgroups: {error}"))
+        .and_then(|cgroups| filter_devices(&cgroups, instructions).map(|()| cgroups))
+        .and_then(|cgroups| container.start().map(|()| cgroups).map_err(|error| readable(&chain(&error))));
+    match finished {
+        Ok(cgroups) => Ok(Outcome { pid, cgroups, error: None }),
+        Err(error) => {
+            let removed = container.delete(true).map_err(|error| chain(&error));
+            Err(removed.err().map_or(error.clone(), |second| format!("{error} (and removing it failed: {second})")))
+        }
+    }
+}
+
+/// The library wraps each message in the names of its processes; the last one says what is wrong.
+fn readable(text: &str) -> String {
+    text.rsplit_once("exec: \"").map_or_else(|| text.to_owned(), |(_, tail)| format!("exec: \"{tail}"))
+}
+
+/// On v2 attaches our filter; on v1 takes back the one device (`/dev/net/tun`) that the library adds to our list.
+fn filter_devices(cgroups: &[PathBuf], instructions: &Instructions) -> Result<(), String> {
+    if let Some(directory) = cgroups.iter().find(|directory| directory.join("devices.deny").exists()) {
+        return fs::write(directory.join("devices.deny"), "c 10:200 rwm")
+            .map_err(|error| format!("device filter (cgroup v1): {error}"));
+    }
+    let unified = cgroups.iter().find(|directory| is_unified(directory));
+    let directory = unified.ok_or("this host has neither the devices cgroup nor cgroup v2: devices cannot be filtered")?;
+    let open = fs::File::open(directory).map_err(|error| format!("device filter (cgroup v2): {error}"))?;
+    devices::restrict(open.as_fd(), &instructions.devices).map_err(|error| format!("device filter (cgroup v2): {error}"))
+}
+
+fn is_unified(directory: &Path) -> bool {
+    directory.join("cgroup.controllers").exists()
+}
+
+/// Takes the terminal that the container's first process sends; `None` when it ended before.
+pub fn receive_terminal(connection: &OwnedFd) -> io::Result<Option<OwnedFd>> {
+    let mut descriptors = super::wire::receive(connection.as_raw_fd(), &mut [0u8; 64])?.1;
+    Ok(descriptors.pop())
+}
