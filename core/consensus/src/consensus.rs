@@ -121,6 +121,8 @@ pub struct Consensus {
     pub(crate) fetching: BTreeMap<u64, Vec<GetEntriesContext>>,
     pub(crate) own_snapshot: Option<(SnapshotToSave, Option<u64>)>,
     pub(crate) snapshot_in_progress: bool,
+    /// The newest snapshot taken, durable or not.
+    pub(crate) snapshot_index: u64,
     pub(crate) log_bytes: u64,
     pub(crate) snapshot_size_bytes: u64,
 }
@@ -192,6 +194,7 @@ impl Consensus {
             fetching: BTreeMap::new(),
             own_snapshot: None,
             snapshot_in_progress: false,
+            snapshot_index: applied.0,
             log_bytes,
             snapshot_size_bytes: recovered.snapshot_size_bytes,
         };
@@ -574,7 +577,7 @@ impl Consensus {
     /// nothing new. Encode it, even elsewhere, and call `finish_snapshot`; or `abandon_snapshot`.
     pub fn begin_snapshot(&mut self) -> Option<SnapshotPoint> {
         let (index, term) = self.handed_out;
-        if self.snapshot_in_progress || index <= self.raw.store().snapshot_meta().index {
+        if self.snapshot_in_progress || index <= self.snapshot_index {
             return None;
         }
         self.snapshot_in_progress = true;
@@ -586,9 +589,11 @@ impl Consensus {
     /// The snapshot is encoded: it is written with the next turn, and the log is cut once that is durable.
     pub fn finish_snapshot(&mut self, point: SnapshotPoint, data: Bytes) {
         self.snapshot_in_progress = false;
-        if point.meta.index <= self.raw.store().snapshot_meta().index {
+        if point.meta.index <= self.snapshot_index {
+            // A newer one came from the leader meanwhile.
             return;
         }
+        self.snapshot_index = point.meta.index;
         let cut = point.meta.index.saturating_sub(self.config.entries_for_slow_followers);
         let compact_to = Some(cut).filter(|&cut| cut > self.raw.store().compacted_index());
         self.snapshot_size_bytes = data.len() as u64;
@@ -608,14 +613,13 @@ impl Consensus {
     }
 
     pub(crate) fn snapshot_due(&self) -> bool {
-        if self.snapshot_in_progress || self.own_snapshot.is_some() {
+        if self.snapshot_in_progress {
             return false;
         }
-        let store = self.raw.store();
-        let entries = self.handed_out.0 - store.snapshot_meta().index.min(self.handed_out.0);
+        let entries = self.handed_out.0.saturating_sub(self.snapshot_index);
         let by_count = self.config.snapshot_interval > 0 && entries >= self.config.snapshot_interval;
         let by_size = self.log_bytes > LOG_BYTES_BEFORE_SNAPSHOT.max(self.snapshot_size_bytes);
-        entries > 0 && (by_count || by_size || store.snapshot_wanted())
+        entries > 0 && (by_count || by_size || self.raw.store().snapshot_wanted())
     }
 
     /// A write, numbered, that waits.

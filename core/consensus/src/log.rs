@@ -73,10 +73,6 @@ impl Log {
         log
     }
 
-    pub(crate) fn snapshot_meta(&self) -> &SnapshotMeta {
-        &self.snapshot
-    }
-
     pub(crate) fn compacted_index(&self) -> u64 {
         self.compacted.0
     }

@@ -53,6 +53,10 @@ pub(crate) fn form(message: &Message, own: RaftId) -> Result<Verdict, StepError>
     if kind == MessageType::MsgSnapshot {
         snapshot(message.snapshot.as_ref())?;
     }
+    // raft takes term 0 for a match with any index beyond its log.
+    if kind == MessageType::MsgAppend && (message.index == 0) != (message.log_term == 0) {
+        return Err(malformed("the entry before its entries has no term"));
+    }
     entries(message)?;
     Ok(Verdict::Take)
 }

@@ -110,6 +110,7 @@ impl Consensus {
         self.fetching.clear();
         self.own_snapshot = None;
         self.handed_out = (index, term);
+        self.snapshot_index = index;
         self.log_bytes = 0;
         self.snapshot_size_bytes = data.len() as u64;
         let write = write.get_or_insert_with(Write::new);

@@ -1,0 +1,188 @@
+//! Messages that no honest member sends: refused or ignored, never a panic.
+
+use prost_011::Message as _;
+use raft::eraftpb::{ConfState, Entry, Message, MessageType, Snapshot, SnapshotMetadata};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::{RngCore, SeedableRng};
+use skep_model::RaftId;
+
+use super::harness::Group;
+use crate::wire::{self, Assembler, WireError};
+use crate::*;
+
+fn follower() -> (Group, u64, u64) {
+    let mut group = Group::of(31, Mode::Skep, 3);
+    let leader = group.wait_for_leader();
+    for _ in 0..5 {
+        group.say(leader).unwrap();
+    }
+    group.run(5);
+    let follower = group.alive().into_iter().find(|&id| id != leader).unwrap();
+    (group, leader, follower)
+}
+
+fn message(group: &mut Group, kind: MessageType, from: u64, to: u64) -> Message {
+    let term = group.consensus(to).role().term;
+    Message { msg_type: kind as i32, from, to, term, ..Message::default() }
+}
+
+fn step(group: &mut Group, message: &Message) -> Result<(), StepError> {
+    let to = message.to;
+    let result = group.consensus(to).step(&message.encode_to_vec());
+    group.settle(to);
+    result
+}
+
+#[test]
+fn a_commit_beyond_the_log_is_a_loud_refusal() {
+    let (mut group, leader, follower) = follower();
+    let mut heartbeat = message(&mut group, MessageType::MsgHeartbeat, leader, follower);
+    heartbeat.commit = 1_000;
+    let error = step(&mut group, &heartbeat).unwrap_err();
+    assert!(matches!(error, StepError::Diverged { .. }), "{error}");
+    assert!(error.to_string().contains("once acknowledged"));
+}
+
+#[test]
+fn a_committed_entry_is_never_replaced() {
+    let (mut group, leader, follower) = follower();
+    let mut append = message(&mut group, MessageType::MsgAppend, leader, follower);
+    append.term += 1;
+    append.index = 2;
+    append.log_term = 1;
+    append.entries = vec![Entry { index: 3, term: append.term, ..Entry::default() }];
+    assert!(matches!(step(&mut group, &append), Err(StepError::Diverged { .. })));
+}
+
+#[test]
+fn malformed_messages_are_refused() {
+    let (mut group, leader, follower) = follower();
+    let refused = |group: &mut Group, message: &Message| {
+        let result = step(group, message);
+        assert!(matches!(result, Err(StepError::Malformed { .. })), "{message:?} gave {result:?}");
+    };
+    let append = message(&mut group, MessageType::MsgAppend, leader, follower);
+    refused(&mut group, &Message { msg_type: 19, ..append.clone() });
+    refused(&mut group, &Message { msg_type: MessageType::MsgHup as i32, ..append.clone() });
+    refused(&mut group, &Message { from: 0, ..append.clone() });
+    refused(&mut group, &Message { from: follower, ..append.clone() });
+    refused(&mut group, &Message { term: 0, ..append.clone() });
+    refused(&mut group, &Message { request_snapshot: 1, ..append.clone() });
+    let odd_kind = Entry { index: 1, term: 1, entry_type: 7, ..Entry::default() };
+    let joint = Entry { index: 1, term: 1, entry_type: 2, ..Entry::default() };
+    let gap = Entry { index: 3, term: 1, ..Entry::default() };
+    let future = Entry { index: 1, term: u64::MAX, ..Entry::default() };
+    for entry in [odd_kind, joint, gap, future] {
+        refused(&mut group, &Message { entries: vec![entry], ..append.clone() });
+    }
+    let snapshot = message(&mut group, MessageType::MsgSnapshot, leader, follower);
+    refused(&mut group, &snapshot);
+    let with = |voters: Vec<u64>, learners: Vec<u64>, index| {
+        let conf_state = Some(ConfState { voters, learners, ..ConfState::default() });
+        let metadata = Some(SnapshotMetadata { conf_state, index, term: 1 });
+        Message { snapshot: Some(Snapshot { data: vec![], metadata }), ..snapshot.clone() }
+    };
+    refused(&mut group, &with(vec![], vec![], 90));
+    refused(&mut group, &with(vec![1, 1], vec![], 90));
+    refused(&mut group, &with(vec![1, 2], vec![2], 90));
+    refused(&mut group, &with(vec![0, 2], vec![], 90));
+    refused(&mut group, &with(vec![1, 2, 3], vec![], 0));
+    let garbage = group.consensus(follower).step(b"\xff\xff\xff garbage");
+    assert!(matches!(garbage, Err(StepError::Malformed { .. })));
+    group.converge();
+}
+
+#[test]
+fn writes_reads_and_votes_of_strangers_are_not_taken() {
+    let (mut group, leader, follower) = follower();
+    let last = group.consensus(leader).last_index();
+    let mut propose = message(&mut group, MessageType::MsgPropose, follower, leader);
+    propose.entries = vec![Entry::default()];
+    step(&mut group, &propose).unwrap();
+    let read = message(&mut group, MessageType::MsgReadIndex, follower, leader);
+    step(&mut group, &read).unwrap();
+    let handover = message(&mut group, MessageType::MsgTransferLeader, follower, leader);
+    step(&mut group, &handover).unwrap();
+    group.run(3);
+    assert_eq!(group.leader(), Some(leader));
+    assert_eq!(group.consensus(leader).last_index(), last);
+    let mut vote = message(&mut group, MessageType::MsgRequestVote, 99, leader);
+    vote.term += 5;
+    assert_eq!(step(&mut group, &vote), Err(StepError::UnknownSender { from: RaftId(99) }));
+}
+
+#[test]
+fn random_messages_never_panic() {
+    let mut rng = ChaCha8Rng::seed_from_u64(5);
+    for _ in 0..30 {
+        let (mut group, leader, follower) = follower();
+        for _ in 0..200 {
+            let small = |rng: &mut ChaCha8Rng| rng.next_u64() % 12;
+            let term = group.consensus(follower).role().term;
+            let index = small(&mut rng);
+            let log_term = small(&mut rng);
+            let count = rng.next_u64() % 4;
+            let message = Message {
+                msg_type: (rng.next_u64() % 21) as i32,
+                from: if rng.next_u64().is_multiple_of(2) { leader } else { small(&mut rng) },
+                to: follower,
+                term: (term + rng.next_u64() % 3).saturating_sub(1),
+                index,
+                log_term,
+                commit: small(&mut rng),
+                commit_term: small(&mut rng),
+                reject: rng.next_u64().is_multiple_of(2),
+                reject_hint: small(&mut rng),
+                entries: (1..=count)
+                    .map(|step| Entry { index: index + step, term: log_term.max(1), ..Entry::default() })
+                    .collect(),
+                ..Message::default()
+            };
+            // Any verdict will do.
+            let _verdict = group.consensus(follower).step(&message.encode_to_vec());
+            let now = group.now;
+            let effects = group.consensus(follower).take_effects(now);
+            if let Some(persist) = effects.persist {
+                group.consensus(follower).persisted(persist.number);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_is_cut_and_joined() {
+    let metadata = Some(SnapshotMetadata {
+        conf_state: Some(ConfState { voters: vec![1], ..ConfState::default() }),
+        index: 9,
+        term: 2,
+    });
+    let whole = Message {
+        msg_type: MessageType::MsgSnapshot as i32,
+        from: 1,
+        to: 2,
+        term: 2,
+        index: 4,
+        snapshot: Some(Snapshot { data: vec![], metadata }),
+        ..Message::default()
+    };
+    let mut data = vec![0u8; 9 * 1024 * 1024];
+    ChaCha8Rng::seed_from_u64(1).fill_bytes(&mut data);
+    let bytes = wire::with_snapshot_data(&whole.encode_to_vec(), &data).unwrap();
+    let pieces = wire::split(&bytes).unwrap();
+    assert_eq!(pieces.len(), 3);
+    assert!(pieces.iter().all(|piece| piece.len() < wire::SNAPSHOT_CHUNK_BYTES_MAX));
+    let mut assembler = Assembler::new(data.len());
+    pieces.iter().for_each(|piece| assembler.add(piece).unwrap());
+    assert_eq!(assembler.finish().unwrap(), bytes);
+    let seen = wire::inspect(&pieces[2]).unwrap();
+    assert_eq!((seen.from, seen.to, seen.index), (RaftId(1), RaftId(2), 4));
+    assert_eq!(seen.kind, MessageKind::Snapshot { index: 9, term: 2 });
+
+    let mut foreign = Assembler::new(usize::MAX);
+    foreign.add(&pieces[0]).unwrap();
+    let other = Message { index: 5, ..whole.clone() };
+    assert_eq!(foreign.add(&other.encode_to_vec()), Err(WireError::ForeignPiece { expected: 4, found: 5 }));
+    let mut small = Assembler::new(1024);
+    small.add(&pieces[0]).unwrap();
+    assert_eq!(small.add(&pieces[1]), Err(WireError::TooLarge { bytes_max: 1024 }));
+}
