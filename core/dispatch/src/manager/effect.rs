@@ -31,4 +31,6 @@ pub enum Effect {
         /// Why.
         refusal: Refusal,
     },
+    /// Something that an operator should read in the log.
+    Warn(String),
 }

@@ -24,6 +24,7 @@ impl Dispatcher {
         }
         let closing = std::mem::take(&mut self.closing);
         effects.extend(closing.into_iter().map(|(stream, refusal)| Effect::Close { stream, refusal }));
+        effects.extend(std::mem::take(&mut self.warnings).into_iter().map(Effect::Warn));
         effects
     }
 

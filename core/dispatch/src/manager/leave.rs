@@ -57,30 +57,26 @@ impl Dispatcher {
     }
 
     /// Writes the departures.
-    pub(super) fn write_leaves(&mut self, now: Now, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+    pub(super) fn write_leaves(&mut self, now: Now, tx: &mut Tx<'_>) {
         for (node, departure) in std::mem::take(&mut self.leaves) {
-            match departure {
-                Departure::Leaves { remove } if remove || label_says_remove(tx) => {
-                    let is_worker = tx.node(&node).is_some_and(|node| {
-                        node.role == NodeRole::Worker && node.spec.desired_role() == NodeRole::Worker
-                    });
-                    if is_worker {
-                        remove_node(now, tx, &node)?;
-                        self.presences.remove(&node);
-                    } else {
-                        set_status(tx, &node, node_status::State::Down, "node left the swarm")?;
-                    }
-                }
-                Departure::Leaves { .. } => {
-                    set_status(tx, &node, node_status::State::Down, "node left the swarm")?;
-                }
+            let written = match departure {
                 Departure::Restarts => {
-                    set_status(tx, &node, node_status::State::Disconnected, "node's daemon is restarting")?;
+                    set_status(tx, &node, node_status::State::Disconnected, "node's daemon is restarting")
                 }
-            }
+                Departure::Leaves { remove } if (remove || label_says_remove(tx)) && is_worker(tx, &node) => {
+                    self.presences.remove(&node);
+                    remove_node(now, tx, &node)
+                }
+                Departure::Leaves { .. } => set_status(tx, &node, node_status::State::Down, "node left the swarm"),
+            };
+            self.warn_of(written);
         }
-        Ok(())
     }
+}
+
+/// Neither a manager nor on the way to become one.
+fn is_worker(read: &impl Read, node: &NodeId) -> bool {
+    read.node(node).is_some_and(|node| node.role == NodeRole::Worker && node.spec.desired_role() == NodeRole::Worker)
 }
 
 fn label_says_remove(read: &impl Read) -> bool {

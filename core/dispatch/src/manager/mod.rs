@@ -68,6 +68,8 @@ pub struct Dispatcher {
     flush_at: Option<Time>,
     /// Streams to be ended.
     closing: Vec<(StreamId, Refusal)>,
+    /// To be told with the next `flush`.
+    warnings: Vec<String>,
 }
 
 impl Dispatcher {
@@ -90,6 +92,7 @@ impl Dispatcher {
             unassigned: BTreeSet::new(),
             flush_at: None,
             closing: Vec::new(),
+            warnings: Vec::new(),
         }
     }
 
@@ -102,7 +105,7 @@ impl Dispatcher {
         self.fresh = true;
     }
 
-    /// Leadership is lost or the daemon stops: every stream gets a last message and ends; what was not written is
+    /// Leadership is lost, proposals came to nothing, or the daemon stops: every stream gets a last message and ends; what was not written is
     /// forgotten (workers report again to the next leader).
     pub fn step_down(&mut self) -> Vec<Effect> {
         let refusal = Refusal::new(Code::Aborted, "node must disconnect");

@@ -83,9 +83,9 @@ impl Dispatcher {
     }
 
     /// Writes the statuses that are due.
-    pub(super) fn write_statuses(&mut self, now: Now, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+    pub(super) fn write_statuses(&mut self, now: Now, tx: &mut Tx<'_>) {
         if self.statuses.due().is_none_or(|due| due > now.monotonic) {
-            return Ok(());
+            return;
         }
         for (id, (node, status)) in self.statuses.take(now.monotonic) {
             let Some(task) = tx.task(&id) else { continue };
@@ -94,9 +94,9 @@ impl Dispatcher {
             }
             let mut task = (*task).clone();
             task.status = TaskStatus { applied_by: self.own.to_string(), applied_at: Some(now.wall.into()), ..status };
-            tx.update(task)?;
+            let written = tx.update(task);
+            self.warn_of(written);
         }
-        Ok(())
     }
 }
 

@@ -36,19 +36,20 @@ impl Dispatcher {
         }
     }
 
-    /// Writes what is due: nodes that registered, left or fell silent, statuses of tasks.
-    pub fn turn(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+    /// Writes what is due: nodes that registered, left or fell silent, statuses of tasks. Should the store refuse a
+    /// write, which only a broken law of ours can cause, the rest is written, and a warning goes out with `flush`.
+    pub fn turn(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx<'_>) {
         if !self.leading {
-            return Ok(());
+            return;
         }
         self.read_cluster(tx);
         if std::mem::take(&mut self.fresh) {
-            self.doubt_everyone(now, rng, tx)?;
+            self.doubt_everyone(now, rng, tx);
         }
-        self.expire(now, tx)?;
-        self.write_registrations(tx)?;
-        self.write_leaves(now, tx)?;
-        self.write_statuses(now, tx)
+        self.expire(now, tx);
+        self.write_registrations(tx);
+        self.write_leaves(now, tx);
+        self.write_statuses(now, tx);
     }
 
     /// What the cluster object says to all workers.
@@ -64,7 +65,7 @@ impl Dispatcher {
     }
 
     /// A new leader knows nobody: each node has to register again within six periods (interop §4.2).
-    fn doubt_everyone(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+    fn doubt_everyone(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx<'_>) {
         let mut others = false;
         for node in tx.nodes() {
             if self.presences.get(&node.id).is_some() {
@@ -78,16 +79,16 @@ impl Dispatcher {
             others |= node.id != self.own;
             let grace = self.choose_period(rng) * limits::GRACE_PERIODS_UNKNOWN;
             self.presences.watch(&node.id, Watch::Unknown, now.monotonic.after(grace));
-            set_status(tx, &node.id, node_status::State::Unknown, UNKNOWN_MESSAGE)?;
+            let written = set_status(tx, &node.id, node_status::State::Unknown, UNKNOWN_MESSAGE);
+            self.warn_of(written);
         }
         if others {
             self.trust_until = now.monotonic.after(self.period * limits::GRACE_PERIODS_UNKNOWN);
         }
-        Ok(())
     }
 
     /// Nodes that let their deadline pass.
-    fn expire(&mut self, now: Now, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+    fn expire(&mut self, now: Now, tx: &mut Tx<'_>) {
         if let Some(deadline) = self.presences.next_deadline() {
             let late = now.monotonic.since(deadline);
             if late > limits::STALL {
@@ -95,9 +96,9 @@ impl Dispatcher {
             }
         }
         while let Some(node) = self.presences.expired(now.monotonic) {
-            self.expire_node(now, tx, &node)?;
+            let written = self.expire_node(now, tx, &node);
+            self.warn_of(written);
         }
-        Ok(())
     }
 
     fn expire_node(&mut self, now: Now, tx: &mut Tx<'_>, node: &NodeId) -> Result<(), Refusal> {
@@ -121,11 +122,16 @@ impl Dispatcher {
         set_status(tx, node, node_status::State::Down, message)
     }
 
-    fn write_registrations(&mut self, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+    fn write_registrations(&mut self, tx: &mut Tx<'_>) {
         for (node, registration) in std::mem::take(&mut self.registrations) {
-            write_registration(tx, &node, &registration)?;
+            let written = write_registration(tx, &node, &registration);
+            self.warn_of(written);
         }
-        Ok(())
+    }
+
+    /// Keeps a refusal of the store for `flush` to tell.
+    pub(super) fn warn_of(&mut self, written: Result<(), Refusal>) {
+        self.warnings.extend(written.err().map(|refusal| format!("a status was not written: {refusal}")));
     }
 }
 

@@ -1,0 +1,323 @@
+//! The allocator's turn: what is dirty is brought in line with what the objects ask for.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use rand_core::RngCore;
+use skep_model::{NetworkId, NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState, Time};
+use skep_store::{Action, AnyObject, Event, Read, Tx};
+
+use crate::book::{Book, Holder};
+use crate::error::AllocateError;
+use crate::{networks, nodes, services, tasks};
+
+/// What could not be allocated is tried again after this, or as soon as something is given back.
+pub const RETRY_INTERVAL: Duration = Duration::from_secs(300);
+/// After a write that the store refused, everything is read anew from the facts.
+const RECOVERY_DELAY: Duration = Duration::from_secs(1);
+
+/// Objects to look at.
+#[derive(Clone, Debug, Default)]
+struct Dirt {
+    networks: BTreeSet<NetworkId>,
+    services: BTreeSet<ServiceId>,
+    tasks: BTreeSet<TaskId>,
+    nodes: BTreeSet<NodeId>,
+}
+
+impl Dirt {
+    fn is_empty(&self) -> bool {
+        self.networks.is_empty() && self.services.is_empty() && self.tasks.is_empty() && self.nodes.is_empty()
+    }
+
+    fn append(&mut self, mut other: Self) {
+        self.networks.append(&mut other.networks);
+        self.services.append(&mut other.services);
+        self.tasks.append(&mut other.tasks);
+        self.nodes.append(&mut other.nodes);
+    }
+}
+
+/// Gives out subnets, addresses, VXLAN numbers and ports.
+#[derive(Clone, Debug, Default)]
+pub struct Allocator {
+    book: Book,
+    ingress: Option<NetworkId>,
+    /// The book has to be written anew from the facts.
+    fresh: bool,
+    dirty: Dirt,
+    /// What could not be allocated.
+    waiting: Dirt,
+    /// Why services wait, for their tasks.
+    troubles: BTreeMap<ServiceId, AllocateError>,
+    retry_at: Option<Time>,
+}
+
+impl Allocator {
+    /// An allocator that knows nothing; `lead` before the first turn.
+    pub fn new() -> Self {
+        Self { fresh: true, ..Self::default() }
+    }
+
+    /// A new term, or proposals that came to nothing: the next turn reads everything anew.
+    pub fn lead(&mut self) {
+        *self = Self::new();
+    }
+
+    /// Something changed (committed, or earlier in the same transaction): marks what it may concern.
+    pub fn observe(&mut self, event: &Event) {
+        match &event.object {
+            AnyObject::Task(task) => {
+                let attached = !task.networks.is_empty();
+                if attached || tasks::waits(task) || event.action == Action::Remove {
+                    self.dirty.tasks.insert(task.id.clone());
+                }
+                if attached {
+                    self.dirty.nodes.extend(task.node_id.clone());
+                }
+            }
+            AnyObject::Service(service) => {
+                self.dirty.services.insert(service.id.clone());
+            }
+            AnyObject::Node(node) => {
+                self.dirty.nodes.insert(node.id.clone());
+            }
+            AnyObject::Network(network) => {
+                self.dirty.networks.insert(network.id.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// When something that could not be allocated is to be tried again.
+    pub fn wake_at(&self) -> Option<Time> {
+        let waits = !self.waiting.is_empty() || self.fresh;
+        self.retry_at.filter(|_| waits)
+    }
+
+    /// Allocates what is asked for and gives back what is not needed any more.
+    pub fn turn(&mut self, now: Now, _rng: &mut dyn RngCore, tx: &mut Tx<'_>) {
+        let due = self.retry_at.is_none_or(|at| at <= now.monotonic);
+        if self.fresh && due {
+            self.read_anew(tx);
+        }
+        if self.fresh || (self.dirty.is_empty() && (self.waiting.is_empty() || !due)) {
+            return;
+        }
+        if due {
+            self.dirty.append(std::mem::take(&mut self.waiting));
+            self.retry_at = None;
+        }
+        let done = self.settle_dirty(now, tx).and_then(|moved| {
+            let again = self.book.take_released() || moved;
+            if again && !self.waiting.is_empty() {
+                self.dirty.append(std::mem::take(&mut self.waiting));
+                self.settle_dirty(now, tx)?;
+            }
+            Ok(())
+        });
+        // What a failed attempt took and gave back helps nobody.
+        self.book.take_released();
+        if done.is_err() {
+            // The book and the facts disagree: the facts are right.
+            self.fresh = true;
+            self.retry_at = Some(now.monotonic.after(RECOVERY_DELAY));
+        } else if !self.waiting.is_empty() && self.retry_at.is_none() {
+            self.retry_at = Some(now.monotonic.after(RETRY_INTERVAL));
+        }
+    }
+
+    /// Notes everything that objects say they hold, before anything is given out; then everything is dirty.
+    fn read_anew(&mut self, tx: &mut Tx<'_>) {
+        *self = Self::default();
+        let cluster = tx.cluster();
+        for network in tx.networks() {
+            if networks::is_ingress(&network) && self.ingress.is_none() {
+                self.ingress = Some(network.id.clone());
+            }
+            // One that cannot be noted is tried again with those that have nothing yet.
+            if networks::is_allocated(&network)
+                && networks::settle(&mut self.book, cluster.as_deref(), &network).is_err()
+            {
+                self.waiting.networks.insert(network.id.clone());
+            }
+            self.dirty.networks.insert(network.id.clone());
+        }
+        for node in tx.nodes() {
+            self.book.sync(Holder::Node(node.id.clone()), tasks::attachments_held(&node.attachments));
+            self.dirty.nodes.insert(node.id.clone());
+        }
+        for service in tx.services() {
+            self.book.sync(Holder::Service(service.id.clone()), services::held(&service));
+            self.book.ports.sync(&service.id, services::ports(&service));
+            self.dirty.services.insert(service.id.clone());
+        }
+        for task in tx.tasks() {
+            if !task.networks.is_empty() {
+                self.book.sync(Holder::Task(task.id.clone()), tasks::held(&task));
+            }
+            if tasks::waits(&task) {
+                self.dirty.tasks.insert(task.id.clone());
+            }
+        }
+    }
+
+    /// Networks, then services, tasks and nodes, which need them. Whether something came into being that others may
+    /// have waited for.
+    fn settle_dirty(&mut self, now: Now, tx: &mut Tx<'_>) -> Result<bool, Refusal> {
+        let mut moved = self.settle_networks(tx)?;
+        for id in std::mem::take(&mut self.dirty.services) {
+            moved |= self.settle_service(tx, &id)?;
+        }
+        for id in std::mem::take(&mut self.dirty.tasks) {
+            self.settle_task(now, tx, &id)?;
+        }
+        for id in std::mem::take(&mut self.dirty.nodes) {
+            self.settle_node(tx, &id)?;
+        }
+        Ok(moved)
+    }
+
+    fn settle_networks(&mut self, tx: &mut Tx<'_>) -> Result<bool, Refusal> {
+        let dirty = std::mem::take(&mut self.dirty.networks);
+        let mut present = Vec::new();
+        for id in dirty {
+            match tx.network(&id) {
+                Some(network) => present.push(network),
+                None => self.forget_network(tx, &id),
+            }
+        }
+        let mut moved = false;
+        let cluster = tx.cluster();
+        // Ingress before all others, so that it gets the first subnet.
+        present.sort_by_key(|network| !networks::is_ingress(network));
+        for network in present {
+            if networks::is_ingress(&network) && *self.ingress.get_or_insert(network.id.clone()) != network.id {
+                // A second ingress network waits until the first is removed.
+                self.waiting.networks.insert(network.id.clone());
+                continue;
+            }
+            let known = self.book.plan(&network.id).is_some();
+            match networks::settle(&mut self.book, cluster.as_deref(), &network) {
+                Ok(settled) => {
+                    if let Some(settled) = settled {
+                        tx.update(settled)?;
+                    }
+                    if !known {
+                        moved = true;
+                        self.mark_for_network(tx, &network.id);
+                    }
+                }
+                Err(_) => {
+                    self.waiting.networks.insert(network.id.clone());
+                }
+            }
+        }
+        Ok(moved)
+    }
+
+    /// A new ingress network is for every node.
+    fn mark_for_network(&mut self, tx: &Tx<'_>, network: &NetworkId) {
+        if self.ingress.as_ref() == Some(network) {
+            self.dirty.nodes.extend(tx.nodes().iter().map(|node| node.id.clone()));
+        }
+    }
+
+    fn forget_network(&mut self, tx: &Tx<'_>, network: &NetworkId) {
+        let was_known = self.book.plan(network).is_some();
+        self.book.remove_network(network);
+        self.waiting.networks.remove(network);
+        if self.ingress.as_ref() == Some(network) {
+            self.ingress = None;
+        }
+        if was_known {
+            self.dirty.nodes.extend(tx.nodes().iter().map(|node| node.id.clone()));
+        }
+    }
+
+    fn settle_service(&mut self, tx: &mut Tx<'_>, id: &ServiceId) -> Result<bool, Refusal> {
+        let waited = self.waiting.services.remove(id);
+        self.troubles.remove(id);
+        let Some(service) = tx.service(id) else {
+            self.book.sync(Holder::Service(id.clone()), Vec::new());
+            self.book.ports.sync(id, &[]);
+            return Ok(false);
+        };
+        if !services::concerns(&service) {
+            return Ok(waited);
+        }
+        match services::settle(&mut self.book, tx, self.ingress.as_ref(), &service) {
+            Ok(endpoint) => {
+                if service.endpoint.as_ref() == Some(&endpoint) {
+                    return Ok(waited);
+                }
+                let mut service = (*service).clone();
+                service.endpoint = Some(endpoint);
+                tx.update(service)?;
+                Ok(true)
+            }
+            Err(error) => {
+                // Its tasks wait too, and tell the user why.
+                let tasks = tx.tasks_of_service(id);
+                self.dirty.tasks.extend(tasks.iter().filter(|task| tasks::waits(task)).map(|task| task.id.clone()));
+                self.waiting.services.insert(id.clone());
+                self.troubles.insert(id.clone(), error);
+                Ok(false)
+            }
+        }
+    }
+
+    fn settle_task(&mut self, now: Now, tx: &mut Tx<'_>, id: &TaskId) -> Result<(), Refusal> {
+        self.waiting.tasks.remove(id);
+        let holder = Holder::Task(id.clone());
+        let Some(task) = tx.task(id) else {
+            self.book.sync(holder, Vec::new());
+            return Ok(());
+        };
+        if !tasks::waits(&task) {
+            if !task.networks.is_empty() && task.state() != TaskState::New {
+                self.book.sync(holder, tasks::held(&task));
+            }
+            return Ok(());
+        }
+        let service = task.service_id.as_ref().and_then(|service| tx.service(service));
+        if let Some(trouble) = task.service_id.as_ref().and_then(|service| self.troubles.get(service)) {
+            self.waiting.tasks.insert(id.clone());
+            return tell_task(tx, &task, trouble);
+        }
+        match tasks::settle(&mut self.book, tx, now, self.ingress.as_ref(), &task, service.as_deref()) {
+            Ok(settled) => {
+                self.dirty.nodes.extend(settled.node_id.clone().filter(|_| !settled.networks.is_empty()));
+                tx.update(settled)
+            }
+            Err(error) => {
+                self.waiting.tasks.insert(id.clone());
+                tell_task(tx, &task, &error)
+            }
+        }
+    }
+
+    fn settle_node(&mut self, tx: &mut Tx<'_>, id: &NodeId) -> Result<(), Refusal> {
+        self.waiting.nodes.remove(id);
+        let Some(node) = tx.node(id) else {
+            self.book.sync(Holder::Node(id.clone()), Vec::new());
+            return Ok(());
+        };
+        let (changed, trouble) = nodes::settle(&mut self.book, tx, self.ingress.as_ref(), &node);
+        if trouble.is_some() {
+            self.waiting.nodes.insert(id.clone());
+        }
+        changed.map_or(Ok(()), |node| tx.update(node))
+    }
+}
+
+/// Why the task does not get on, for `service ps`.
+fn tell_task(tx: &mut Tx<'_>, task: &Task, error: &AllocateError) -> Result<(), Refusal> {
+    let text = error.to_string();
+    if task.status.err == text {
+        return Ok(());
+    }
+    let mut task = task.clone();
+    task.status.err = text;
+    tx.update(task)
+}

@@ -1,0 +1,162 @@
+//! Who holds what, as far as the objects say: rebuilt from them, never stored.
+
+use std::collections::BTreeMap;
+
+use skep_model::{NetworkId, NodeId, ServiceId, TaskId};
+
+use crate::error::AllocateError;
+use crate::numbers::Numbers;
+use crate::ports::PortBook;
+use crate::prefix::{Family, Prefix, parse_address};
+use crate::subnet::Subnet;
+
+/// First number given to an overlay subnet: beyond the VLAN ids of 802.1Q.
+pub const VNI_FIRST: u32 = 4096;
+/// VXLAN numbers have 24 bits.
+pub const VNI_LAST: u32 = (1 << 24) - 1;
+
+/// Who may hold addresses.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Holder {
+    Task(TaskId),
+    Service(ServiceId),
+    Node(NodeId),
+}
+
+/// An address in a network.
+pub type Held = (NetworkId, String);
+
+/// What a network needs of the swarm.
+#[derive(Clone, Debug)]
+pub enum Plan {
+    /// Each node manages it by itself.
+    NodeLocal,
+    /// Subnets and VXLAN numbers of the whole swarm.
+    Global { subnets: Vec<Subnet>, numbers: Vec<u32> },
+}
+
+/// Who holds what.
+#[derive(Clone, Debug)]
+pub struct Book {
+    networks: BTreeMap<NetworkId, Plan>,
+    holdings: BTreeMap<Holder, Vec<Held>>,
+    pub numbers: Numbers,
+    pub ports: PortBook,
+    /// Something was given back since this was last asked.
+    released: bool,
+}
+
+impl Default for Book {
+    fn default() -> Self {
+        Self {
+            networks: BTreeMap::new(),
+            holdings: BTreeMap::new(),
+            numbers: Numbers::new(VNI_FIRST, VNI_LAST),
+            ports: PortBook::default(),
+            released: false,
+        }
+    }
+}
+
+impl Book {
+    /// The plan of an allocated network.
+    pub fn plan(&self, network: &NetworkId) -> Option<&Plan> {
+        self.networks.get(network)
+    }
+
+    /// Notes an allocated network.
+    pub fn add_network(&mut self, network: NetworkId, plan: Plan) {
+        self.networks.insert(network, plan);
+    }
+
+    /// Gives a network's subnets and numbers back.
+    pub fn remove_network(&mut self, network: &NetworkId) {
+        if let Some(Plan::Global { numbers, .. }) = self.networks.remove(network) {
+            for number in numbers {
+                self.numbers.release(number);
+            }
+            self.released = true;
+        }
+    }
+
+    /// Every subnet in use.
+    pub fn subnets(&self) -> Vec<Prefix> {
+        let subnets = self.networks.values().flat_map(|plan| match plan {
+            Plan::Global { subnets, .. } => subnets.as_slice(),
+            Plan::NodeLocal => &[],
+        });
+        subnets.map(|subnet| subnet.prefix).collect()
+    }
+
+    /// What somebody holds.
+    pub fn holdings(&self, holder: &Holder) -> &[Held] {
+        self.holdings.get(holder).map(Vec::as_slice).unwrap_or_default()
+    }
+
+    /// Notes what an object says that it holds; what it held beyond that is given back.
+    pub fn sync(&mut self, holder: Holder, says: Vec<Held>) {
+        let held = self.holdings.remove(&holder).unwrap_or_default();
+        for (network, address) in held.iter().filter(|held| !says.contains(held)) {
+            self.give_back(network, address);
+        }
+        for (network, address) in says.iter().filter(|said| !held.contains(said)) {
+            if let Some((subnet, number)) = self.subnet_of(network, address) {
+                subnet.hold(number);
+            }
+        }
+        if !says.is_empty() {
+            self.holdings.insert(holder, says);
+        }
+    }
+
+    /// A free address in a network, with the subnet's length; `wished` when it has to be that one. None for networks
+    /// that each node manages by itself.
+    pub fn take(
+        &mut self,
+        holder: &Holder,
+        network: &NetworkId,
+        wished: Option<&str>,
+    ) -> Result<Option<String>, AllocateError> {
+        let plan = self.networks.get_mut(network);
+        let subnets = match plan.ok_or_else(|| AllocateError::NetworkPending { network: network.clone() })? {
+            Plan::NodeLocal => return Ok(None),
+            Plan::Global { subnets, .. } => subnets,
+        };
+        let address = match wished {
+            Some(wished) => {
+                let (family, number) = parse_address(wished)?;
+                let taken = || AllocateError::AddressTaken { network: network.clone(), address: wished.to_owned() };
+                let mut fitting = subnets.iter_mut().filter(|subnet| subnet.prefix.family == family);
+                let subnet = fitting.find(|subnet| subnet.prefix.contains(number)).ok_or_else(taken)?;
+                subnet.take(number).then(|| subnet.prefix.cidr(number)).ok_or_else(taken)?
+            }
+            None => subnets
+                .iter_mut()
+                .filter(|subnet| subnet.prefix.family == Family::V4)
+                .find_map(|subnet| subnet.take_any().map(|number| subnet.prefix.cidr(number)))
+                .ok_or_else(|| AllocateError::AddressesExhausted { network: network.clone() })?,
+        };
+        self.holdings.entry(holder.clone()).or_default().push((network.clone(), address.clone()));
+        Ok(Some(address))
+    }
+
+    /// Whether something was given back since this was last asked.
+    pub fn take_released(&mut self) -> bool {
+        std::mem::take(&mut self.released) | self.ports.take_released()
+    }
+
+    fn give_back(&mut self, network: &NetworkId, address: &str) {
+        if let Some((subnet, number)) = self.subnet_of(network, address) {
+            subnet.release(number);
+            self.released = true;
+        }
+    }
+
+    fn subnet_of(&mut self, network: &NetworkId, address: &str) -> Option<(&mut Subnet, u128)> {
+        let Some(Plan::Global { subnets, .. }) = self.networks.get_mut(network) else { return None };
+        // What cannot be read holds nothing.
+        let (family, number) = parse_address(address).ok()?;
+        let mut fitting = subnets.iter_mut().filter(|subnet| subnet.prefix.family == family);
+        fitting.find(|subnet| subnet.prefix.contains(number)).map(|subnet| (subnet, number))
+    }
+}
