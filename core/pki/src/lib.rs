@@ -1,7 +1,25 @@
-//! Who may join and who is issued what.
+//! Who may join, who is issued what, who is a manager, and the keys that the whole swarm shares.
+//!
+//! It must never know X.509, TLS or a connection: requests and chains are bytes that the shell signs and checks.
+//! Flow of a join: token → [`issue`] (a node object, certificate pending) → [`to_sign`] → the shell signs → [`signed`] →
+//! [`certificate_status`] answers. Start reading at `issue`, then `roles`.
 
 #![warn(missing_docs)]
 
+mod genesis;
+mod issue;
+mod network_keys;
+mod removed;
+mod roles;
+mod signing;
 pub mod token;
 
-pub use token::{ParsedToken, RootDigest, UnlockKey};
+pub use genesis::{
+    ClusterSettings, PREDEFINED_LABEL, create_missing_networks, default_cluster, default_cluster_spec, first_node,
+};
+pub use issue::{certificate_status, issue};
+pub use network_keys::{NetworkKeys, ROTATION_PERIOD};
+pub use removed::{is_removed, stored_role};
+pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
+pub use signing::{Issuance, Issuer, Signing, certificate_life, issuer, sign_failed, signed, to_sign};
+pub use token::{InvalidToken, ParsedToken, RootDigest, UnlockKey};

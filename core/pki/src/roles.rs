@@ -1,0 +1,153 @@
+//! From desired roles to actual ones (interop §3.4): a promotion is a change of role, a demotion first takes the member
+//! out of Raft, and nothing may cost the quorum.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use skep_model::pb::types::NodeRole;
+use skep_model::{Node, NodeId, Now, RaftId, Refusal, Time};
+use skep_store::{Event, Read, Tx};
+
+/// How long an action may take before it is asked for again.
+const RETRY_PERIOD: Duration = Duration::from_secs(5);
+
+/// The leader's view of Raft's membership.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftFacts {
+    /// The leader itself.
+    pub me: RaftId,
+    /// All members, the leader included.
+    pub members: Vec<RaftMemberFacts>,
+}
+
+/// One member.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RaftMemberFacts {
+    /// Its number.
+    pub id: RaftId,
+    /// Its node.
+    pub node: NodeId,
+    /// Whether the leader hears it; true for the leader.
+    pub reachable: bool,
+    /// Since when, if it does: the longest heard takes over.
+    pub active_since: Time,
+}
+
+/// What consensus shall do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RoleAction {
+    /// Take a member out.
+    RemoveMember(RaftId),
+    /// Let another member lead: the leader is to be demoted, which the next leader then does.
+    TransferLeadership(RaftId),
+}
+
+impl RaftFacts {
+    fn of_node(&self, node: &NodeId) -> Option<&RaftMemberFacts> {
+        self.members.iter().find(|member| member.node == *node)
+    }
+
+    /// Whether those that remain and can be heard are a majority of those that remain.
+    pub fn can_remove(&self, id: RaftId) -> bool {
+        let rest = self.members.iter().filter(|member| member.id != id);
+        let (count, reachable) = rest.fold((0, 0), |(count, reachable), member| {
+            (count + 1, reachable + usize::from(member.reachable || member.id == self.me))
+        });
+        count > 0 && reachable > count / 2
+    }
+
+    fn successor(&self) -> Option<RaftId> {
+        let others = self.members.iter().filter(|member| member.id != self.me && member.reachable);
+        others.min_by_key(|member| (member.active_since, member.id)).map(|member| member.id)
+    }
+}
+
+/// Brings roles to what users asked for.
+#[derive(Clone, Debug, Default)]
+pub struct RoleManager {
+    everything: bool,
+    pending: BTreeSet<NodeId>,
+    /// Actions that were asked for, and when to ask again.
+    asked: BTreeMap<NodeId, Time>,
+}
+
+impl RoleManager {
+    /// Nothing to do yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new term: look at every node and every member.
+    pub fn lead(&mut self) {
+        *self = Self { everything: true, ..Self::default() };
+    }
+
+    /// A committed change.
+    pub fn observe(&mut self, event: &Event) {
+        if let Some(node) = event.object.get::<Node>() {
+            self.pending.insert(node.id.clone());
+        }
+    }
+
+    /// When to try again what did not happen.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.asked.values().min().copied()
+    }
+
+    /// Changes roles that may change now; says what consensus must do for the others, one removal at a time. To be
+    /// called again when the membership has changed.
+    pub fn turn(&mut self, now: Now, facts: &RaftFacts, tx: &mut Tx<'_>) -> Result<Vec<RoleAction>, Refusal> {
+        if std::mem::take(&mut self.everything) {
+            self.pending.extend(tx.nodes().iter().map(|node| node.id.clone()));
+            self.pending.extend(facts.members.iter().map(|member| member.node.clone()));
+        }
+        let mut actions = Vec::new();
+        for id in self.pending.clone() {
+            let settled = match tx.node(&id) {
+                None => self.evict(now, &id, facts, &mut actions),
+                Some(node) if node.role == node.spec.desired_role() => true,
+                Some(node) if node.spec.desired_role() == NodeRole::Manager => {
+                    set_role(tx, &node, NodeRole::Manager)?;
+                    true
+                }
+                Some(node) => {
+                    let gone = self.evict(now, &id, facts, &mut actions);
+                    if gone {
+                        set_role(tx, &node, NodeRole::Worker)?;
+                    }
+                    gone
+                }
+            };
+            if settled {
+                self.pending.remove(&id);
+                self.asked.remove(&id);
+            }
+        }
+        Ok(actions)
+    }
+
+    /// Whether a node is no member of Raft; asks for what makes it so.
+    fn evict(&mut self, now: Now, node: &NodeId, facts: &RaftFacts, actions: &mut Vec<RoleAction>) -> bool {
+        let Some(member) = facts.of_node(node) else { return true };
+        let waits = self.asked.get(node).is_some_and(|again| *again > now.monotonic);
+        if waits || !actions.is_empty() {
+            return false;
+        }
+        self.asked.insert(node.clone(), now.monotonic.after(RETRY_PERIOD));
+        if !facts.can_remove(member.id) {
+            return false;
+        }
+        if member.id == facts.me {
+            actions.extend(facts.successor().map(RoleAction::TransferLeadership));
+        } else {
+            actions.push(RoleAction::RemoveMember(member.id));
+        }
+        false
+    }
+}
+
+fn set_role(tx: &mut Tx<'_>, node: &Node, role: NodeRole) -> Result<(), Refusal> {
+    let mut node = node.clone();
+    node.role = role;
+    tx.update(node)
+}
