@@ -89,3 +89,6 @@ pub(crate) fn decode(payload: Bytes) -> Result<Entry, CodecError> {
     }
     Ok(Entry { id, changes })
 }
+
+#[cfg(test)]
+mod tests;

@@ -185,3 +185,6 @@ fn split(changes: Vec<Change>) -> Vec<Vec<Change>> {
     }
     parts
 }
+
+#[cfg(test)]
+mod tests;

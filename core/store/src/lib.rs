@@ -10,6 +10,8 @@ mod change;
 mod codec;
 pub mod commands;
 mod entry;
+#[cfg(test)]
+mod fixture;
 mod ledger;
 pub mod object;
 mod overlay;

@@ -135,3 +135,6 @@ impl Find for Store {
         self.tables.tasks.index.on_node(node).cloned().collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

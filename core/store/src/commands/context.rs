@@ -3,7 +3,7 @@
 use std::fmt;
 
 use rand_core::RngCore;
-use skep_model::{NodeId, Now, RaftId};
+use skep_model::{NodeId, Now, RaftId, WallTime};
 
 /// One member of the managers' quorum, as Raft knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -16,7 +16,7 @@ pub struct MemberView {
     pub addr: String,
     /// Whether it leads.
     pub leader: bool,
-    /// Whether it answers now.
+    /// Whether it answers now; a manager always reaches itself.
     pub reachable: bool,
 }
 
@@ -28,6 +28,11 @@ pub struct CommandContext<'a> {
     pub rng: &'a mut dyn RngCore,
     /// The quorum as Raft knows it, this manager included.
     pub members: &'a [MemberView],
+    /// Until when a certificate (PEM) is valid; `None` if it cannot be read.
+    pub certificate_expiry: &'a dyn Fn(&[u8]) -> Option<WallTime>,
+    /// Whether placement constraints beyond Docker's grammar are allowed: only while every manager is known to
+    /// understand them.
+    pub extended_constraints: bool,
 }
 
 impl CommandContext<'_> {
@@ -35,10 +40,21 @@ impl CommandContext<'_> {
     pub fn member(&self, node: &NodeId) -> Option<&MemberView> {
         self.members.iter().find(|member| member.node_id == *node)
     }
+
+    /// Whether the rest still has a reachable majority of itself when this member goes (interop §3.4).
+    pub fn may_lose(&self, member: RaftId) -> bool {
+        let rest = || self.members.iter().filter(|other| other.raft_id != member);
+        let (left, reachable) = (rest().count(), rest().filter(|other| other.reachable).count());
+        reachable > left / 2
+    }
 }
 
 impl fmt::Debug for CommandContext<'_> {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.debug_struct("CommandContext").field("now", &self.now).field("members", &self.members).finish()
+        formatter
+            .debug_struct("CommandContext")
+            .field("now", &self.now)
+            .field("members", &self.members)
+            .finish_non_exhaustive()
     }
 }

@@ -1,0 +1,88 @@
+use bytes::{Bytes, BytesMut};
+use prost::Message;
+use skep_model::pb::types::{ServiceSpec, TaskSpec};
+use skep_model::{Service, Verbatim};
+
+use super::*;
+use crate::fixture::{id, service, task};
+
+/// A spec as a newer engine would write it: an empty sub-message and an unknown field.
+fn newer_spec() -> Bytes {
+    let known = ServiceSpec {
+        annotations: crate::fixture::annotations("web"),
+        task: Some(TaskSpec { resources: Some(Default::default()), ..Default::default() }),
+        ..Default::default()
+    };
+    let mut bytes = BytesMut::from(known.encode_to_vec().as_slice());
+    prost::encoding::string::encode(999, &"from the future".to_owned(), &mut bytes);
+    bytes.freeze()
+}
+
+#[test]
+fn unknown_fields_travel_through_log_and_snapshot() {
+    let mut object = service("web");
+    object.spec = Verbatim::from_bytes(newer_spec()).unwrap();
+    let mut unknown = BytesMut::new();
+    prost::encoding::string::encode(777, &"tail".to_owned(), &mut unknown);
+    object.unknown = unknown.freeze();
+    let entry = Entry { id: 7, changes: vec![Change { action: Action::Create, object: object.clone().into() }] };
+
+    let decoded = Entry::decode(entry.encode()).unwrap();
+    assert_eq!(decoded, entry);
+    assert_eq!(decoded.encode(), entry.encode());
+
+    let mut store = crate::Store::new();
+    store.apply(&decoded).unwrap();
+    let mut restored = crate::Store::new();
+    restored.restore(Message::decode(store.snapshot().encode_to_vec().as_slice()).unwrap()).unwrap();
+    let kept = crate::Read::service(&restored, &object.id).unwrap();
+    assert_eq!(*kept, object);
+    assert_eq!(kept.spec.bytes(), &newer_spec());
+}
+
+#[test]
+fn the_payload_is_swarmkits_request() {
+    let entry = Entry {
+        id: 0xfeed,
+        changes: vec![
+            Change { action: Action::Update, object: service("web").into() },
+            Change { action: Action::Remove, object: task("t", "web", 1, None).into() },
+        ],
+    };
+    let request = InternalRaftRequest::decode(entry.encode()).unwrap();
+    assert_eq!(request.id, 0xfeed);
+    assert_eq!(request.action[0].action(), StoreActionKind::Update);
+    assert_eq!(request.action[1].action(), StoreActionKind::Remove);
+    assert!(matches!(&request.action[0].target, Some(Target::Service(kept)) if kept.value.id == id("web")));
+    assert_eq!(Entry::peek_id(&entry.encode()).unwrap(), 0xfeed);
+    let sum: usize = entry.changes.iter().map(change_len).sum();
+    let id_length = Entry { id: 0xfeed, changes: Vec::new() }.encode().len();
+    assert_eq!(sum + id_length, entry.encode().len());
+}
+
+#[test]
+fn what_we_do_not_know_consumes_the_entry() {
+    let known = action(&Change { action: Action::Create, object: service("web").into() });
+    let no_target = StoreAction { action: StoreActionKind::Create.into(), target: None };
+    let no_action = StoreAction { action: 9, ..known.clone() };
+    for strange in [no_target, no_action] {
+        let request = InternalRaftRequest { id: 3, action: vec![known.clone(), strange] };
+        let verdict = Entry::decode(Bytes::from(request.encode_to_vec()));
+        assert!(matches!(verdict, Err(CodecError::UnknownAction { id: 3, index: 1 })), "{verdict:?}");
+    }
+    let mut nameless = Kept::from(&service("web"));
+    nameless.value.id = String::new();
+    let target = Some(Target::Service(nameless));
+    let request = InternalRaftRequest { id: 3, action: vec![StoreAction { action: 1, target }] };
+    assert!(matches!(Entry::decode(Bytes::from(request.encode_to_vec())), Err(CodecError::Object(_))));
+    assert!(matches!(Entry::decode(Bytes::from_static(b"\x12\xff")), Err(CodecError::Decode(_))));
+}
+
+#[test]
+fn a_service_without_a_spec_is_still_an_object() {
+    let bare = Kept::new(skep_model::pb::objects::Service { id: id("bare"), ..Default::default() });
+    let request =
+        InternalRaftRequest { id: 1, action: vec![StoreAction { action: 1, target: Some(Target::Service(bare)) }] };
+    let entry = Entry::decode(Bytes::from(request.encode_to_vec())).unwrap();
+    assert_eq!(entry.changes[0].object.get::<Service>().unwrap().name(), "");
+}

@@ -1,0 +1,105 @@
+//! Secrets: their data goes in and never comes out this way.
+
+use bytes::Bytes;
+use skep_model::pb::messages as m;
+use skep_model::pb::types::SecretSpec;
+use skep_model::{Code, Kept, Meta, Object, Refusal, Secret, SecretId};
+use subtle::ConstantTimeEq;
+
+use super::context::CommandContext;
+use super::lookup::{self, common_filters, in_sequence, invalid_argument, quoted, required, written};
+use super::references::check_unused;
+use super::validate;
+use crate::read::Find;
+use crate::tx::Tx;
+
+/// A secret's data is shorter than this many bytes.
+const DATA_BYTES_LIMIT: usize = 500 * 1024;
+
+fn shown(secret: &Secret) -> Kept<skep_model::pb::objects::Secret> {
+    let mut kept = Kept::from(secret);
+    kept.value.spec = Some(secret.spec.edit(|spec| spec.data = Bytes::new()));
+    kept
+}
+
+fn identified(id: &str) -> Result<&str, Refusal> {
+    if id.is_empty() { Err(Refusal::invalid("secret ID must be provided")) } else { Ok(id) }
+}
+
+pub(super) fn get(facts: &impl Find, request: m::GetSecretRequest) -> Result<m::GetSecretResponse, Refusal> {
+    let secret = required::<Secret>(facts, identified(&request.secret_id)?)?;
+    Ok(m::GetSecretResponse { secret: Some(shown(&secret)) })
+}
+
+pub(super) fn list(facts: &impl Find, request: m::ListSecretsRequest) -> m::ListSecretsResponse {
+    let secrets = common_filters!(request.filters).any(facts, |secret: &Secret| secret.spec.annotations.as_ref());
+    let public = secrets.iter().filter(|secret| !secret.internal);
+    m::ListSecretsResponse { secrets: public.map(|secret| shown(secret)).collect() }
+}
+
+pub(super) fn create(
+    tx: &mut Tx,
+    context: &mut CommandContext,
+    request: m::CreateSecretRequest,
+) -> Result<m::CreateSecretResponse, Refusal> {
+    let spec = request.spec.ok_or_else(invalid_argument)?;
+    validate_spec(&spec)?;
+    let name = lookup::name(spec.annotations.as_ref());
+    if tx.named::<Secret>(name).is_some() {
+        return Err(Refusal::new(Code::AlreadyExists, format!("secret {name} already exists")));
+    }
+    let secret = Secret {
+        id: SecretId::random(context.rng),
+        meta: Meta::default(),
+        spec,
+        internal: false,
+        unknown: Bytes::new(),
+    };
+    let id = secret.id.clone();
+    tx.create(secret)?;
+    Ok(m::CreateSecretResponse { secret: Some(shown(&*written::<Secret>(tx, &id)?)) })
+}
+
+pub(super) fn update(tx: &mut Tx, request: m::UpdateSecretRequest) -> Result<m::UpdateSecretResponse, Refusal> {
+    let version = quoted(request.secret_version.as_ref())?;
+    let stored = required::<Secret>(tx, &request.secret_id)?;
+    let spec = request.spec.unwrap_or_default();
+    let same_data = spec.data.is_empty() || bool::from(spec.data.ct_eq(&stored.spec.data));
+    if lookup::name(spec.annotations.as_ref()) != stored.unique_name() || !same_data {
+        return Err(Refusal::invalid("only updates to Labels are allowed"));
+    }
+    in_sequence(&*stored, version)?;
+    let mut secret = (*stored).clone();
+    secret.spec = secret.spec.edit(|own| {
+        let labels = spec.annotations.as_ref().map(|annotations| annotations.labels.clone());
+        own.annotations.get_or_insert_default().labels = labels.unwrap_or_default();
+    });
+    tx.update(secret)?;
+    Ok(m::UpdateSecretResponse { secret: Some(shown(&*written::<Secret>(tx, &stored.id)?)) })
+}
+
+pub(super) fn remove(tx: &mut Tx, request: m::RemoveSecretRequest) -> Result<m::RemoveSecretResponse, Refusal> {
+    let secret = required::<Secret>(tx, identified(&request.secret_id)?)?;
+    check_unused(tx, &*secret, |container| {
+        container.secrets.iter().any(|reference| reference.secret_id == secret.id.as_str())
+    })?;
+    tx.remove::<Secret>(&secret.id)?;
+    Ok(m::RemoveSecretResponse {})
+}
+
+fn validate_spec(spec: &SecretSpec) -> Result<(), Refusal> {
+    validate::dependency_annotations(spec.annotations.as_ref())?;
+    if let Some(driver) = &spec.driver {
+        if driver.name.is_empty() {
+            return Err(Refusal::invalid("secret driver must have a name"));
+        }
+        let message = format!("secret drivers are not available yet: give the data instead of driver {}", driver.name);
+        return Err(Refusal::new(Code::Unimplemented, message));
+    }
+    if spec.data.is_empty() || spec.data.len() >= DATA_BYTES_LIMIT {
+        return Err(Refusal::invalid(format!(
+            "secret data must be larger than 0 and less than {DATA_BYTES_LIMIT} bytes"
+        )));
+    }
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Tasks: users read them, and may remove one by its id.
+
+use std::sync::Arc;
+
+use skep_model::pb::messages as m;
+use skep_model::pb::types::task_spec::Runtime;
+use skep_model::pb::types::{TaskSpec, TaskState};
+use skep_model::{Kept, Node, NodeId, Refusal, Service, ServiceId, Task, constraint};
+
+use super::lookup::{any_of, any_prefix, has_labels, required};
+use crate::read::{Find, Read};
+use crate::tx::Tx;
+
+pub(super) fn get(facts: &impl Find, request: m::GetTaskRequest) -> Result<m::GetTaskResponse, Refusal> {
+    let task = required::<Task>(facts, &request.task_id)?;
+    Ok(m::GetTaskResponse { task: Some(Kept::from(&*task)) })
+}
+
+pub(super) fn remove(tx: &mut Tx, request: m::RemoveTaskRequest) -> Result<m::RemoveTaskResponse, Refusal> {
+    let task = required::<Task>(tx, &request.task_id)?;
+    tx.remove::<Task>(&task.id)?;
+    Ok(m::RemoveTaskResponse {})
+}
+
+pub(super) fn list(facts: &impl Find, request: m::ListTasksRequest) -> m::ListTasksResponse {
+    let filters = request.filters.unwrap_or_default();
+    let passes = |task: &Task| {
+        let name = task_name(task);
+        let on = |id: Option<&str>, wanted: &[String]| any_of(id.unwrap_or_default(), wanted);
+        any_of(&name, &filters.names)
+            && any_prefix(&name, &filters.name_prefixes)
+            && any_prefix(task.id.as_str(), &filters.id_prefixes)
+            && has_labels(Some(&task.service_annotations.labels), &filters.labels)
+            && on(task.service_id.as_ref().map(ServiceId::as_str), &filters.service_ids)
+            && on(task.node_id.as_ref().map(NodeId::as_str), &filters.node_ids)
+            && (filters.runtimes.is_empty() || any_of(&runtime_name(&task.spec), &filters.runtimes))
+            && (filters.desired_states.is_empty() || filters.desired_states.contains(&task.desired_state.into()))
+            && (!filters.up_to_date || is_up_to_date(facts, task))
+    };
+    let candidates = candidates(facts, &filters);
+    m::ListTasksResponse {
+        tasks: candidates.iter().filter(|task| passes(task)).map(|task| Kept::from(&**task)).collect(),
+    }
+}
+
+/// The narrowest index that holds every task that may pass.
+fn candidates(facts: &impl Find, filters: &m::list_tasks_request::Filters) -> Vec<Arc<Task>> {
+    if !filters.service_ids.is_empty() {
+        return each_once(&filters.service_ids, |id: ServiceId| facts.tasks_of_service(&id), ServiceId::optional);
+    }
+    if !filters.node_ids.is_empty() {
+        return each_once(&filters.node_ids, |id: NodeId| facts.tasks_on_node(&id), NodeId::optional);
+    }
+    facts.tasks()
+}
+
+fn each_once<I>(
+    ids: &[String],
+    tasks: impl Fn(I) -> Vec<Arc<Task>>,
+    parse: impl Fn(&str) -> Option<I>,
+) -> Vec<Arc<Task>> {
+    let mut found: Vec<Arc<Task>> = ids.iter().filter_map(|id| parse(id)).flat_map(tasks).collect();
+    found.sort_by(|left, right| left.id.cmp(&right.id));
+    found.dedup_by(|left, right| left.id == right.id);
+    found
+}
+
+/// The task's own name, or the one it would have been given.
+fn task_name(task: &Task) -> String {
+    if !task.annotations.name.is_empty() {
+        return task.annotations.name.clone();
+    }
+    skep_model::objects::task_name(&task.service_annotations.name, task.slot, task.node_id.as_ref(), &task.id)
+}
+
+/// SwarmKit's word for what runs a task.
+pub(super) fn runtime_name(spec: &TaskSpec) -> String {
+    match &spec.runtime {
+        Some(Runtime::Container(_)) => "container".to_owned(),
+        Some(Runtime::Attachment(_)) => "attachment".to_owned(),
+        Some(Runtime::Generic(generic)) => generic.kind.to_lowercase(),
+        None => String::new(),
+    }
+}
+
+/// Whether the task is what its service asks for now (interop §7.4).
+fn is_up_to_date(facts: &impl Find, task: &Task) -> bool {
+    let Some(service) = task.service_id.as_ref().and_then(|id| facts.service(id)) else { return false };
+    if task.spec_version.is_some() && task.spec_version == service.spec_version {
+        return true;
+    }
+    let node = task.node_id.as_ref().and_then(|id| facts.node(id));
+    is_same_work(&service, task, node.as_deref())
+}
+
+fn is_same_work(service: &Service, task: &Task, node: Option<&Node>) -> bool {
+    let empty = TaskSpec::default();
+    let mut wanted = service.spec.task.as_ref().unwrap_or(&empty).clone();
+    let placement_alone = TaskSpec { placement: task.spec.placement.clone(), ..wanted.clone() } == *task.spec
+        && wanted.placement != task.spec.placement;
+    if placement_alone && node.is_some_and(|node| fits(&wanted, node)) {
+        return true;
+    }
+    // A task that has its image does not care how it would be pulled.
+    let has_image =
+        task.desired_state <= TaskState::Running && (TaskState::Ready..=TaskState::Running).contains(&task.state());
+    if let (true, Some(Runtime::Container(wanted)), Some(Runtime::Container(current))) =
+        (has_image, &mut wanted.runtime, &task.spec.runtime)
+    {
+        wanted.pull_options = current.pull_options.clone();
+    }
+    wanted == *task.spec && task.endpoint.as_ref().is_none_or(|endpoint| endpoint.spec == service.spec.endpoint)
+}
+
+fn fits(spec: &TaskSpec, node: &Node) -> bool {
+    let texts = spec.placement.as_ref().map(|placement| placement.constraints.as_slice()).unwrap_or_default();
+    constraint::parse(texts).is_ok_and(|constraints| constraint::node_matches(&constraints, node))
+}
