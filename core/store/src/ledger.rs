@@ -188,3 +188,6 @@ fn split(changes: Vec<Change>) -> Vec<Vec<Change>> {
 
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+mod random;

@@ -1,1 +1,7 @@
-
+mod cluster;
+mod dependencies;
+mod networks;
+mod nodes;
+mod resources;
+mod services;
+mod tasks;
