@@ -86,7 +86,7 @@ impl From<&Service> for Kept<pb::Service> {
                 pending_delete: service.pending_delete,
                 spec_version: service.spec_version.map(version),
                 previous_spec_version: service.previous_spec_version.map(version),
-                job_status: service.job_status.clone(),
+                job_status: service.job_status,
             },
             unknown: service.unknown.clone(),
         }
