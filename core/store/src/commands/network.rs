@@ -36,11 +36,9 @@ pub(super) fn create(
 ) -> Result<m::CreateNetworkResponse, Refusal> {
     let spec = request.spec.ok_or_else(invalid_argument)?;
     validate_spec(&spec)?;
-    if spec.ingress {
-        if let Some(present) = tx.networks().iter().find(|network| is_ingress(network)) {
-            let message = format!("ingress network ({}) is already present", present.id);
-            return Err(Refusal::new(Code::AlreadyExists, message));
-        }
+    if let Some(present) = tx.networks().iter().find(|network| spec.ingress && is_ingress(network)) {
+        let message = format!("ingress network ({}) is already present", present.id);
+        return Err(Refusal::new(Code::AlreadyExists, message));
     }
     let network = Network {
         id: NetworkId::random(context.rng),

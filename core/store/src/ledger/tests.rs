@@ -144,16 +144,17 @@ fn changes_of_one_transaction_to_one_object_are_told_once() {
 #[test]
 fn a_removed_object_that_comes_and_goes_again_stays_removed() {
     let mut ledger = Ledger::default();
-    let entry = launched(&mut ledger, 1, |tx| tx.create(service("web")));
-    ledger.commit(&entry).unwrap();
-    let entry = launched(&mut ledger, 2, |tx| {
+    let first = launched(&mut ledger, 1, |tx| tx.create(service("web")));
+    let second = launched(&mut ledger, 2, |tx| {
         tx.remove::<Service>(&service_id("web"))?;
         tx.create(service("web"))?;
         tx.remove::<Service>(&service_id("web"))
     });
-    assert_eq!(entry.changes.len(), 1);
+    assert_eq!(second.changes.len(), 1);
     assert!(ledger.view().services().is_empty());
-    ledger.commit(&entry).unwrap();
+    ledger.commit(&first).unwrap();
+    assert!(ledger.view().services().is_empty());
+    ledger.commit(&second).unwrap();
     assert!(ledger.committed().services().is_empty());
 }
 
