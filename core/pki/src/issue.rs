@@ -90,10 +90,8 @@ pub fn certificate_status(
     let node = read.node(&id).ok_or_else(|| Refusal::not_found("node", id.as_str()))?;
     let status = node.certificate.status.clone().unwrap_or_default();
     let is_final = matches!(status.state(), State::Issued | State::Failed | State::Rotate);
-    Ok(is_final.then(|| NodeCertificateStatusResponse {
-        status: Some(status),
-        certificate: Some(node.certificate.clone()),
-    }))
+    Ok(is_final
+        .then(|| NodeCertificateStatusResponse { status: Some(status), certificate: Some(node.certificate.clone()) }))
 }
 
 fn request_for(id: &NodeId, role: NodeRole, csr: &bytes::Bytes, state: State) -> Certificate {

@@ -23,3 +23,6 @@ pub use removed::{is_removed, stored_role};
 pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
 pub use signing::{Issuance, Issuer, Signing, certificate_life, issuer, sign_failed, signed, to_sign};
 pub use token::{InvalidToken, ParsedToken, RootDigest, UnlockKey};
+
+#[cfg(test)]
+mod tests;

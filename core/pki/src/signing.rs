@@ -132,9 +132,7 @@ pub fn issuer(cluster: &Cluster) -> Result<Issuer, Refusal> {
             key: next.ca_key.clone(),
             intermediates: next.cross_signed_ca_cert.clone(),
         },
-        None => {
-            Issuer { certificate: root.ca_cert.clone(), key: root.ca_key.clone(), intermediates: Bytes::new() }
-        }
+        None => Issuer { certificate: root.ca_cert.clone(), key: root.ca_key.clone(), intermediates: Bytes::new() },
     };
     if issuer.key.is_empty() {
         return Err(Refusal::new(
