@@ -25,7 +25,6 @@ mod turn;
 mod update;
 
 pub use orchestrator::Orchestrator;
-pub use reaper::Reaper;
 
 #[cfg(test)]
 mod tests;

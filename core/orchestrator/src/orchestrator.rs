@@ -7,7 +7,9 @@ use skep_model::pb::types::service_spec::Mode;
 use skep_model::{Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskState, Time};
 use skep_store::{Action, AnyObject, Event, Read, Tx};
 
+use crate::deadline::earliest;
 use crate::memory::Memory;
+use crate::reaper::Reaper;
 use crate::turn::Turn;
 use crate::{enforce, facts, global, job, replicated};
 
@@ -25,6 +27,7 @@ pub struct Orchestrator {
     wakes: BTreeSet<(Time, ServiceId)>,
     /// Services that every change of a node concerns.
     node_bound: BTreeSet<ServiceId>,
+    reaper: Reaper,
     refusals: Vec<Refusal>,
 }
 
@@ -37,10 +40,12 @@ impl Orchestrator {
     /// A new term: forgets everything, and will look at everything.
     pub fn lead(&mut self) {
         *self = Self { everything: true, ..Self::default() };
+        self.reaper.lead();
     }
 
-    /// Notes what a committed change concerns.
+    /// Notes what a change concerns: a committed one, or one that another decider of this turn just made.
     pub fn observe(&mut self, event: &Event) {
+        self.reaper.observe(event);
         match &event.object {
             AnyObject::Service(service) => {
                 self.services.insert(service.id.clone());
@@ -62,16 +67,15 @@ impl Orchestrator {
         let dirty = match (event.action, old) {
             (Action::Create, _) => task.has_ended(),
             (Action::Remove, _) => facts::is_wanted(task) || facts::may_be_alive(task),
-            (Action::Update, None) => true,
-            (Action::Update, Some(old)) => {
-                let ended = task.has_ended() && !old.has_ended();
+            (Action::Update, old) => {
+                let ended = task.has_ended() && old.is_none_or(|old| !old.has_ended());
+                let began = task.state() == TaskState::Running && old.is_none_or(|old| old.state() < task.state());
                 let rollout = self.memories.get_mut(service).and_then(|memory| memory.rollout.as_mut());
-                let ran = task.state() == TaskState::Running && old.state() < TaskState::Running;
                 let updates = rollout.is_some();
-                if let (true, Some(rollout)) = (ended, rollout) {
+                if let (true, Some(rollout), Some(old)) = (ended, rollout, old) {
                     rollout.ended(old, task);
                 }
-                ended || ran && updates
+                ended || began && updates
             }
         };
         if dirty {
@@ -79,8 +83,13 @@ impl Orchestrator {
         }
     }
 
-    /// Brings what is dirty, or due, in line with the facts.
+    /// Brings what is dirty, or due, in line with the facts; then takes out of the store what nobody needs any more.
     pub fn turn(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx) {
+        self.reconcile(now, rng, tx);
+        self.reaper.turn(now, tx, &mut self.refusals);
+    }
+
+    fn reconcile(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx) {
         self.collect_due(now);
         if std::mem::take(&mut self.everything) {
             self.services.extend(tx.services().iter().map(|service| service.id.clone()));
@@ -160,7 +169,7 @@ impl Orchestrator {
 
     /// When the next turn is due though nothing happens.
     pub fn wake_at(&self) -> Option<Time> {
-        self.wakes.first().map(|(time, _)| *time)
+        earliest(self.wakes.first().map(|(time, _)| *time), self.reaper.wake_at())
     }
 
     /// Writes that the store refused since the last call: broken laws, for the log.

@@ -20,31 +20,25 @@ const BATCH_DELAY: Duration = Duration::from_millis(250);
 /// With more than this dirty, nobody waits.
 const BATCH_SIZE_MAX: usize = 1000;
 
-/// Takes ended tasks out of the store. One per leader.
+/// Takes ended tasks out of the store. Part of the orchestrator.
 #[derive(Debug, Default)]
-pub struct Reaper {
+pub(crate) struct Reaper {
     everything: bool,
     slots: BTreeSet<(ServiceId, Place)>,
     tasks: BTreeSet<TaskId>,
     nodes: BTreeSet<NodeId>,
     /// Set by the first dirty thing of a batch; `None` while it has not been timed.
     due: Option<Time>,
-    refusals: Vec<Refusal>,
 }
 
 impl Reaper {
-    /// A reaper that knows nothing: call [`Self::lead`] before its first turn.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
     /// A new term: forgets everything, and will look at everything.
-    pub fn lead(&mut self) {
+    pub(crate) fn lead(&mut self) {
         *self = Self { everything: true, ..Self::default() };
     }
 
     /// Notes what a committed change concerns.
-    pub fn observe(&mut self, event: &Event) {
+    pub(crate) fn observe(&mut self, event: &Event) {
         match &event.object {
             AnyObject::Task(task) if event.action != Action::Remove => {
                 if is_candidate(task) {
@@ -72,8 +66,8 @@ impl Reaper {
         self.slots.len() + self.tasks.len() + self.nodes.len()
     }
 
-    /// Removes what is due. `rng` is not needed; it is there because all deciders take the same.
-    pub fn turn(&mut self, now: Now, _rng: &mut dyn rand_core::RngCore, tx: &mut Tx) {
+    /// Removes what is due.
+    pub(crate) fn turn(&mut self, now: Now, tx: &mut Tx, refusals: &mut Vec<Refusal>) {
         if !self.everything && self.dirty() == 0 {
             return;
         }
@@ -97,7 +91,7 @@ impl Reaper {
         for id in std::mem::take(&mut self.tasks) {
             let unwanted = tx.task(&id).is_some_and(|task| is_done_with(tx, &task));
             if unwanted {
-                self.remove(tx, &id);
+                remove(tx, &id, refusals);
             }
         }
         let limit = history_limit(tx);
@@ -106,27 +100,22 @@ impl Reaper {
             let known = services.entry(service.clone()).or_insert_with(|| tx.service(&service)).clone();
             let Some(service) = known else { continue };
             for id in beyond_history(tx, &service, &place, limit) {
-                self.remove(tx, &id);
-            }
-        }
-    }
-
-    fn remove(&mut self, tx: &mut Tx, id: &TaskId) {
-        if let Err(refusal) = tx.remove::<Task>(id) {
-            if self.refusals.len() < REFUSALS_MAX {
-                self.refusals.push(refusal);
+                remove(tx, &id, refusals);
             }
         }
     }
 
     /// When the next turn is due though nothing happens.
-    pub fn wake_at(&self) -> Option<Time> {
+    pub(crate) fn wake_at(&self) -> Option<Time> {
         self.due
     }
+}
 
-    /// Writes that the store refused since the last call: broken laws, for the log.
-    pub fn take_refusals(&mut self) -> Vec<Refusal> {
-        std::mem::take(&mut self.refusals)
+fn remove(tx: &mut Tx, id: &TaskId, refusals: &mut Vec<Refusal>) {
+    if let Err(refusal) = tx.remove::<Task>(id) {
+        if refusals.len() < REFUSALS_MAX {
+            refusals.push(refusal);
+        }
     }
 }
 

@@ -1,0 +1,77 @@
+//! Writing a decision: into the picture, and into the task.
+
+use std::sync::Arc;
+
+use skep_model::pb::types::TaskStatus;
+use skep_model::{Now, Refusal, Task, TaskState};
+use skep_store::{Read, Tx};
+
+use crate::node::NodeNumber;
+use crate::picture::Picture;
+use crate::requirements::Requirements;
+
+/// Refusals kept for the log between two looks at them.
+const REFUSALS_MAX: usize = 100;
+
+/// A turn's means.
+pub(crate) struct Turn<'a, 'tx> {
+    pub(crate) now: Now,
+    pub(crate) tx: &'a mut Tx<'tx>,
+    pub(crate) refusals: &'a mut Vec<Refusal>,
+}
+
+/// Puts the task on the node.
+pub(crate) fn assign(
+    turn: &mut Turn,
+    picture: &mut Picture,
+    wanted: &Requirements,
+    task: &Task,
+    number: NodeNumber,
+    message: &str,
+) {
+    let Some(state) = picture.node_mut(number) else { return };
+    let given = state.generic.claim(&wanted.generic);
+    // The claim is made again when the task is put on the node, as for any task that is found there.
+    state.generic.mark(&given, false);
+    let id = state.node.id.clone();
+    let volumes = match &wanted.volumes {
+        Some(candidates) => picture.volumes.choose(candidates, &id, task).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let assigned = Task {
+        node_id: Some(id),
+        assigned_generic_resources: given,
+        volumes,
+        status: TaskStatus {
+            state: TaskState::Assigned.into(),
+            timestamp: Some(turn.now.wall.into()),
+            message: message.to_owned(),
+            ..Default::default()
+        },
+        ..task.clone()
+    };
+    let id = assigned.id.clone();
+    write(turn, assigned);
+    if let Some(stored) = turn.tx.task(&id) {
+        picture.put_task(stored);
+    }
+}
+
+/// Says why the task cannot be placed, if that is news.
+pub(crate) fn explain(turn: &mut Turn, task: &Arc<Task>, reason: &str) {
+    if task.status.err == reason {
+        return;
+    }
+    let timestamp = Some(turn.now.wall.into());
+    let status = TaskStatus { err: reason.to_owned(), timestamp, ..task.status.clone() };
+    write(turn, Task { status, ..(**task).clone() });
+}
+
+fn write(turn: &mut Turn, task: Task) {
+    if let Err(refusal) = turn.tx.update(task) {
+        // A turn writes only what it just read, so this is a broken law.
+        if turn.refusals.len() < REFUSALS_MAX {
+            turn.refusals.push(refusal);
+        }
+    }
+}

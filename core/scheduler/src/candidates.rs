@@ -1,0 +1,73 @@
+//! The nodes for a group without spread preferences, best first: the ones on which the service has fewest tasks, among
+//! them the emptiest. Nodes without a task of the service are drawn lazily from the order of load, so that a task on a
+//! thousand nodes looks at a few.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use crate::filter;
+use crate::node::NodeNumber;
+use crate::picture::Picture;
+use crate::requirements::Requirements;
+use crate::spread::Rank;
+
+/// The nodes that may still be taken.
+pub(crate) struct Candidates {
+    /// Nodes that fail too often.
+    failing: BTreeMap<NodeNumber, u32>,
+    /// Nodes with a task of the service, and the failing ones.
+    known: BinaryHeap<Reverse<Rank>>,
+    /// How far the nodes without one are drawn.
+    drawn: Option<(u32, NodeNumber)>,
+    exhausted: bool,
+}
+
+impl Candidates {
+    pub(crate) fn new(picture: &Picture, wanted: &Requirements, failing: BTreeMap<NodeNumber, u32>) -> Self {
+        let with_tasks = wanted.service.into_iter().flat_map(|service| picture.nodes_of(service).keys());
+        let mut numbers: Vec<NodeNumber> = with_tasks.chain(failing.keys()).copied().collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        let mut candidates = Self { failing, known: BinaryHeap::new(), drawn: None, exhausted: false };
+        for number in numbers {
+            candidates.put(picture, wanted, number);
+        }
+        candidates
+    }
+
+    /// The best node that suits; it is not offered again until [`Self::put`] back.
+    pub(crate) fn take(&mut self, picture: &Picture, wanted: &Requirements) -> Option<NodeNumber> {
+        if let Some(fresh) = self.draw(picture, wanted) {
+            return Some(fresh);
+        }
+        while let Some(Reverse((.., number))) = self.known.pop() {
+            if filter::refuses(picture, wanted, number).is_none() {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// The emptiest node without a task of the service.
+    fn draw(&mut self, picture: &Picture, wanted: &Requirements) -> Option<NodeNumber> {
+        while !self.exhausted {
+            let Some((total, number)) = picture.emptiest_after(self.drawn) else {
+                self.exhausted = true;
+                return None;
+            };
+            self.drawn = Some((total, number));
+            let known = self.failing.contains_key(&number) || picture.count(wanted.service, number) > 0;
+            if !known && filter::refuses(picture, wanted, number).is_none() {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// Offers a node as it is now.
+    pub(crate) fn put(&mut self, picture: &Picture, wanted: &Requirements, number: NodeNumber) {
+        let Some(state) = picture.node(number) else { return };
+        let failures = self.failing.get(&number).copied().unwrap_or(0);
+        self.known.push(Reverse((failures, picture.count(wanted.service, number), state.total, number)));
+    }
+}

@@ -1,0 +1,245 @@
+//! The picture of all nodes: what runs where. Kept from turn to turn, and brought in line with the facts by ids.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skep_model::{Node, NodeId, Now, ServiceId, Task, TaskId, TaskState, Time, WallTime};
+
+use crate::node::{NodeNumber, NodeState, ServiceNumber, hold_the_same};
+use crate::volumes::VolumeUses;
+
+/// Failures of a service on a node count for so long.
+pub(crate) const FAILURE_WINDOW: Duration = Duration::from_secs(5 * 60);
+/// From so many failures on, a node is used last.
+pub(crate) const FAILURES_MAX: usize = 5;
+
+/// A task that holds something of a node.
+#[derive(Clone, Debug)]
+struct Placed {
+    node: NodeNumber,
+    service: Option<ServiceNumber>,
+    /// It is wanted, so it counts for the balance.
+    counts: bool,
+    task: Arc<Task>,
+}
+
+/// One service at work.
+#[derive(Clone, Debug, Default)]
+struct ServiceState {
+    /// Wanted tasks per node; no zeros.
+    nodes: BTreeMap<NodeNumber, u32>,
+    /// When tasks of a version failed on a node, oldest first.
+    failures: BTreeMap<(Option<u64>, NodeNumber), VecDeque<Time>>,
+}
+
+/// What runs where.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Picture {
+    numbers: BTreeMap<NodeId, NodeNumber>,
+    nodes: Vec<Option<NodeState>>,
+    free_nodes: Vec<NodeNumber>,
+    service_numbers: BTreeMap<ServiceId, ServiceNumber>,
+    services: Vec<ServiceState>,
+    free_services: Vec<ServiceNumber>,
+    tasks: BTreeMap<TaskId, Placed>,
+    /// Nodes that take tasks, emptiest first.
+    by_load: BTreeSet<(u32, NodeNumber)>,
+    pub(crate) volumes: VolumeUses,
+}
+
+impl Picture {
+    pub(crate) fn number_of(&self, node: &NodeId) -> Option<NodeNumber> {
+        self.numbers.get(node).copied()
+    }
+
+    pub(crate) fn node(&self, number: NodeNumber) -> Option<&NodeState> {
+        self.nodes.get(number as usize).and_then(Option::as_ref)
+    }
+
+    /// Every node that is known.
+    pub(crate) fn nodes(&self) -> impl Iterator<Item = (NodeNumber, &NodeState)> {
+        (0..).zip(&self.nodes).filter_map(|(number, node)| Some((number, node.as_ref()?)))
+    }
+
+    /// Nodes that take tasks, emptiest first, from behind `after` on.
+    pub(crate) fn emptiest_after(&self, after: Option<(u32, NodeNumber)>) -> Option<(u32, NodeNumber)> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        self.by_load.range((after.map_or(Unbounded, Excluded), Unbounded)).next().copied()
+    }
+
+    /// Adds a node or brings it up to date; tells whether it is new.
+    pub(crate) fn put_node(&mut self, node: Arc<Node>) -> bool {
+        let known = self.number_of(&node.id);
+        let number = known.unwrap_or_else(|| {
+            let number = self.free_nodes.pop().unwrap_or(self.nodes.len() as NodeNumber);
+            if number as usize == self.nodes.len() {
+                self.nodes.push(None);
+            }
+            self.numbers.insert(node.id.clone(), number);
+            number
+        });
+        let state = match self.node(number) {
+            Some(old) => old.redescribed(node),
+            None => NodeState::new(node),
+        };
+        self.by_load.remove(&(state.total, number));
+        if state.node.takes_tasks() {
+            self.by_load.insert((state.total, number));
+        }
+        self.nodes[number as usize] = Some(state);
+        known.is_none()
+    }
+
+    /// Forgets a node with its tasks.
+    pub(crate) fn remove_node(&mut self, id: &NodeId) {
+        let Some(number) = self.numbers.remove(id) else { return };
+        let there: Vec<TaskId> =
+            self.tasks.iter().filter(|(_, placed)| placed.node == number).map(|(id, _)| id.clone()).collect();
+        for task in there {
+            self.remove_task(&task);
+        }
+        for service in &mut self.services {
+            service.failures.retain(|(_, node), _| *node != number);
+        }
+        if let Some(state) = self.nodes[number as usize].take() {
+            self.by_load.remove(&(state.total, number));
+        }
+        self.free_nodes.push(number);
+    }
+
+    /// Forgets a service; its tasks may still be there.
+    pub(crate) fn remove_service(&mut self, id: &ServiceId) {
+        let Some(&number) = self.service_numbers.get(id) else { return };
+        self.services[number as usize].failures.clear();
+        if self.services[number as usize].nodes.is_empty() {
+            self.service_numbers.remove(id);
+            self.free_services.push(number);
+        }
+    }
+
+    pub(crate) fn service_number(&mut self, id: &ServiceId) -> ServiceNumber {
+        if let Some(&number) = self.service_numbers.get(id) {
+            return number;
+        }
+        let number = self.free_services.pop().unwrap_or(self.services.len() as ServiceNumber);
+        if number as usize == self.services.len() {
+            self.services.push(ServiceState::default());
+        }
+        self.service_numbers.insert(id.clone(), number);
+        number
+    }
+
+    pub(crate) fn known_service(&self, id: &ServiceId) -> Option<ServiceNumber> {
+        self.service_numbers.get(id).copied()
+    }
+
+    /// Wanted tasks of the service per node; no zeros.
+    pub(crate) fn nodes_of(&self, service: ServiceNumber) -> &BTreeMap<NodeNumber, u32> {
+        &self.services[service as usize].nodes
+    }
+
+    /// Wanted tasks of the service on the node.
+    pub(crate) fn count(&self, service: Option<ServiceNumber>, node: NodeNumber) -> u32 {
+        service.and_then(|service| self.nodes_of(service).get(&node)).copied().unwrap_or(0)
+    }
+
+    /// Whether the task holds something, and since it does, its state as last seen.
+    pub(crate) fn placed(&self, id: &TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(id).map(|placed| &placed.task)
+    }
+
+    /// A task that is on a node: adds it, or brings it up to date. Tells whether it gave something back.
+    pub(crate) fn put_task(&mut self, task: Arc<Task>) -> bool {
+        let Some(node) = task.node_id.as_ref().and_then(|id| self.number_of(id)) else {
+            return self.remove_task(&task.id);
+        };
+        let counts = is_wanted(&task);
+        if let Some(placed) = self.tasks.get_mut(&task.id) {
+            if placed.node == node && placed.counts == counts && hold_the_same(&placed.task, &task) {
+                placed.task = task;
+                return false;
+            }
+            let id = task.id.clone();
+            self.remove_task(&id);
+        }
+        let service = task.service_id.as_ref().map(|id| self.service_number(id));
+        if let Some(state) = self.nodes[node as usize].as_mut() {
+            state.hold(&task, true);
+        }
+        self.volumes.hold(&task, true);
+        if counts {
+            self.count_task(node, service, true);
+        }
+        self.tasks.insert(task.id.clone(), Placed { node, service, counts, task });
+        !counts
+    }
+
+    /// A task that holds nothing any more. Tells whether it did.
+    pub(crate) fn remove_task(&mut self, id: &TaskId) -> bool {
+        let Some(Placed { node, service, counts, task }) = self.tasks.remove(id) else { return false };
+        if let Some(state) = self.nodes[node as usize].as_mut() {
+            state.hold(&task, false);
+        }
+        self.volumes.hold(&task, false);
+        if counts {
+            self.count_task(node, service, false);
+        }
+        true
+    }
+
+    fn count_task(&mut self, node: NodeNumber, service: Option<ServiceNumber>, more: bool) {
+        if let Some(state) = self.nodes[node as usize].as_mut() {
+            let before = state.total;
+            state.total = if more { before + 1 } else { before.saturating_sub(1) };
+            if self.by_load.remove(&(before, node)) {
+                self.by_load.insert((state.total, node));
+            }
+        }
+        let Some(service) = service else { return };
+        let nodes = &mut self.services[service as usize].nodes;
+        let count = nodes.entry(node).or_default();
+        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+        if *count == 0 {
+            nodes.remove(&node);
+        }
+    }
+
+    /// For giving out generic resources.
+    pub(crate) fn node_mut(&mut self, number: NodeNumber) -> Option<&mut NodeState> {
+        self.nodes.get_mut(number as usize).and_then(Option::as_mut)
+    }
+
+    /// Notes that a task of the service failed on the node.
+    pub(crate) fn note_failure(&mut self, now: Now, task: &Task) {
+        let (Some(service), Some(node)) = (&task.service_id, &task.node_id) else { return };
+        let Some(node) = self.number_of(node) else { return };
+        let since = task.status.applied_at.as_ref().or(task.status.timestamp.as_ref()).map(WallTime::from);
+        let passed = since.map_or(0, |since| now.wall.0.saturating_sub(since.0));
+        let passed = Duration::from_nanos(u64::try_from(passed).unwrap_or(0));
+        if passed >= FAILURE_WINDOW {
+            return;
+        }
+        let service = self.service_number(service);
+        let failures = self.services[service as usize].failures.entry((task.spec_version, node)).or_default();
+        failures.retain(|&time| now.monotonic.since(time) < FAILURE_WINDOW);
+        let micros = u64::try_from(passed.as_micros()).unwrap_or(0);
+        failures.push_back(Time(now.monotonic.0.saturating_sub(micros)));
+        failures.make_contiguous().sort();
+    }
+
+    /// Nodes on which this version of the service failed too often lately, with how often.
+    pub(crate) fn failing(&self, now: Now, service: ServiceNumber, version: Option<u64>) -> BTreeMap<NodeNumber, u32> {
+        let failures = &self.services[service as usize].failures;
+        let of_version = failures.range((version, 0)..=(version, NodeNumber::MAX));
+        let recent = of_version.map(|((_, node), times)| {
+            (*node, times.iter().filter(|&&time| now.monotonic.since(time) <= FAILURE_WINDOW).count())
+        });
+        recent.filter(|(_, count)| *count >= FAILURES_MAX).map(|(node, count)| (node, count as u32)).collect()
+    }
+}
+
+/// Somebody still wants it to run (or, for jobs, to complete).
+pub(crate) fn is_wanted(task: &Task) -> bool {
+    task.desired_state <= TaskState::Complete
+}

@@ -1,0 +1,123 @@
+//! What a task asks of a node, worked out once for a whole group.
+
+use std::sync::Arc;
+
+use skep_model::Task;
+use skep_model::constraint::{self, Constraint, Operator};
+use skep_model::pb::types::generic_resource::Resource;
+use skep_model::pb::types::mount;
+use skep_model::pb::types::placement_preference::Preference;
+use skep_model::pb::types::task_spec::Runtime;
+use skep_model::pb::types::{DiscreteGenericResource, Mount, Platform};
+use skep_store::Read;
+
+use crate::node::{HostPort, ServiceNumber, host_ports, reservations};
+use crate::picture::Picture;
+use crate::volumes::{self, Candidate};
+
+/// A log driver by this name needs no plugin.
+const NO_LOG_DRIVER: &str = "none";
+/// A volume driver by this name is built in.
+const LOCAL_VOLUME_DRIVER: &str = "local";
+
+/// What a task asks of a node. Empty parts ask for nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Requirements {
+    pub(crate) task: Arc<Task>,
+    pub(crate) service: Option<ServiceNumber>,
+    pub(crate) memory_bytes: i64,
+    pub(crate) nano_cpus: i64,
+    pub(crate) generic: Vec<DiscreteGenericResource>,
+    /// Type and name of plugins; a missing log driver counts only where the node names log drivers at all.
+    pub(crate) plugins: Vec<(&'static str, String)>,
+    pub(crate) constraints: Vec<Constraint>,
+    pub(crate) affinities: Vec<Affinity>,
+    pub(crate) platforms: Vec<Platform>,
+    pub(crate) ports: Vec<HostPort>,
+    /// 0 for no limit.
+    pub(crate) max_replicas: u64,
+    pub(crate) volumes: Option<Vec<Candidate>>,
+    pub(crate) spread: Vec<String>,
+}
+
+/// To be near, or not near, one of these services.
+#[derive(Clone, Debug)]
+pub(crate) struct Affinity {
+    pub(crate) operator: Operator,
+    pub(crate) services: Vec<ServiceNumber>,
+}
+
+impl Requirements {
+    pub(crate) fn of(task: &Arc<Task>, picture: &mut Picture, read: &impl Read) -> Self {
+        let reserved = reservations(task);
+        let generic = reserved.map(|reserved| reserved.generic.as_slice()).unwrap_or_default();
+        let placement = task.spec.placement.as_ref();
+        let texts = placement.map(|placement| placement.constraints.as_slice()).unwrap_or_default();
+        // Specs were checked when they were stored; what cannot be read constrains nothing, as in Docker.
+        let constraints = constraint::parse(texts).unwrap_or_default();
+        let service = task.service_id.as_ref().map(|id| picture.service_number(id));
+        Self {
+            task: Arc::clone(task),
+            service,
+            memory_bytes: reserved.map_or(0, |reserved| reserved.memory_bytes),
+            nano_cpus: reserved.map_or(0, |reserved| reserved.nano_cpus),
+            generic: generic
+                .iter()
+                .filter_map(|generic| match &generic.resource {
+                    Some(Resource::DiscreteResourceSpec(discrete)) => Some(discrete.clone()),
+                    _ => None,
+                })
+                .collect(),
+            plugins: plugins(task),
+            affinities: affinities(&constraints, picture, read),
+            constraints,
+            platforms: placement.map(|placement| placement.platforms.clone()).unwrap_or_default(),
+            ports: host_ports(task).collect(),
+            max_replicas: placement.map_or(0, |placement| placement.max_replicas),
+            volumes: volumes::candidates(read, task),
+            spread: spread(task),
+        }
+    }
+}
+
+fn affinities(constraints: &[Constraint], picture: &Picture, read: &impl Read) -> Vec<Affinity> {
+    let resolve = |(operator, names): (Operator, &[String])| {
+        let by_name = |name: &String| read.service_by_name(name).map(|service| service.id.clone());
+        let services = names.iter().filter_map(by_name).filter_map(|id| picture.known_service(&id)).collect();
+        Affinity { operator, services }
+    };
+    constraints.iter().filter_map(Constraint::affinity).map(resolve).collect()
+}
+
+fn spread(task: &Task) -> Vec<String> {
+    let preferences = task.spec.placement.as_ref().map(|placement| placement.preferences.as_slice());
+    let descriptor = |preference: &Option<Preference>| match preference {
+        Some(Preference::Spread(spread)) => Some(spread.spread_descriptor.clone()),
+        None => None,
+    };
+    preferences.unwrap_or_default().iter().filter_map(|preference| descriptor(&preference.preference)).collect()
+}
+
+fn plugins(task: &Task) -> Vec<(&'static str, String)> {
+    let mut plugins = Vec::new();
+    if let Some(Runtime::Container(container)) = &task.spec.runtime {
+        plugins.extend(container.mounts.iter().filter_map(volume_driver).map(|name| ("Volume", name.to_owned())));
+    }
+    for network in task.networks.iter().filter_map(|attachment| attachment.network.as_ref()) {
+        let driver = network.driver_state.as_ref().map(|driver| driver.name.as_str()).unwrap_or_default();
+        if !driver.is_empty() {
+            plugins.push(("Network", driver.to_owned()));
+        }
+    }
+    let log = task.spec.log_driver.as_ref().map(|driver| driver.name.as_str()).unwrap_or_default();
+    if !log.is_empty() && log != NO_LOG_DRIVER {
+        plugins.push(("Log", log.to_owned()));
+    }
+    plugins
+}
+
+fn volume_driver(mount: &Mount) -> Option<&str> {
+    let options = mount.volume_options.as_ref().filter(|_| mount.r#type() == mount::Type::Volume)?;
+    let name = options.driver_config.as_ref()?.name.as_str();
+    (!name.is_empty() && name != LOCAL_VOLUME_DRIVER).then_some(name)
+}

@@ -1,0 +1,246 @@
+//! What is dirty and what is pending, and the turn that works it off.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::RngCore;
+use skep_model::{Node, NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState, Time};
+use skep_store::{Action, AnyObject, Event, Read, Tx};
+
+use crate::assign::Turn;
+use crate::group;
+use crate::picture::{self, Picture};
+
+/// What found no node is tried again at most this often, however often something becomes free.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Tasks of one service at one version; a task without either is a group of its own.
+type GroupKey = (Option<ServiceId>, Option<u64>, Option<TaskId>);
+
+/// Tasks by slot, so that low slots are placed first.
+type Group = BTreeSet<(u64, TaskId)>;
+
+/// Places tasks on nodes. One per leader.
+#[derive(Debug, Default)]
+pub struct Scheduler {
+    everything: bool,
+    tasks: BTreeSet<TaskId>,
+    nodes: BTreeSet<NodeId>,
+    gone_services: BTreeSet<ServiceId>,
+    picture: Picture,
+    /// To be placed in this turn.
+    pending: BTreeMap<GroupKey, Group>,
+    /// Found no node; to be tried again when something becomes free.
+    stuck: BTreeMap<GroupKey, Group>,
+    /// Made for their node, to be confirmed.
+    preassigned: BTreeSet<TaskId>,
+    stuck_preassigned: BTreeSet<TaskId>,
+    /// Something became free since what is stuck was tried last.
+    room: bool,
+    next_retry: Time,
+    refusals: Vec<Refusal>,
+}
+
+impl Scheduler {
+    /// A scheduler that knows nothing: call [`Self::lead`] before its first turn.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new term: forgets everything, and will look at everything.
+    pub fn lead(&mut self) {
+        *self = Self { everything: true, ..Self::default() };
+    }
+
+    /// Notes what a change concerns: a committed one, or one that another decider of this turn just made.
+    pub fn observe(&mut self, event: &Event) {
+        match &event.object {
+            AnyObject::Task(task) => {
+                // A new task is not pending before it has its addresses.
+                if event.action != Action::Create || task.state() >= TaskState::Pending {
+                    self.tasks.insert(task.id.clone());
+                }
+            }
+            AnyObject::Node(node) => {
+                let old = event.old.as_ref().and_then(AnyObject::get::<Node>);
+                if event.action != Action::Update || old.is_none_or(|old| differs(old, node)) {
+                    self.nodes.insert(node.id.clone());
+                }
+            }
+            AnyObject::Service(service) if event.action == Action::Remove => {
+                self.gone_services.insert(service.id.clone());
+            }
+            AnyObject::Volume(_) => self.room = true,
+            _ => {}
+        }
+    }
+
+    /// Brings the picture in line with the facts, then places what is pending.
+    pub fn turn(&mut self, now: Now, _rng: &mut dyn RngCore, tx: &mut Tx) {
+        if std::mem::take(&mut self.everything) {
+            self.look_at_everything(now, tx);
+        }
+        self.look_at_nodes(tx);
+        self.look_at_tasks(now, tx);
+        for service in std::mem::take(&mut self.gone_services) {
+            if tx.service(&service).is_none() {
+                self.picture.remove_service(&service);
+            }
+        }
+        self.take_up_stuck(now);
+        self.place(now, tx);
+    }
+
+    fn look_at_everything(&mut self, now: Now, tx: &Tx) {
+        for node in tx.nodes() {
+            self.picture.put_node(node);
+        }
+        for task in tx.tasks() {
+            if matches!(task.state(), TaskState::Failed | TaskState::Rejected) {
+                self.picture.note_failure(now, &task);
+            }
+            self.look_at_task(now, &task.id, Some(&task));
+        }
+        self.nodes.clear();
+        self.tasks.clear();
+    }
+
+    fn look_at_nodes(&mut self, tx: &Tx) {
+        for id in std::mem::take(&mut self.nodes) {
+            match tx.node(&id) {
+                Some(node) => {
+                    if self.picture.put_node(node) {
+                        // Tasks may have been seen before their node was.
+                        self.tasks.extend(tx.tasks_on_node(&id).iter().map(|task| task.id.clone()));
+                    }
+                }
+                None => self.picture.remove_node(&id),
+            }
+            self.room = true;
+        }
+    }
+
+    fn look_at_tasks(&mut self, now: Now, tx: &Tx) {
+        for id in std::mem::take(&mut self.tasks) {
+            let task = tx.task(&id);
+            self.look_at_task(now, &id, task.as_ref());
+        }
+    }
+
+    /// Sorts a task by its state: nothing to do with it, pending, or on a node.
+    fn look_at_task(&mut self, now: Now, id: &TaskId, task: Option<&Arc<Task>>) {
+        let Some(task) = task.filter(|task| !task.has_ended()) else {
+            if let Some(task) = task.filter(|task| has_failed(task) && self.picture.placed(id).is_some()) {
+                self.picture.note_failure(now, task);
+            }
+            self.room |= self.picture.remove_task(id);
+            self.forget_pending(id, task);
+            return;
+        };
+        match task.state() {
+            TaskState::New => {}
+            TaskState::Pending if !picture::is_wanted(task) => self.forget_pending(id, Some(task)),
+            TaskState::Pending if task.node_id.is_some() => {
+                if !self.stuck_preassigned.contains(id) {
+                    self.preassigned.insert(id.clone());
+                }
+            }
+            TaskState::Pending => {
+                let (key, entry) = (key_of(task), (task.slot, id.clone()));
+                if !self.stuck.get(&key).is_some_and(|group| group.contains(&entry)) {
+                    self.pending.entry(key).or_default().insert(entry);
+                }
+            }
+            _ => self.room |= self.picture.put_task(Arc::clone(task)),
+        }
+    }
+
+    fn forget_pending(&mut self, id: &TaskId, task: Option<&Arc<Task>>) {
+        self.preassigned.remove(id);
+        self.stuck_preassigned.remove(id);
+        // Without the task its group is not known: it is left out when the group's turn comes.
+        if let Some(task) = task {
+            let (key, entry) = (key_of(task), (task.slot, id.clone()));
+            for groups in [&mut self.pending, &mut self.stuck] {
+                if let Some(group) = groups.get_mut(&key) {
+                    group.remove(&entry);
+                    if group.is_empty() {
+                        groups.remove(&key);
+                    }
+                }
+            }
+        }
+    }
+
+    fn has_stuck(&self) -> bool {
+        !self.stuck.is_empty() || !self.stuck_preassigned.is_empty()
+    }
+
+    fn take_up_stuck(&mut self, now: Now) {
+        if !self.room || !self.has_stuck() || now.monotonic < self.next_retry {
+            self.room &= self.has_stuck();
+            return;
+        }
+        self.room = false;
+        self.next_retry = now.monotonic.after(RETRY_INTERVAL);
+        for (key, group) in std::mem::take(&mut self.stuck) {
+            self.pending.entry(key).or_default().extend(group);
+        }
+        self.preassigned.append(&mut self.stuck_preassigned);
+    }
+
+    fn place(&mut self, now: Now, tx: &mut Tx) {
+        let mut turn = Turn { now, tx, refusals: &mut self.refusals };
+        // Tasks that can run in one place only come first.
+        for id in std::mem::take(&mut self.preassigned) {
+            let task = turn.tx.task(&id).filter(|task| is_pending(task) && task.node_id.is_some());
+            if task.is_some_and(|task| !group::confirm(&mut turn, &mut self.picture, &task)) {
+                self.stuck_preassigned.insert(id);
+            }
+        }
+        for (key, group) in std::mem::take(&mut self.pending) {
+            let known = group.iter().filter_map(|(_, id)| turn.tx.task(id));
+            let tasks = known.filter(|task| is_pending(task) && task.node_id.is_none()).collect();
+            let rest = group::place(&mut turn, &mut self.picture, tasks);
+            if !rest.is_empty() {
+                let entries = rest.into_iter().map(|task| (task.slot, task.id.clone()));
+                self.stuck.entry(key).or_default().extend(entries);
+            }
+        }
+    }
+
+    /// When the next turn is due though nothing happens.
+    pub fn wake_at(&self) -> Option<Time> {
+        (self.room && self.has_stuck()).then_some(self.next_retry)
+    }
+
+    /// Writes that the store refused since the last call: broken laws, for the log.
+    pub fn take_refusals(&mut self) -> Vec<Refusal> {
+        std::mem::take(&mut self.refusals)
+    }
+}
+
+fn is_pending(task: &Task) -> bool {
+    task.state() == TaskState::Pending && picture::is_wanted(task)
+}
+
+fn has_failed(task: &Task) -> bool {
+    matches!(task.state(), TaskState::Failed | TaskState::Rejected)
+}
+
+fn key_of(task: &Task) -> GroupKey {
+    match (&task.service_id, task.spec_version) {
+        (Some(service), Some(version)) => (Some(service.clone()), Some(version), None),
+        _ => (task.service_id.clone(), None, Some(task.id.clone())),
+    }
+}
+
+/// Whether a change of the node can matter to where tasks go.
+fn differs(old: &Node, new: &Node) -> bool {
+    old.status.state != new.status.state
+        || old.status.addr != new.status.addr
+        || old.role != new.role
+        || old.spec != new.spec
+        || old.description != new.description
+}
