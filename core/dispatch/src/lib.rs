@@ -14,4 +14,6 @@ pub mod manager;
 pub mod worker;
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -117,6 +117,14 @@ impl Dispatcher {
         effects
     }
 
+    /// Proposals came to nothing though we still lead: what was written is not, so every worker has to register and
+    /// report again.
+    pub fn start_over(&mut self) -> Vec<Effect> {
+        let effects = self.step_down();
+        self.lead();
+        effects
+    }
+
     /// The managers that workers may talk to; Raft's members with their addresses.
     pub fn set_managers(&mut self, managers: Vec<WeightedPeer>) {
         if self.shared.managers != managers {

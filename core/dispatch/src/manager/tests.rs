@@ -1,1 +1,5 @@
+//! The dispatcher's rules, one test each.
 
+mod liveness;
+mod sessions;
+mod statuses;
