@@ -49,6 +49,9 @@ impl Ledger {
 
     /// Runs one transaction. Its changes are pending from now on, and form one entry that the caller must propose;
     /// no changes, no entry. An error changes nothing.
+    ///
+    /// `last_index` becomes the version of what is written: the index of the last entry of the log, with those that
+    /// were proposed a moment ago counted in, so that two transactions never write the same version.
     pub fn transact<R, E: From<Refusal>>(
         &mut self,
         now: Now,

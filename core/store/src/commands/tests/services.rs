@@ -84,6 +84,11 @@ fn specs_are_refused_in_swarmkits_words() {
         I,
         "ContainerSpec: duplicate mount point: /data",
     );
+}
+
+#[test]
+fn resources_restarts_updates_and_placement_are_checked() {
+    use Code::InvalidArgument as I;
     let limit = |resources: t::Resources| {
         move |spec: &mut t::ServiceSpec| {
             let requirements = t::ResourceRequirements { limits: Some(resources), ..Default::default() };
