@@ -125,6 +125,17 @@ impl Member {
     }
 }
 
+impl From<&Member> for RaftMember {
+    fn from(member: &Member) -> Self {
+        Self {
+            raft_id: member.raft_id.0,
+            node_id: member.node_id.to_string(),
+            addr: member.addr.clone(),
+            ..Self::default()
+        }
+    }
+}
+
 impl TryFrom<RaftMember> for Member {
     type Error = MemberError;
 

@@ -1,1 +1,32 @@
-//! One manager, composed.
+//! One manager, composed: consensus, the ledger and every decider as one synchronous machine.
+//!
+//! It must never know threads, disks, sockets or X.509: production and the simulator run exactly this. Inputs are
+//! methods; [`Manager::turn`] gathers what follows and returns effects, to be performed in order. Flow: request →
+//! ledger transaction → proposal → commit → events → deciders' turn → further proposals; replies wait for the commit.
+//! Start reading at `state`, then `turn`, `control`, `membership`.
+
+#![warn(missing_docs)]
+
+mod apply;
+mod certificates;
+mod control;
+mod effect;
+mod genesis;
+mod leading;
+mod membership;
+mod snapshot;
+mod state;
+mod turn;
+mod waiting;
+mod workers;
+
+#[cfg(test)]
+mod tests;
+
+pub use effect::{Answer, Effect, RequestId};
+pub use genesis::Genesis;
+pub use skep_consensus as consensus;
+pub use skep_dispatch::manager::{Effect as DispatchEffect, StreamId};
+pub use skep_pki::Signing;
+pub use snapshot::{SnapshotError, decode_snapshot};
+pub use state::{Config, Manager, Status};

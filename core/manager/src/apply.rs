@@ -1,0 +1,65 @@
+//! What is committed becomes fact: events wake the deciders, and whoever waited is answered.
+
+use rand_core::RngCore;
+use skep_consensus::{Committed, Payload};
+use skep_model::{Code, Refusal};
+use skep_store::{CommitError, Event};
+
+use crate::effect::Effect;
+use crate::state::Manager;
+
+impl Manager {
+    pub(crate) fn apply(&mut self, committed: Committed, rng: &mut dyn RngCore) {
+        self.applied = committed.index;
+        match committed.payload {
+            Payload::Empty => {}
+            Payload::Data(bytes) => self.apply_entry(committed.index, bytes),
+            Payload::Membership { request_id, change } => self.apply_membership(request_id, change, rng),
+            Payload::Unusable { reason } => {
+                self.effects.push(Effect::Warn(format!("log entry {} is of no use: {reason}", committed.index)));
+            }
+        }
+    }
+
+    fn apply_entry(&mut self, index: u64, bytes: bytes::Bytes) {
+        match self.ledger.commit_payload(bytes) {
+            Ok((id, events)) => {
+                self.observe(&events);
+                if !events.is_empty() {
+                    self.effects.push(Effect::Changed(events));
+                }
+                for (request, answer) in self.waiting.commits.remove(&id).unwrap_or_default() {
+                    self.effects.push(Effect::Reply { request, result: Ok(answer) });
+                }
+            }
+            // Every member comes to the same result, so the index is consumed and the log goes on (interop §5.5).
+            Err(error) => self.skip_entry(index, &error),
+        }
+    }
+
+    fn skip_entry(&mut self, index: u64, error: &CommitError) {
+        self.effects.push(Effect::Warn(format!("log entry {index} changed nothing: {error}")));
+        if self.leading {
+            // It may have been our own: what was decided upon it is void.
+            self.void_proposals(&Refusal::new(
+                Code::Aborted,
+                "the change did not fit the state of the swarm; try again",
+            ));
+        }
+    }
+
+    fn observe(&mut self, events: &[Event]) {
+        if !self.leading {
+            return;
+        }
+        self.dirty = true;
+        for event in events {
+            self.network.observe(event);
+            self.orchestrator.observe(event);
+            self.scheduler.observe(event);
+            self.dispatcher.observe(event);
+            self.roles.observe(event);
+            self.issuance.observe(event);
+        }
+    }
+}

@@ -1,0 +1,113 @@
+//! Certificates: requests become node objects, the shell signs what waits, and who asked hears when it is final.
+
+use bytes::Bytes;
+use rand_core::RngCore;
+use skep_model::pb::messages as m;
+use skep_model::{Caller, Code, Now, Refusal};
+use skep_pki::Signing;
+
+use crate::effect::{Answer, Effect, RequestId};
+use crate::state::Manager;
+use crate::waiting::WAITING_MAX;
+
+/// Certificates that may be signed at the same time.
+const SIGNING_MAX: usize = 64;
+
+impl Manager {
+    /// A node asks for a certificate, by token or with the one it has.
+    pub fn issue_certificate(
+        &mut self,
+        request: RequestId,
+        caller: Option<&Caller>,
+        wanted: &m::IssueNodeCertificateRequest,
+        now: Now,
+        rng: &mut dyn RngCore,
+    ) {
+        if !self.leading {
+            return self.reply(request, Err(Refusal::no_leader()));
+        }
+        let last_index = self.consensus.last_index();
+        let number = Self::request_number(rng);
+        let done = self.ledger.transact(now, last_index, number, |tx| skep_pki::issue(tx, caller, wanted, rng));
+        match done {
+            Ok((response, entry)) => self.commit_then_answer(request, Answer::Issued(response), entry),
+            Err(refusal) => self.reply(request, Err(refusal)),
+        }
+    }
+
+    /// A node waits for its certificate: answered when its state is final.
+    pub fn certificate_status(&mut self, request: RequestId, wanted: m::NodeCertificateStatusRequest) {
+        if !self.leading {
+            return self.reply(request, Err(Refusal::no_leader()));
+        }
+        if self.waiting.certificates.len() >= WAITING_MAX {
+            let refusal =
+                Refusal::new(Code::ResourceExhausted, "too many nodes wait for certificates; try again later");
+            return self.reply(request, Err(refusal));
+        }
+        self.waiting.certificates.push((request, wanted));
+        self.dirty = true;
+    }
+
+    /// Answers those whose certificate has come to a final state.
+    pub(crate) fn answer_certificates(&mut self) {
+        let facts = self.ledger.committed();
+        let mut replies = Vec::new();
+        self.waiting.certificates.retain(|(request, wanted)| match skep_pki::certificate_status(facts, wanted) {
+            Ok(None) => true,
+            Ok(Some(response)) => {
+                replies.push((*request, Ok(Answer::Certificate(Box::new(response)))));
+                false
+            }
+            Err(refusal) => {
+                replies.push((*request, Err(refusal)));
+                false
+            }
+        });
+        for (request, result) in replies {
+            self.reply(request, result);
+        }
+    }
+
+    /// Asks the shell to sign what waits.
+    pub(crate) fn sign_waiting(&mut self) {
+        if self.waiting.signing.len() >= SIGNING_MAX {
+            return;
+        }
+        for signing in self.issuance.take(self.ledger.committed()) {
+            let under_way = self.waiting.signing.get(&signing.node) == Some(&signing);
+            if under_way {
+                continue;
+            }
+            if self.waiting.signing.len() >= SIGNING_MAX {
+                self.issuance.retry(signing.node);
+                continue;
+            }
+            self.waiting.signing.insert(signing.node.clone(), signing.clone());
+            self.effects.push(Effect::Sign(signing));
+        }
+    }
+
+    /// The shell has signed, or could not.
+    pub fn signed(&mut self, signing: &Signing, chain: Result<Bytes, String>, now: Now, rng: &mut dyn RngCore) {
+        self.waiting.signing.remove(&signing.node);
+        self.issuance.retry(signing.node.clone());
+        self.dirty = true;
+        if !self.leading {
+            return;
+        }
+        let last_index = self.consensus.last_index();
+        let number = Self::request_number(rng);
+        let done = self.ledger.transact(now, last_index, number, |tx| match chain {
+            Ok(chain) => skep_pki::signed(tx, signing, chain),
+            Err(reason) => skep_pki::sign_failed(tx, signing, &reason),
+        });
+        let proposed = match done {
+            Ok(((), entry)) => self.propose(entry.into_iter().collect()),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = proposed {
+            self.effects.push(Effect::Warn(format!("the certificate of {} was not stored: {refusal}", signing.node)));
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! What users ask: writes are proposed and answered when committed, reads when they are known to be current.
+
+use rand_core::RngCore;
+use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Now, Refusal};
+use skep_store::Entry;
+use skep_store::commands::{self, CommandContext, MemberView};
+
+use crate::effect::{Answer, Effect, RequestId};
+use crate::state::Manager;
+use crate::waiting::WAITING_MAX;
+
+impl Manager {
+    /// Carries out one request; the answer comes as `Effect::Reply`. On a follower only reads without a leader are
+    /// answered (from local state, marked stale); the shell passes everything else on to the leader.
+    pub fn control(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
+        if self.waiting.len() >= WAITING_MAX {
+            let message = format!("{WAITING_MAX} requests already wait for a quorum of managers; try again later");
+            return self.reply(request, Err(Refusal::new(Code::ResourceExhausted, message)));
+        }
+        match command.kind() {
+            ControlKind::Read => self.read(request, command, now, rng),
+            ControlKind::Write => self.write(request, command, now, rng),
+        }
+    }
+
+    fn write(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
+        if !self.leading {
+            return self.reply(request, Err(Refusal::no_leader()));
+        }
+        let members = self.member_views();
+        let (expiry, extended_constraints) = (self.certificate_expiry, self.only_skep);
+        let last_index = self.consensus.last_index();
+        let number = Self::request_number(rng);
+        let done = self.ledger.transact(now, last_index, number, |tx| {
+            let mut context = CommandContext {
+                now,
+                rng: &mut *rng,
+                members: &members,
+                certificate_expiry: &expiry,
+                extended_constraints,
+            };
+            commands::execute(tx, &mut context, command)
+        });
+        match done {
+            Ok((response, entry)) => {
+                self.commit_then_answer(request, Answer::Control { response, stale: false }, entry);
+            }
+            Err(refusal) => self.reply(request, Err(refusal)),
+        }
+    }
+
+    /// The answer goes out when the entry is committed; without an entry nothing was changed, and it goes at once.
+    pub(crate) fn commit_then_answer(&mut self, request: RequestId, answer: Answer, entry: Option<Entry>) {
+        let Some(entry) = entry else { return self.reply(request, Ok(answer)) };
+        let id = entry.id;
+        self.waiting.commits.entry(id).or_default().push((request, answer));
+        // A refusal voids everything in flight, this request included, and so answers it.
+        if self.propose(vec![entry]).is_ok() {
+            self.dirty = true;
+        }
+    }
+
+    fn read(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
+        if !self.leading {
+            let result = self.query(command, now, rng).map(|response| Answer::Control { response, stale: true });
+            return self.reply(request, result);
+        }
+        self.next_read += 1;
+        match self.consensus.read_index(self.next_read) {
+            Ok(()) => {
+                self.waiting.reads.insert(self.next_read, (request, command));
+            }
+            Err(error) => self.reply(request, Err(Refusal::new(Code::Unavailable, error.to_string()))),
+        }
+    }
+
+    pub(crate) fn answer_read(&mut self, number: u64, now: Now, rng: &mut dyn RngCore) {
+        let Some((request, command)) = self.waiting.reads.remove(&number) else { return };
+        let result = self.query(command, now, rng).map(|response| Answer::Control { response, stale: false });
+        self.reply(request, result);
+    }
+
+    fn query(&self, command: ControlRequest, now: Now, rng: &mut dyn RngCore) -> Result<ControlResponse, Refusal> {
+        let members: Vec<MemberView> = self.member_views();
+        let context = CommandContext {
+            now,
+            rng,
+            members: &members,
+            certificate_expiry: &self.certificate_expiry,
+            extended_constraints: self.only_skep,
+        };
+        commands::query(self.ledger.committed(), &context, command)
+    }
+
+    pub(crate) fn reply(&mut self, request: RequestId, result: Result<Answer, Refusal>) {
+        self.effects.push(Effect::Reply { request, result });
+    }
+}

@@ -1,0 +1,64 @@
+//! What a manager wants done, as values.
+
+use skep_consensus::{LogRange, Member, PeerMessage, Persist, Role};
+use skep_dispatch::manager::Effect as DispatchEffect;
+use skep_model::pb::messages as m;
+use skep_model::{ControlResponse, Refusal};
+use skep_pki::Signing;
+use skep_store::Event;
+
+/// A request that waits for its answer; numbered by the caller.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct RequestId(pub u64);
+
+/// An answer to a request.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Answer {
+    /// To `control`.
+    Control {
+        /// What was asked for.
+        response: ControlResponse,
+        /// Read from local state without a leader: it may be out of date.
+        stale: bool,
+    },
+    /// To `join_raft`.
+    Joined(m::JoinResponse),
+    /// To `leave_raft`.
+    Left,
+    /// To `issue_certificate`.
+    Issued(m::IssueNodeCertificateResponse),
+    /// To `certificate_status`.
+    Certificate(Box<m::NodeCertificateStatusResponse>),
+}
+
+/// What to do, in this order. A follower that answers nobody has few of them.
+#[derive(Debug)]
+pub enum Effect {
+    /// Give a Raft message to the transport.
+    Send(PeerMessage),
+    /// Write to disk; then call `Manager::persisted`.
+    Persist(Persist),
+    /// Read entries from disk; then call `Manager::log_fetched`.
+    FetchLog(LogRange),
+    /// Answer a request.
+    Reply {
+        /// Which.
+        request: RequestId,
+        /// What.
+        result: Result<Answer, Refusal>,
+    },
+    /// Talk to a worker.
+    Dispatch(DispatchEffect),
+    /// Sign; then call `Manager::signed`.
+    Sign(Signing),
+    /// Facts changed: for watchers. In commit order.
+    Changed(Vec<Event>),
+    /// All facts were replaced by the leader's snapshot.
+    Replaced,
+    /// The members changed: for the transport.
+    Members(Vec<Member>),
+    /// Who leads changed.
+    Role(Role),
+    /// Something is wrong that no caller is waiting to hear: for the log.
+    Warn(String),
+}

@@ -1,0 +1,170 @@
+//! Gaining and losing leadership, and the deciders' turn in its fixed order.
+
+use rand_core::RngCore;
+use skep_consensus::Role;
+use skep_model::{Now, Refusal};
+use skep_store::{Event, Read as _, Tx};
+
+use crate::effect::Effect;
+use crate::state::Manager;
+
+/// How often the order allocate → orchestrate → schedule is repeated within one turn. Two carry a new service's task
+/// from NEW to ASSIGNED; a third settles what scheduling made possible.
+const DECIDER_ROUNDS_MAX: usize = 3;
+
+impl Manager {
+    pub(crate) fn change_role(&mut self, role: Role, now: Now, rng: &mut dyn RngCore) {
+        let was_leading = self.leading;
+        let same_term = self.role.term == role.term;
+        self.role = role;
+        self.leading = role.is_leader && role.is_ready;
+        if was_leading && (!self.leading || !same_term) {
+            self.step_down();
+        }
+        if self.leading && (!was_leading || !same_term) {
+            self.lead(now, rng);
+        }
+        self.effects.push(Effect::Role(role));
+    }
+
+    fn lead(&mut self, now: Now, rng: &mut dyn RngCore) {
+        self.ledger.abandon();
+        self.dispatcher.lead();
+        self.orchestrator.lead();
+        self.scheduler.lead();
+        self.network.lead();
+        self.roles.lead();
+        self.issuance.lead();
+        self.keys.lead();
+        self.tell_members();
+        self.dirty = true;
+        self.found(now, rng);
+    }
+
+    /// The default objects, as far as they are missing (interop §3.2).
+    fn found(&mut self, now: Now, rng: &mut dyn RngCore) {
+        let genesis = self.genesis.take().filter(|_| self.ledger.committed().cluster().is_none());
+        let last_index = self.consensus.last_index();
+        let number = Self::request_number(rng);
+        let done = self.ledger.transact(now, last_index, number, |tx| {
+            let fresh = genesis.is_some();
+            if let Some(genesis) = genesis {
+                tx.create(genesis.cluster)?;
+                tx.create(genesis.node)?;
+            }
+            skep_pki::create_missing_networks(tx, rng, fresh)
+        });
+        let proposed = match done {
+            Ok(((), Some(entry))) => self.propose(vec![entry]),
+            Ok(((), None)) => Ok(()),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = proposed {
+            self.effects.push(Effect::Warn(format!("the default objects could not be created: {refusal}")));
+        }
+    }
+
+    fn step_down(&mut self) {
+        self.effects.extend(self.dispatcher.step_down().into_iter().map(Effect::Dispatch));
+        self.void_proposals(&Refusal::no_leader());
+    }
+
+    /// Nothing that is in flight counts any more; who waits for it is told so.
+    pub(crate) fn void_proposals(&mut self, refusal: &Refusal) {
+        self.ledger.abandon();
+        for (request, result) in self.waiting.give_up(refusal) {
+            self.effects.push(Effect::Reply { request, result });
+        }
+        if self.leading {
+            self.orchestrator.lead();
+            self.scheduler.lead();
+            self.network.lead();
+            self.roles.lead();
+            self.issuance.lead();
+            self.dirty = true;
+        }
+    }
+
+    /// allocate → orchestrate → schedule, repeated while it moves, then the dispatcher's own writes. Whether anything
+    /// was proposed.
+    pub(crate) fn leaders_turn(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
+        let raft = self.raft_facts();
+        let mut actions = Vec::new();
+        let mut troubles = Vec::new();
+        let Self { ledger, consensus, network, orchestrator, scheduler, dispatcher, roles, keys, .. } = self;
+        let last_index = consensus.last_index();
+        let mut number_source = NumberSource { first: Self::request_number(rng) };
+        let entries = ledger.turn(now, last_index, &mut || number_source.next(), |tx| {
+            match roles.turn(now, &raft, tx) {
+                Ok(wanted) => actions = wanted,
+                Err(refusal) => troubles.push(refusal),
+            }
+            troubles.extend(keys.turn(now, rng, tx).err());
+            dispatcher.turn(now, rng, tx);
+            for _ in 0..DECIDER_ROUNDS_MAX {
+                let mark = tx.mark();
+                network.turn(now, rng, tx);
+                tell(tx, mark, |event| {
+                    orchestrator.observe(event);
+                    scheduler.observe(event);
+                });
+                let middle = tx.mark();
+                orchestrator.turn(now, rng, tx);
+                tell(tx, middle, |event| {
+                    network.observe(event);
+                    scheduler.observe(event);
+                });
+                let late = tx.mark();
+                scheduler.turn(now, rng, tx);
+                tell(tx, late, |event| {
+                    network.observe(event);
+                    orchestrator.observe(event);
+                });
+                if tx.mark() == mark {
+                    break;
+                }
+            }
+        });
+        troubles.extend(orchestrator.take_refusals());
+        troubles.extend(scheduler.take_refusals());
+        for refusal in troubles {
+            self.effects.push(Effect::Warn(format!("a decision could not be written: {refusal}")));
+        }
+        self.act_on_roles(actions, rng);
+        if entries.is_empty() {
+            return false;
+        }
+        if let Err(refusal) = self.propose(entries) {
+            self.effects.push(Effect::Warn(format!("the deciders' changes were not taken: {refusal}")));
+            return false;
+        }
+        true
+    }
+
+    pub(crate) fn flush_dispatcher(&mut self, now: Now) {
+        if !self.leading {
+            return;
+        }
+        let effects = self.dispatcher.flush(now, self.ledger.committed());
+        self.effects.extend(effects.into_iter().map(Effect::Dispatch));
+    }
+}
+
+/// Numbers for the entries of one turn: a random start, then counting.
+struct NumberSource {
+    first: u64,
+}
+
+impl NumberSource {
+    fn next(&mut self) -> u64 {
+        self.first = self.first.wrapping_add(2);
+        self.first
+    }
+}
+
+/// What one decider wrote in this turn marks the others' dirt at once, not only when it is committed.
+fn tell(tx: &Tx<'_>, since: usize, mut observe: impl FnMut(&Event)) {
+    for event in tx.written_since(since) {
+        observe(&event);
+    }
+}

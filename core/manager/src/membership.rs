@@ -1,0 +1,188 @@
+//! Who belongs to the quorum: joins, leaves, and what became of them. Raft takes one change at a time, so they queue.
+
+use rand_core::RngCore;
+use skep_consensus::{Member, MembershipChange};
+use skep_model::pb::messages as m;
+use skep_model::{Code, NodeId, Now, RaftId, Refusal};
+use skep_pki::RoleAction;
+
+use crate::effect::{Answer, Effect, RequestId};
+use crate::state::Manager;
+use crate::waiting::{MembershipWait, QueuedMembership, WAITING_MAX};
+
+impl Manager {
+    /// A manager wants to be a member, at `address` (complete, and seen to answer a health check).
+    pub fn join_raft(&mut self, request: RequestId, node: NodeId, address: String, rng: &mut dyn RngCore) {
+        self.queue_membership(request, QueuedMembership::Join(request, node, address), rng);
+    }
+
+    /// A manager wants to be a member no more.
+    pub fn leave_raft(&mut self, request: RequestId, node: NodeId, rng: &mut dyn RngCore) {
+        self.queue_membership(request, QueuedMembership::Leave(request, node), rng);
+    }
+
+    fn queue_membership(&mut self, request: RequestId, queued: QueuedMembership, rng: &mut dyn RngCore) {
+        if !self.leading {
+            let refusal = Refusal::new(Code::FailedPrecondition, "raft: this node is not the leader");
+            return self.reply(request, Err(refusal));
+        }
+        if self.waiting.len() >= WAITING_MAX {
+            let refusal = Refusal::new(Code::ResourceExhausted, "too many nodes wait to join; try again later");
+            return self.reply(request, Err(refusal));
+        }
+        self.waiting.membership_queue.push_back(queued);
+        self.next_membership(rng);
+    }
+
+    /// What the role manager wants of consensus; it looks at facts again, so that a refusal needs no answer.
+    pub(crate) fn act_on_roles(&mut self, actions: Vec<RoleAction>, rng: &mut dyn RngCore) {
+        for action in actions {
+            let refused = match action {
+                RoleAction::RemoveMember(id) => {
+                    let (number, change) = (Self::request_number(rng), MembershipChange::Remove(id));
+                    self.consensus
+                        .propose_membership(self.role.term, number, &change)
+                        .err()
+                        .map(|error| error.to_string())
+                }
+                RoleAction::TransferLeadership(to) => {
+                    self.consensus.transfer_leadership(to).err().map(|error| error.to_string())
+                }
+            };
+            if let Some(reason) = refused {
+                self.effects.push(Effect::Warn(format!("a change of role has to wait: {reason}")));
+            }
+        }
+    }
+
+    /// Proposes the next change that waits, unless one is under way.
+    pub(crate) fn next_membership(&mut self, rng: &mut dyn RngCore) {
+        while self.leading && self.waiting.memberships.is_empty() {
+            let Some(queued) = self.waiting.membership_queue.pop_front() else { return };
+            match queued {
+                QueuedMembership::Join(request, node, address) => self.propose_join(request, node, address, rng),
+                QueuedMembership::Leave(request, node) => self.propose_leave(request, &node, rng),
+            }
+        }
+    }
+
+    fn propose_join(&mut self, request: RequestId, node: NodeId, address: String, rng: &mut dyn RngCore) {
+        let change = match self.membership().by_node(&node) {
+            Some(known) if known.addr == address => {
+                let answer = self.join_response(known.raft_id);
+                return self.reply(request, Ok(answer));
+            }
+            Some(known) => MembershipChange::Update(Member { addr: address, ..known.clone() }),
+            None => MembershipChange::Add(Member { raft_id: self.fresh_raft_id(rng), node_id: node, addr: address }),
+        };
+        self.propose_membership(change, MembershipWait::Join(request), rng);
+    }
+
+    fn propose_leave(&mut self, request: RequestId, node: &NodeId, rng: &mut dyn RngCore) {
+        let Some(member) = self.membership().by_node(node).cloned() else {
+            return self.reply(request, Ok(Answer::Left));
+        };
+        if !self.membership().removal_keeps_quorum(member.raft_id, &self.reachable_members()) {
+            let message = "can't remove member from the raft: this would result in a loss of quorum";
+            return self.reply(request, Err(Refusal::new(Code::FailedPrecondition, message)));
+        }
+        self.propose_membership(MembershipChange::Remove(member.raft_id), MembershipWait::Leave(request), rng);
+    }
+
+    fn propose_membership(&mut self, change: MembershipChange, wait: MembershipWait, rng: &mut dyn RngCore) {
+        let number = Self::request_number(rng);
+        match self.consensus.propose_membership(self.role.term, number, &change) {
+            Ok(_) => {
+                self.waiting.memberships.insert(number, wait);
+            }
+            Err(error) => {
+                let (MembershipWait::Join(request) | MembershipWait::Leave(request)) = wait;
+                self.reply(request, Err(error.into()));
+            }
+        }
+    }
+
+    pub(crate) fn apply_membership(&mut self, number: u64, change: MembershipChange, rng: &mut dyn RngCore) {
+        self.tell_members();
+        self.dirty = true;
+        match (self.waiting.memberships.remove(&number), change) {
+            (Some(MembershipWait::Join(request)), MembershipChange::Add(member) | MembershipChange::Update(member)) => {
+                let answer = self.join_response(member.raft_id);
+                self.reply(request, Ok(answer));
+            }
+            (Some(MembershipWait::Leave(request)), _) => self.reply(request, Ok(Answer::Left)),
+            _ => {}
+        }
+        self.next_membership(rng);
+    }
+
+    fn join_response(&self, raft_id: RaftId) -> Answer {
+        Answer::Joined(m::JoinResponse {
+            raft_id: raft_id.0,
+            members: self.membership().iter().map(m::RaftMember::from).collect(),
+            removed_members: self.membership().removed().iter().map(|id| id.0).collect(),
+        })
+    }
+
+    fn fresh_raft_id(&self, rng: &mut dyn RngCore) -> RaftId {
+        loop {
+            let id = RaftId::random(rng);
+            if self.membership().get(id).is_none() && !self.membership().is_removed(id) {
+                return id;
+            }
+        }
+    }
+
+    /// A Raft message from the transport.
+    pub fn peer_message(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
+        self.consensus.step(bytes).map_err(|error| {
+            let code = match &error {
+                skep_consensus::StepError::Removed { .. } => Code::NotFound,
+                skep_consensus::StepError::Malformed { .. } => Code::InvalidArgument,
+                skep_consensus::StepError::UnknownSender { .. } => Code::PermissionDenied,
+                skep_consensus::StepError::Diverged { .. } => Code::Internal,
+            };
+            Refusal::new(code, error.to_string())
+        })
+    }
+
+    /// Whether a member can be reached now, as the transport sees it.
+    pub fn peer_reachable(&mut self, peer: RaftId, reachable: bool, now: Now) {
+        self.dirty = true;
+        if reachable {
+            self.unreachable.remove(&peer);
+            self.active_since.entry(peer).or_insert(now.monotonic);
+        } else {
+            self.active_since.remove(&peer);
+            self.unreachable.insert(peer);
+            self.consensus.report_unreachable(peer);
+        }
+    }
+
+    /// The outcome of sending a snapshot.
+    pub fn snapshot_sent(&mut self, peer: RaftId, arrived: bool) {
+        self.consensus.report_snapshot(peer, arrived);
+    }
+
+    /// The connection to a member was reset: if it leads, this one asks for votes at once.
+    pub fn peer_connection_lost(&mut self, peer: RaftId, now: Now) {
+        self.consensus.leader_connection_lost(now.monotonic, peer);
+    }
+
+    /// A write to disk failed; it will be tried again.
+    pub fn persist_failed(&mut self, error: &str) {
+        self.consensus.persist_failed();
+        self.effects.push(Effect::Warn(format!("the raft log cannot be written, no change is accepted: {error}")));
+    }
+
+    /// Entries that `Effect::FetchLog` asked for.
+    pub fn log_fetched(&mut self, low: u64, entries: &[skep_consensus::LogEntry]) {
+        self.consensus.log_fetched(low, entries);
+    }
+
+    /// Hands leadership over before this manager stops, if somebody can take it.
+    pub fn hand_over(&mut self) -> bool {
+        let Some(successor) = self.consensus.successor().filter(|_| self.role.is_leader) else { return false };
+        self.consensus.transfer_leadership(successor).is_ok()
+    }
+}

@@ -1,0 +1,217 @@
+//! The manager and its parts.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use rand_core::RngCore;
+use skep_consensus::{Consensus, Member, Membership, Mode, RecoverError, Recovered, Role};
+use skep_dispatch::manager::Dispatcher;
+use skep_model::pb::types::{Peer, WeightedPeer};
+use skep_model::{RaftId, Time, WallTime};
+use skep_network::Allocator;
+use skep_orchestrator::Orchestrator;
+use skep_pki::{Issuance, NetworkKeys, RaftFacts, RaftMemberFacts, RoleManager};
+use skep_scheduler::Scheduler;
+use skep_store::commands::MemberView;
+use skep_store::{Ledger, Store};
+
+use crate::effect::Effect;
+use crate::genesis::Genesis;
+use crate::waiting::Waiting;
+
+/// Weight of every manager in the list that workers get (interop §4.2).
+const MANAGER_WEIGHT: i64 = 10;
+
+/// Who this manager is, and how it starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This member: number, node, `host:port` of its cluster API.
+    pub member: Member,
+    /// Pace of the group.
+    pub mode: Mode,
+    /// Set for the first manager of a new swarm.
+    pub genesis: Option<Genesis>,
+    /// Reads until when a certificate (PEM) is valid: X.509 is the shell's, the function is pure.
+    pub certificate_expiry: fn(&[u8]) -> Option<WallTime>,
+}
+
+/// How a manager stands, for people and for routing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Status {
+    /// Who leads.
+    pub role: Role,
+    /// The leader as a member, when it is known.
+    pub leader: Option<Member>,
+    /// Last applied index.
+    pub applied: u64,
+}
+
+/// One manager.
+pub struct Manager {
+    pub(crate) member: Member,
+    pub(crate) consensus: Consensus,
+    pub(crate) ledger: Ledger,
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) orchestrator: Orchestrator,
+    pub(crate) scheduler: Scheduler,
+    pub(crate) network: Allocator,
+    pub(crate) roles: RoleManager,
+    pub(crate) issuance: Issuance,
+    pub(crate) keys: NetworkKeys,
+    pub(crate) genesis: Option<Genesis>,
+    pub(crate) certificate_expiry: fn(&[u8]) -> Option<WallTime>,
+    /// Every manager is a Skep: constraints beyond Docker's grammar are understood by whoever leads.
+    pub(crate) only_skep: bool,
+    pub(crate) waiting: Waiting,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) role: Role,
+    /// Leads, and has applied everything that was acknowledged before: the deciders run.
+    pub(crate) leading: bool,
+    /// Something happened since the last turn of the deciders.
+    pub(crate) dirty: bool,
+    pub(crate) applied: u64,
+    pub(crate) next_read: u64,
+    pub(crate) members_told: Vec<Member>,
+    /// Connections that the transport cannot make now.
+    pub(crate) unreachable: BTreeSet<RaftId>,
+    /// Since when each member answers.
+    pub(crate) active_since: BTreeMap<RaftId, Time>,
+}
+
+impl Manager {
+    /// A manager from what lay on disk. `facts` are the store as of the recovered snapshot (empty without one).
+    pub fn new(
+        config: Config,
+        recovered: Recovered,
+        facts: Store,
+        rng: &mut dyn RngCore,
+    ) -> Result<Self, RecoverError> {
+        let applied = recovered.snapshot.index;
+        let consensus_config = skep_consensus::Config::new(config.member.raft_id, config.mode);
+        let consensus = Consensus::new(consensus_config, recovered, rng)?;
+        let mut manager = Self {
+            dispatcher: Dispatcher::new(config.member.node_id.clone()),
+            member: config.member,
+            consensus,
+            ledger: Ledger::new(facts),
+            orchestrator: Orchestrator::new(),
+            scheduler: Scheduler::new(),
+            network: Allocator::new(),
+            roles: RoleManager::new(),
+            issuance: Issuance::new(),
+            keys: NetworkKeys::new(),
+            genesis: config.genesis,
+            certificate_expiry: config.certificate_expiry,
+            only_skep: true,
+            waiting: Waiting::default(),
+            effects: Vec::new(),
+            role: Role::default(),
+            leading: false,
+            dirty: true,
+            applied,
+            next_read: 0,
+            members_told: Vec::new(),
+            unreachable: BTreeSet::new(),
+            active_since: BTreeMap::new(),
+        };
+        manager.tell_members();
+        Ok(manager)
+    }
+
+    /// Whether every manager is known to be a Skep.
+    pub fn set_only_skep(&mut self, only_skep: bool) {
+        self.only_skep = only_skep;
+    }
+
+    /// How this manager stands.
+    pub fn status(&self) -> Status {
+        let leader = self.role.leader.and_then(|id| self.membership().get(id)).cloned();
+        Status { role: self.role, leader, applied: self.applied }
+    }
+
+    /// Who belongs to the quorum.
+    pub fn membership(&self) -> &Membership {
+        self.consensus.membership()
+    }
+
+    /// This member.
+    pub fn member(&self) -> &Member {
+        &self.member
+    }
+
+    /// Committed facts.
+    pub fn facts(&self) -> &Store {
+        self.ledger.committed()
+    }
+
+    /// Whether the deciders run here.
+    pub fn is_leading(&self) -> bool {
+        self.leading
+    }
+
+    /// The quorum as commands see it.
+    pub(crate) fn member_views(&self) -> Vec<MemberView> {
+        let leader = self.role.leader;
+        let reachable = self.reachable_members();
+        self.membership()
+            .iter()
+            .map(|member| MemberView {
+                raft_id: member.raft_id,
+                node_id: member.node_id.clone(),
+                addr: member.addr.clone(),
+                leader: leader == Some(member.raft_id),
+                reachable: reachable.contains(&member.raft_id),
+            })
+            .collect()
+    }
+
+    /// Members that answer, this one included. The leader hears all of them; a follower knows only what its transport
+    /// says.
+    pub(crate) fn reachable_members(&self) -> BTreeSet<RaftId> {
+        let heard: BTreeSet<RaftId> =
+            self.consensus.peers().iter().filter(|peer| peer.recently_active).map(|peer| peer.id).collect();
+        let own = self.member.raft_id;
+        let answers = |id: &RaftId| {
+            *id == own || (!self.unreachable.contains(id) && (!self.role.is_leader || heard.contains(id)))
+        };
+        self.membership().iter().map(|member| member.raft_id).filter(answers).collect()
+    }
+
+    /// The quorum as the role manager sees it.
+    pub(crate) fn raft_facts(&self) -> RaftFacts {
+        let reachable = self.reachable_members();
+        let facts = |member: &Member| RaftMemberFacts {
+            id: member.raft_id,
+            node: member.node_id.clone(),
+            reachable: reachable.contains(&member.raft_id),
+            active_since: self.active_since.get(&member.raft_id).copied().unwrap_or_default(),
+        };
+        RaftFacts { me: self.member.raft_id, members: self.membership().iter().map(facts).collect() }
+    }
+
+    /// How often `tick` is to be called.
+    pub fn tick_interval(&self) -> std::time::Duration {
+        self.consensus.tick_interval()
+    }
+
+    /// Tells the transport and the workers who the managers are, if that changed.
+    pub(crate) fn tell_members(&mut self) {
+        let members: Vec<Member> = self.membership().iter().cloned().collect();
+        if members == self.members_told {
+            return;
+        }
+        let peers = members.iter().map(|member| WeightedPeer {
+            peer: Some(Peer { node_id: member.node_id.to_string(), addr: member.addr.clone() }),
+            weight: MANAGER_WEIGHT,
+        });
+        self.dispatcher.set_managers(peers.collect());
+        self.unreachable.retain(|id| members.iter().any(|member| member.raft_id == *id));
+        self.members_told.clone_from(&members);
+        self.effects.push(Effect::Members(members));
+    }
+
+    /// An id for a log entry or a change of membership.
+    pub(crate) fn request_number(rng: &mut dyn RngCore) -> u64 {
+        // 0 means absent on the wire.
+        rng.next_u64() | 1
+    }
+}

@@ -1,0 +1,340 @@
+//! Whole managers in one thread: their messages and their disks are queues, their clock a number.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use skep_consensus::{Member, Mode, PeerMessage, Recovered, bootstrap};
+use skep_model::pb::messages as m;
+use skep_model::pb::types::{self, NodeRole, TaskState};
+use skep_model::{
+    Caller, ClusterId, ControlRequest, ControlResponse, NodeId, Now, RaftId, Refusal, Task, Time, Verbatim, WallTime,
+};
+use skep_store::{Read as _, Store};
+
+use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId, StreamId};
+
+const TICK_MICROS: u64 = 100_000;
+
+struct Group {
+    managers: BTreeMap<RaftId, Manager>,
+    rng: ChaCha20Rng,
+    time: u64,
+    mail: VecDeque<PeerMessage>,
+    cut: Option<RaftId>,
+    replies: BTreeMap<u64, Result<Answer, Refusal>>,
+    assignments: Vec<m::AssignmentsMessage>,
+    sessions: Vec<m::SessionMessage>,
+    requests: u64,
+}
+
+fn node(number: u64) -> NodeId {
+    NodeId::new(&format!("node{number:021}")).unwrap()
+}
+
+fn member(number: u64) -> Member {
+    Member { raft_id: RaftId(number), node_id: node(number), addr: format!("10.0.0.{number}:2377") }
+}
+
+fn config(number: u64, genesis: Option<Genesis>) -> Config {
+    Config { member: member(number), mode: Mode::Skep, genesis, certificate_expiry: |_| None }
+}
+
+impl Group {
+    fn found(seed: u64) -> Self {
+        let mut rng = ChaCha20Rng::seed_from_u64(seed);
+        let settings = skep_pki::ClusterSettings {
+            id: ClusterId::random(&mut rng),
+            spec: skep_pki::default_cluster_spec(),
+            root_certificate: Bytes::from_static(b"root"),
+            root_key: Bytes::from_static(b"key"),
+            ..test_settings()
+        };
+        let cluster = skep_pki::default_cluster(settings, &mut rng);
+        let first = skep_pki::first_node(node(1), types::node_spec::Availability::Active, 0);
+        let (recovered, _) = bootstrap(&member(1), 7);
+        let genesis = Genesis { cluster, node: first };
+        let manager = Manager::new(config(1, Some(genesis)), recovered, Store::default(), &mut rng).unwrap();
+        let mut group = Self {
+            managers: BTreeMap::from([(RaftId(1), manager)]),
+            rng,
+            time: 0,
+            mail: VecDeque::new(),
+            cut: None,
+            replies: BTreeMap::new(),
+            assignments: Vec::new(),
+            sessions: Vec::new(),
+            requests: 0,
+        };
+        group.until(|group| group.leader().is_some());
+        group
+    }
+
+    fn now(&self) -> Now {
+        Now { monotonic: Time(self.time), wall: WallTime(self.time as i64 * 1000) }
+    }
+
+    fn leader(&self) -> Option<RaftId> {
+        self.managers.iter().find(|(id, manager)| self.cut != Some(**id) && manager.is_leading()).map(|(id, _)| *id)
+    }
+
+    fn with_leader<T>(&mut self, act: impl FnOnce(&mut Manager, Now, &mut ChaCha20Rng) -> T) -> T {
+        let id = self.leader().expect("a leader");
+        let now = self.now();
+        act(self.managers.get_mut(&id).unwrap(), now, &mut self.rng)
+    }
+
+    /// Lets every manager do what follows, and carries the mail, until nothing moves.
+    fn settle(&mut self) {
+        loop {
+            let mut moved = false;
+            let ids: Vec<RaftId> = self.managers.keys().copied().collect();
+            for id in ids {
+                moved |= self.turn(id);
+            }
+            while let Some(message) = self.mail.pop_front() {
+                let lost = self.cut.is_some_and(|cut| message.to == cut || message.from == cut);
+                if let Some(manager) = self.managers.get_mut(&message.to).filter(|_| !lost) {
+                    manager.peer_message(&message.bytes).unwrap();
+                    moved = true;
+                }
+            }
+            if !moved {
+                return;
+            }
+        }
+    }
+
+    fn turn(&mut self, id: RaftId) -> bool {
+        let now = self.now();
+        let manager = self.managers.get_mut(&id).unwrap();
+        let effects = manager.turn(now, &mut self.rng);
+        let moved = !effects.is_empty();
+        let mut written = None;
+        for effect in effects {
+            match effect {
+                Effect::Send(message) => self.mail.push_back(message),
+                Effect::Persist(persist) => written = Some(persist.number),
+                Effect::Reply { request, result } => {
+                    self.replies.insert(request.0, result);
+                }
+                Effect::Dispatch(DispatchEffect::Assignments { message, .. }) => self.assignments.push(message),
+                Effect::Dispatch(DispatchEffect::Session { message, .. }) => self.sessions.push(message),
+                Effect::Sign(signing) => {
+                    let manager = self.managers.get_mut(&id).unwrap();
+                    manager.signed(&signing, Ok(Bytes::from_static(b"chain")), now, &mut self.rng);
+                }
+                Effect::Warn(message) => panic!("{message}"),
+                _ => {}
+            }
+        }
+        if let Some(number) = written {
+            self.managers.get_mut(&id).unwrap().persisted(number);
+        }
+        moved
+    }
+
+    fn tick(&mut self) {
+        self.time += TICK_MICROS;
+        let now = self.now();
+        for manager in self.managers.values_mut() {
+            manager.tick(now);
+        }
+        self.settle();
+    }
+
+    #[track_caller]
+    fn until(&mut self, mut holds: impl FnMut(&Self) -> bool) {
+        for _ in 0..600 {
+            self.settle();
+            if holds(self) {
+                return;
+            }
+            self.tick();
+        }
+        panic!("a minute was not enough");
+    }
+
+    fn request(&mut self, act: impl FnOnce(&mut Manager, RequestId, Now, &mut ChaCha20Rng)) -> Result<Answer, Refusal> {
+        self.requests += 1;
+        let number = self.requests;
+        self.with_leader(|manager, now, rng| act(manager, RequestId(number), now, rng));
+        self.until(|group| group.replies.contains_key(&number));
+        self.replies.remove(&number).unwrap()
+    }
+
+    fn control(&mut self, command: impl Into<ControlRequest>) -> Result<ControlResponse, Refusal> {
+        let command = command.into();
+        match self.request(|manager, request, now, rng| manager.control(request, command, now, rng))? {
+            Answer::Control { response, stale: false } => Ok(response),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A worker registers and opens its assignments.
+    fn register(&mut self, number: u64) {
+        let caller =
+            Caller { node: node(number), role: NodeRole::Worker, forwarded_by: None, address: "10.0.0.9".into() };
+        let description = types::NodeDescription {
+            hostname: format!("host{number}"),
+            platform: Some(types::Platform { os: "linux".into(), architecture: "x86_64".into() }),
+            resources: Some(types::Resources { nano_cpus: 2_000_000_000, memory_bytes: 1 << 32, ..Default::default() }),
+            engine: Some(types::EngineDescription::default()),
+            ..Default::default()
+        };
+        let request = m::SessionRequest { description: Some(Verbatim::new(description)), session_id: String::new() };
+        let session = self
+            .with_leader(|manager, now, rng| manager.register(&caller, request, StreamId(number * 2), now, rng))
+            .unwrap();
+        self.settle();
+        let request = m::AssignmentsRequest { session_id: session.to_string() };
+        self.with_leader(|manager, _, _| manager.open_assignments(&caller, &request, StreamId(number * 2 + 1)))
+            .unwrap();
+    }
+
+    fn create(&mut self, name: &str, replicas: u64) {
+        let spec = types::ServiceSpec {
+            annotations: Some(types::Annotations { name: name.into(), ..Default::default() }),
+            task: Some(types::TaskSpec {
+                runtime: Some(types::task_spec::Runtime::Container(types::ContainerSpec {
+                    image: "busybox".into(),
+                    ..Default::default()
+                })),
+                ..Default::default()
+            }),
+            mode: Some(types::service_spec::Mode::Replicated(types::ReplicatedService { replicas })),
+            ..Default::default()
+        };
+        self.control(m::CreateServiceRequest { spec: Some(Verbatim::new(spec)) }).unwrap();
+    }
+
+    fn tasks(&self, id: RaftId) -> Vec<std::sync::Arc<Task>> {
+        self.managers[&id].facts().tasks()
+    }
+
+    fn join(&mut self, number: u64) {
+        let address = member(number).addr;
+        let answer =
+            self.request(|manager, request, _, rng| manager.join_raft(request, node(number), address, rng)).unwrap();
+        let Answer::Joined(response) = answer else { panic!("{answer:?}") };
+        let own = Member { raft_id: RaftId(response.raft_id), ..member(number) };
+        let members = response.members.into_iter().map(|member| Member::try_from(member).unwrap()).collect();
+        let config = Config { member: own.clone(), ..config(number, None) };
+        let recovered = Recovered { members, ..Recovered::empty() };
+        let manager = Manager::new(config, recovered, Store::default(), &mut self.rng).unwrap();
+        self.managers.insert(own.raft_id, manager);
+        self.until(|group| group.managers[&own.raft_id].facts().cluster().is_some());
+    }
+}
+
+fn test_settings() -> skep_pki::ClusterSettings {
+    skep_pki::ClusterSettings {
+        id: ClusterId::new("cluster").unwrap(),
+        spec: skep_pki::default_cluster_spec(),
+        root_certificate: Bytes::new(),
+        root_key: Bytes::new(),
+        unlock_key: None,
+
+        address_pools: Vec::new(),
+        subnet_size: 0,
+        vxlan_udp_port: 0,
+    }
+}
+
+#[test]
+fn the_first_manager_founds_the_swarm() {
+    let mut group = Group::found(1);
+    group.until(|group| {
+        let facts = group.managers[&RaftId(1)].facts();
+        facts.node(&node(1)).is_some_and(|node| node.role == NodeRole::Manager)
+    });
+    let facts = group.managers[&RaftId(1)].facts();
+    assert!(facts.cluster().is_some());
+    assert!(facts.network_by_name("ingress").is_some());
+    assert_eq!(facts.cluster().unwrap().network_bootstrap_keys.len(), 6);
+}
+
+#[test]
+fn a_service_becomes_assigned_tasks_and_reaches_the_worker() {
+    let mut group = Group::found(2);
+    group.register(1);
+    group.create("web", 3);
+    group.until(|group| {
+        let tasks = group.tasks(RaftId(1));
+        tasks.len() == 3 && tasks.iter().all(|task| task.state() == TaskState::Assigned)
+    });
+    group.until(|group| {
+        let changes = group.assignments.iter().flat_map(|message| &message.changes);
+        changes
+            .filter(|change| {
+                matches!(change.assignment.as_ref().and_then(|a| a.item.as_ref()), Some(m::assignment::Item::Task(_)))
+            })
+            .count()
+            >= 3
+    });
+}
+
+#[test]
+fn one_log_entry_carries_new_tasks_from_new_to_assigned() {
+    let mut group = Group::found(3);
+    group.register(1);
+    group.settle();
+    let before = group.managers[&RaftId(1)].status().applied;
+    group.create("web", 5);
+    group.settle();
+    let after = group.managers[&RaftId(1)].status().applied;
+    assert!(group.tasks(RaftId(1)).iter().all(|task| task.state() == TaskState::Assigned));
+    assert_eq!(after - before, 2, "the service, then all its tasks");
+}
+
+#[test]
+fn managers_join_and_hold_the_same_facts() {
+    let mut group = Group::found(4);
+    group.join(2);
+    group.join(3);
+    group.register(1);
+    group.create("web", 2);
+    group.until(|group| group.managers.keys().all(|id| group.tasks(*id).len() == 2));
+}
+
+#[test]
+fn a_new_leader_goes_on_with_what_was_acknowledged() {
+    let mut group = Group::found(5);
+    group.join(2);
+    group.join(3);
+    group.create("before", 1);
+    let old = group.leader().unwrap();
+    group.cut = Some(old);
+    group.until(|group| group.leader().is_some_and(|leader| leader != old));
+    group.create("after", 1);
+    let names: Vec<String> = {
+        let leader = group.leader().unwrap();
+        group.managers[&leader].facts().services().iter().map(|service| service.name().to_owned()).collect()
+    };
+    assert!(names.contains(&"before".to_owned()) && names.contains(&"after".to_owned()), "{names:?}");
+    group.cut = None;
+    group.until(|group| group.managers[&old].facts().service_by_name("after").is_some());
+    assert!(!group.managers[&old].is_leading());
+}
+
+#[test]
+fn a_leader_that_is_cut_off_acknowledges_nothing() {
+    let mut group = Group::found(6);
+    group.join(2);
+    group.join(3);
+    let old = group.leader().unwrap();
+    group.cut = Some(old);
+    group.requests += 1;
+    let number = group.requests;
+    let now = group.now();
+    let command = ControlRequest::from(m::RemoveNetworkRequest { network_id: "none".into(), ..Default::default() });
+    let read = ControlRequest::from(m::ListNodesRequest::default());
+    for (offset, command) in [command, read].into_iter().enumerate() {
+        let manager = group.managers.get_mut(&old).unwrap();
+        manager.control(RequestId(number + offset as u64), command, now, &mut group.rng);
+    }
+    group.until(|group| group.leader().is_some_and(|leader| leader != old));
+    group.until(|group| group.replies.contains_key(&(number + 1)));
+    assert!(group.replies[&(number + 1)].is_err(), "a read that nobody confirmed must not be answered as current");
+}

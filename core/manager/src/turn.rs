@@ -1,0 +1,112 @@
+//! The heartbeat of the machine: take what consensus has, apply it, let the deciders have their turn, repeat.
+
+use rand_core::RngCore;
+use skep_consensus::ReadReady;
+use skep_model::{Now, Refusal, Time};
+
+use crate::effect::Effect;
+use crate::state::Manager;
+
+/// Rounds of one turn: proposals make effects, commits make proposals. A single manager commits only after the disk
+/// has answered, so few are ever needed; the rest waits for the next turn.
+const ROUNDS_MAX: usize = 8;
+
+impl Manager {
+    /// Raft's clock; call it every `Mode::tick_interval`.
+    pub fn tick(&mut self, now: Now) {
+        self.consensus.tick(now.monotonic);
+    }
+
+    /// When `turn` wants to be called even if nothing happens (ticks apart).
+    pub fn wake_at(&self) -> Option<Time> {
+        let consensus = self.consensus.wake_at();
+        if !self.leading {
+            return consensus;
+        }
+        let deciders = [
+            consensus,
+            self.dispatcher.wake_at(),
+            self.orchestrator.wake_at(),
+            self.scheduler.wake_at(),
+            self.network.wake_at(),
+            self.roles.wake_at(),
+            self.keys.wake_at(),
+        ];
+        deciders.into_iter().flatten().min()
+    }
+
+    /// Gathers everything that follows from the inputs since the last turn.
+    pub fn turn(&mut self, now: Now, rng: &mut dyn RngCore) -> Vec<Effect> {
+        self.consensus.wake(now.monotonic);
+        for _ in 0..ROUNDS_MAX {
+            let moved = self.absorb(now, rng);
+            let proposed = self.decide(now, rng);
+            if !moved && !proposed {
+                break;
+            }
+        }
+        self.flush_dispatcher(now);
+        std::mem::take(&mut self.effects)
+    }
+
+    /// What was given to `Effect::Persist` is durable up to and including this number.
+    pub fn persisted(&mut self, number: u64) {
+        self.consensus.persisted(number);
+    }
+
+    /// Takes what consensus has. Whether there was anything.
+    fn absorb(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
+        let effects = self.consensus.take_effects(now.monotonic);
+        let mut moved = !effects.committed.is_empty() || effects.role.is_some() || !effects.reads.is_empty();
+        self.effects.extend(effects.send.into_iter().map(Effect::Send));
+        if let Some(snapshot) = effects.install {
+            moved = true;
+            self.install(snapshot);
+        }
+        for committed in effects.committed {
+            self.apply(committed, rng);
+        }
+        if let Some(role) = effects.role {
+            self.change_role(role, now, rng);
+        }
+        for ReadReady { request, .. } in effects.reads {
+            self.answer_read(request, now, rng);
+        }
+        self.effects.extend(effects.persist.map(Effect::Persist));
+        self.effects.extend(effects.fetch.into_iter().map(Effect::FetchLog));
+        if effects.take_snapshot {
+            self.take_snapshot();
+            moved = true;
+        }
+        moved
+    }
+
+    /// Lets the deciders have their turn, if anything happened or is due. Whether something was proposed.
+    fn decide(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
+        if !self.leading {
+            return false;
+        }
+        let due = self.wake_at().is_some_and(|at| at <= now.monotonic);
+        if !self.dirty && !due {
+            return false;
+        }
+        self.dirty = false;
+        self.sign_waiting();
+        let proposed = self.leaders_turn(now, rng);
+        self.answer_certificates();
+        proposed
+    }
+
+    /// Hands what is proposed to consensus; when that refuses, everything in flight is void.
+    pub(crate) fn propose(&mut self, entries: Vec<skep_store::Entry>) -> Result<(), Refusal> {
+        for entry in entries {
+            if let Err(error) = self.consensus.propose(self.role.term, entry.encode()) {
+                // The ledger's overlay holds what will never be committed: forget it all and look at facts again.
+                let refusal = Refusal::from(error);
+                self.void_proposals(&refusal);
+                return Err(refusal);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,71 @@
+//! Requests that wait: for a commit, for a confirmed read, for a certificate.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use skep_model::pb::messages::NodeCertificateStatusRequest;
+use skep_model::{ControlRequest, NodeId, Refusal};
+use skep_pki::Signing;
+
+use crate::effect::{Answer, RequestId};
+
+/// Requests that may wait for a quorum at the same time; further ones are refused.
+pub(crate) const WAITING_MAX: usize = 16_384;
+
+/// A change of membership that was proposed for somebody.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum MembershipWait {
+    /// A node joins; the answer names all members.
+    Join(RequestId),
+    /// A node leaves by itself.
+    Leave(RequestId),
+}
+
+/// All that waits.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    /// By entry id: whom to answer what, once it is committed.
+    pub commits: BTreeMap<u64, Vec<(RequestId, Answer)>>,
+    /// By read number.
+    pub reads: BTreeMap<u64, (RequestId, ControlRequest)>,
+    /// By the request id of the change.
+    pub memberships: BTreeMap<u64, MembershipWait>,
+    /// Joins and leaves that wait for the change before them.
+    pub membership_queue: VecDeque<QueuedMembership>,
+    /// Certificates asked for.
+    pub certificates: Vec<(RequestId, NodeCertificateStatusRequest)>,
+    /// Certificates being signed.
+    pub signing: BTreeMap<NodeId, Signing>,
+}
+
+/// A change of membership that waits for its turn: Raft takes one at a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum QueuedMembership {
+    /// Join, from the address.
+    Join(RequestId, NodeId, String),
+    /// Leave.
+    Leave(RequestId, NodeId),
+}
+
+impl Waiting {
+    /// Everybody who waits hears the same: leadership is lost.
+    pub(crate) fn give_up(&mut self, refusal: &Refusal) -> Vec<(RequestId, Result<Answer, Refusal>)> {
+        let all = std::mem::take(self);
+        let mut requests: Vec<RequestId> = all.commits.into_values().flatten().map(|(request, _)| request).collect();
+        requests.extend(all.reads.into_values().map(|(request, _)| request));
+        requests.extend(
+            all.memberships
+                .into_values()
+                .map(|(MembershipWait::Join(request) | MembershipWait::Leave(request))| request),
+        );
+        requests.extend(all.membership_queue.into_iter().map(|queued| match queued {
+            QueuedMembership::Join(request, ..) | QueuedMembership::Leave(request, _) => request,
+        }));
+        requests.extend(all.certificates.into_iter().map(|(request, _)| request));
+        requests.into_iter().map(|request| (request, Err(refusal.clone()))).collect()
+    }
+
+    /// How many wait for a quorum.
+    pub(crate) fn len(&self) -> usize {
+        self.commits.len() + self.reads.len() + self.membership_queue.len()
+    }
+}
