@@ -112,10 +112,10 @@ impl Reaper {
 }
 
 fn remove(tx: &mut Tx, id: &TaskId, refusals: &mut Vec<Refusal>) {
-    if let Err(refusal) = tx.remove::<Task>(id) {
-        if refusals.len() < REFUSALS_MAX {
-            refusals.push(refusal);
-        }
+    if let Err(refusal) = tx.remove::<Task>(id)
+        && refusals.len() < REFUSALS_MAX
+    {
+        refusals.push(refusal);
     }
 }
 

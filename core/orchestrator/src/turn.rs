@@ -72,10 +72,10 @@ impl Turn<'_, '_> {
     }
 
     pub(crate) fn note(&mut self, result: Result<(), Refusal>) {
-        if let Err(refusal) = result {
-            if self.refusals.len() < REFUSALS_MAX {
-                self.refusals.push(refusal);
-            }
+        if let Err(refusal) = result
+            && self.refusals.len() < REFUSALS_MAX
+        {
+            self.refusals.push(refusal);
         }
     }
 }

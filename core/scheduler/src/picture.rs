@@ -239,6 +239,23 @@ impl Picture {
     }
 }
 
+#[cfg(test)]
+impl Picture {
+    pub(crate) fn summary(&self) -> String {
+        let mut lines: Vec<String> = Vec::new();
+        for (number, state) in self.nodes() {
+            let listed = self.by_load.contains(&(state.total, number));
+            let services = self.service_numbers.iter();
+            let counts: Vec<String> =
+                services.map(|(id, service)| format!("{id}={}", self.count(Some(*service), number))).collect();
+            let NodeState { node, total, memory_bytes, nano_cpus, .. } = state;
+            lines.push(format!("{} {total} {memory_bytes} {nano_cpus} {listed} {counts:?}", node.id));
+        }
+        lines.sort();
+        lines.join("\n")
+    }
+}
+
 /// Somebody still wants it to run (or, for jobs, to complete).
 pub(crate) fn is_wanted(task: &Task) -> bool {
     task.desired_state <= TaskState::Complete

@@ -91,9 +91,8 @@ fn affinities(constraints: &[Constraint], picture: &Picture, read: &impl Read) -
 
 fn spread(task: &Task) -> Vec<String> {
     let preferences = task.spec.placement.as_ref().map(|placement| placement.preferences.as_slice());
-    let descriptor = |preference: &Option<Preference>| match preference {
-        Some(Preference::Spread(spread)) => Some(spread.spread_descriptor.clone()),
-        None => None,
+    let descriptor = |preference: &Option<Preference>| {
+        preference.as_ref().map(|Preference::Spread(spread)| spread.spread_descriptor.clone())
     };
     preferences.unwrap_or_default().iter().filter_map(|preference| descriptor(&preference.preference)).collect()
 }

@@ -56,11 +56,9 @@ impl Scheduler {
     /// Notes what a change concerns: a committed one, or one that another decider of this turn just made.
     pub fn observe(&mut self, event: &Event) {
         match &event.object {
-            AnyObject::Task(task) => {
-                // A new task is not pending before it has its addresses.
-                if event.action != Action::Create || task.state() >= TaskState::Pending {
-                    self.tasks.insert(task.id.clone());
-                }
+            // A new task is not pending before it has its addresses.
+            AnyObject::Task(task) if event.action != Action::Create || task.state() >= TaskState::Pending => {
+                self.tasks.insert(task.id.clone());
             }
             AnyObject::Node(node) => {
                 let old = event.old.as_ref().and_then(AnyObject::get::<Node>);
@@ -218,6 +216,14 @@ impl Scheduler {
     /// Writes that the store refused since the last call: broken laws, for the log.
     pub fn take_refusals(&mut self) -> Vec<Refusal> {
         std::mem::take(&mut self.refusals)
+    }
+}
+
+#[cfg(test)]
+impl Scheduler {
+    /// What is held of every node, in words.
+    pub(crate) fn summary(&self) -> String {
+        self.picture.summary()
     }
 }
 

@@ -66,10 +66,10 @@ impl<'a> Comparison<'a> {
     }
 
     fn difference(&mut self, task: &Task) -> Difference {
-        if let Some((spec, difference)) = &self.last {
-            if spec.same(&task.spec) {
-                return *difference;
-            }
+        if let Some((spec, difference)) = &self.last
+            && spec.same(&task.spec)
+        {
+            return *difference;
         }
         let difference = difference(&self.wanted, &task.spec);
         self.last = Some((task.spec.clone(), difference));

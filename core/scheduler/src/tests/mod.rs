@@ -1,0 +1,5 @@
+//! The scheduler over a real ledger: objects go in, the commits' events come back.
+
+mod filters;
+mod flow;
+mod world;
