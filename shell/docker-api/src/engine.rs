@@ -61,6 +61,11 @@ pub trait Engine: Send + Sync + 'static {
     /// Sends a signal, by name (`SIGTERM`, `TERM`) or number.
     async fn kill(&self, id: &str, signal: &str) -> Result<(), Refusal>;
 
+    /// Networks of this node alone. Without an implementation there are none.
+    async fn networks(&self) -> Result<Vec<LocalNetwork>, Refusal> {
+        Ok(Vec::new())
+    }
+
     /// Prepares a further process; returns its id (64 hexadecimal digits).
     async fn create_exec(&self, spec: ExecSpec) -> Result<String, Refusal>;
     /// Starts it with its streams attached.
@@ -130,4 +135,20 @@ pub struct ProcessList {
     pub titles: Vec<String>,
     /// Rows.
     pub processes: Vec<Vec<String>>,
+}
+
+/// A network of this node alone, e.g. the runtime's bridge.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub struct LocalNetwork {
+    /// 64 hexadecimal digits.
+    pub id: String,
+    pub name: String,
+    /// `bridge`, `host` or `null`.
+    pub driver: String,
+    /// CIDR; empty for none.
+    pub subnet: String,
+    /// Address without prefix length; empty for none.
+    pub gateway: String,
+    pub created_at: WallTime,
 }

@@ -7,12 +7,32 @@
 
 #![warn(missing_docs)]
 
+mod api;
+mod auth;
 pub mod control;
+mod convert;
 pub mod engine;
+mod filters;
+mod frames;
+mod json;
+pub mod limits;
+mod lookup;
+mod reply;
+mod request;
+mod router;
+mod routes;
+mod server;
+mod status;
 pub mod swarm;
+mod upgrade;
+mod version;
 
+pub use api::Api;
 pub use control::{Answered, Control, SwarmAction, SwarmEvent, SwarmObject, call};
-pub use engine::{ByteReader, Engine, ExecStreams, ImageChange, ImportRequest, ProcessList, PruneReport, PruneRequest};
+pub use engine::{
+    ByteReader, Engine, ExecStreams, ImageChange, ImportRequest, LocalNetwork, ProcessList, PruneReport, PruneRequest,
+};
+pub use server::{Listener, Stream, serve, serve_connection};
 pub use swarm::{
     Availability, ClusterSettings, HostFacts, InitRequest, JoinRequest, LeaveRequest, LocalState, Standing, Swarm,
     SwarmInfo,

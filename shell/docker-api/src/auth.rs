@@ -1,0 +1,97 @@
+//! Registry credentials in the header `X-Registry-Auth`: JSON in URL-safe base64.
+
+use base64::Engine;
+use base64::alphabet::URL_SAFE;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde::Deserialize;
+use skep_model::engine::RegistryAuth;
+
+use crate::request::Request;
+use crate::status::Failure;
+
+/// Name of the header.
+pub(crate) const HEADER: &str = "x-registry-auth";
+
+const LENIENT: GeneralPurpose = GeneralPurpose::new(
+    &URL_SAFE,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+);
+
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Wire {
+    username: String,
+    password: String,
+    auth: String,
+    serveraddress: String,
+    identitytoken: String,
+    registrytoken: String,
+}
+
+/// The credentials of a request; `None` if it brings none.
+pub(crate) fn of(request: &Request) -> Result<Option<RegistryAuth>, Failure> {
+    parse(request.header(HEADER))
+}
+
+/// The same out of a header's text, also as it is kept in a service's spec.
+pub(crate) fn parse(header: &str) -> Result<Option<RegistryAuth>, Failure> {
+    if header.is_empty() {
+        return Ok(None);
+    }
+    let invalid = |why: String| Failure::bad_request(format!("invalid X-Registry-Auth header: {why}"));
+    let json = LENIENT.decode(header).map_err(|error| invalid(error.to_string()))?;
+    // The error's own text could quote the credentials.
+    let mut wire: Wire = serde_json::from_slice(&json).map_err(|_| invalid("it holds no JSON object".to_owned()))?;
+    if wire.username.is_empty() && !wire.auth.is_empty() {
+        let standard = base64::engine::general_purpose::STANDARD;
+        let pair = standard.decode(&wire.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+        let (username, password) = pair
+            .as_deref()
+            .and_then(|pair| pair.split_once(':'))
+            .ok_or_else(|| invalid("its field auth is not base64 of user:password".to_owned()))?;
+        (wire.username, wire.password) = (username.to_owned(), password.to_owned());
+    }
+    let auth = RegistryAuth {
+        username: wire.username,
+        password: wire.password,
+        identity_token: wire.identitytoken,
+        registry_token: wire.registrytoken,
+        server_address: wire.serveraddress,
+    };
+    let any = !(auth.username.is_empty() && auth.identity_token.is_empty() && auth.registry_token.is_empty());
+    Ok(any.then_some(auth))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_are_read_with_and_without_padding() {
+        assert_eq!(parse("").unwrap(), None);
+        assert_eq!(parse("e30=").unwrap(), None);
+        let json = br#"{"username":"a","password":"b>?","serveraddress":"r:5000"}"#;
+        let padded = base64::engine::general_purpose::URL_SAFE.encode(json);
+        let bare = base64::engine::general_purpose::URL_SAFE_NO_PAD.encode(json);
+        let auth = parse(&padded).unwrap().unwrap();
+        assert_eq!(parse(&bare).unwrap().unwrap(), auth);
+        assert_eq!(
+            (auth.username.as_str(), auth.password.as_str(), auth.server_address.as_str()),
+            ("a", "b>?", "r:5000")
+        );
+        let joined = base64::engine::general_purpose::URL_SAFE.encode(br#"{"auth":"dTpwOnE="}"#);
+        let auth = parse(&joined).unwrap().unwrap();
+        assert_eq!((auth.username.as_str(), auth.password.as_str()), ("u", "p:q"));
+    }
+
+    #[test]
+    fn damage_is_refused_without_quoting_it() {
+        for header in ["***", "bm90IGpzb24="] {
+            let failure = parse(header).unwrap_err();
+            assert_eq!(failure.status.as_u16(), 400);
+            assert!(failure.message.starts_with("invalid X-Registry-Auth header"), "{}", failure.message);
+        }
+        let secret = base64::engine::general_purpose::URL_SAFE.encode(br#"{"password":{"hunter2":1}}"#);
+        assert!(!parse(&secret).unwrap_err().message.contains("hunter2"));
+    }
+}

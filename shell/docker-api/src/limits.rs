@@ -1,0 +1,30 @@
+//! Every limit of the server, by name.
+
+use std::time::Duration;
+
+/// Connections served at once; more wait in the listener's queue.
+pub const MAX_CONNECTIONS: usize = 4096;
+/// Largest request head.
+pub const MAX_HEADER_BYTES: usize = 64 * 1024;
+/// Most headers in a request.
+pub const MAX_HEADERS: usize = 128;
+/// How long a client may take for a request's head, and how long a kept-alive connection may lie idle.
+pub const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
+/// Largest JSON body: a config of 1,000 KiB in base64 and room to spare.
+pub const MAX_JSON_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// How long a client may be silent in the middle of a JSON body.
+pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long open requests may go on once the server shuts down.
+pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a client may take to switch protocols after it was told to.
+pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Pause after the listener failed to accept (e.g. no file descriptors left).
+pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Items waiting in a stream to a slow client before its source waits.
+pub const STREAM_QUEUE: usize = 64;
+/// Bytes read at once from an upgraded connection.
+pub const UPGRADED_READ_BYTES: usize = 32 * 1024;
+/// Pause before the watch is opened again after it ended.
+pub const WATCH_PAUSE: Duration = Duration::from_secs(1);
+/// Between two readings of a container's resources.
+pub const STATS_PERIOD: Duration = Duration::from_secs(1);

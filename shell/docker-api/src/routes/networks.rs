@@ -1,0 +1,195 @@
+//! `/networks`: those of the swarm, and what the runtime has on this node.
+
+use std::collections::BTreeMap;
+
+use http::StatusCode;
+use serde_json::json;
+use skep_model::Verbatim;
+use skep_model::pb::messages as m;
+
+use crate::api::Api;
+use crate::engine::LocalNetwork;
+use crate::filters::Filters;
+use crate::json::{ConfigFrom, Ipam, IpamConfig, Network, NetworkCreate, Stamp};
+use crate::reply::{self, Answer};
+use crate::request::Request;
+use crate::status::Failure;
+use crate::{convert, lookup};
+
+/// Names that every engine keeps for itself.
+const PREDEFINED: [&str; 4] = ["bridge", "host", "none", "default"];
+
+/// What `/networks` can be filtered by.
+const FILTERS: [&str; 7] = ["driver", "id", "label", "name", "scope", "type", "dangling"];
+
+fn local_out(network: &LocalNetwork) -> Network<'_> {
+    let config = (!network.subnet.is_empty()).then(|| IpamConfig {
+        subnet: convert::text(&network.subnet),
+        gateway: convert::text(&network.gateway),
+        ..Default::default()
+    });
+    Network {
+        name: convert::text(&network.name),
+        id: convert::text(&network.id),
+        created: Stamp(Some(network.created_at)),
+        scope: convert::text("local"),
+        driver: convert::text(&network.driver),
+        ipv4: true,
+        ipam: Ipam { driver: convert::text("default"), options: None, config: Some(config.into_iter().collect()) },
+        config_from: ConfigFrom::default(),
+        containers: Some(BTreeMap::new()),
+        options: Some(Default::default()),
+        labels: Some(Default::default()),
+        ..Default::default()
+    }
+}
+
+fn admits(filters: &Filters, network: &Network<'_>) -> Result<bool, Failure> {
+    for word in filters.get("type") {
+        if word != "custom" && word != "builtin" {
+            return Err(Failure::bad_request(format!("invalid filter: 'type'='{word}'")));
+        }
+    }
+    if let Some(word) = filters.get("scope").iter().find(|word| !["local", "swarm", "global"].contains(&word.as_str()))
+    {
+        return Err(Failure::bad_request(format!("invalid filter: 'scope'='{word}'")));
+    }
+    let builtin = PREDEFINED.contains(&network.name.as_ref()) || network.ingress;
+    let kind = if builtin { "builtin" } else { "custom" };
+    let part =
+        |key: &str, value: &str| !filters.has(key) || filters.get(key).iter().any(|wanted| value.contains(wanted));
+    let start =
+        |key: &str, value: &str| !filters.has(key) || filters.get(key).iter().any(|wanted| value.starts_with(wanted));
+    let none = BTreeMap::new();
+    let labels = network.labels.as_deref().unwrap_or(&none);
+    // Whether a network of the swarm is used is not known here; no local one is removable.
+    let dangling = filters.get("dangling").iter().all(|word| matches!(word.as_str(), "false" | "0"));
+    Ok(part("name", &network.name)
+        && start("id", &network.id)
+        && filters.admits("driver", &network.driver)
+        && filters.admits("scope", &network.scope)
+        && filters.admits("type", kind)
+        && filters.admits_labels("label", labels)
+        && dangling)
+}
+
+pub(crate) async fn list(api: &Api, request: Request) -> Answer {
+    let filters = Filters::parse(&request.query, &FILTERS)?;
+    let mut stale = false;
+    // Not a manager, or no answer: the local ones alone, as Docker.
+    let swarm = match api.manager() {
+        Ok(()) => match api.read(m::ListNetworksRequest::default()).await {
+            Ok((response, is_stale)) => {
+                stale = is_stale;
+                response.networks
+            }
+            Err(refusal) => {
+                tracing::warn!(error = %refusal, "the swarm's networks are left out of the list");
+                Vec::new()
+            }
+        },
+        Err(_) => Vec::new(),
+    };
+    let local = api.engine.networks().await?;
+    let mut list = Vec::with_capacity(swarm.len() + local.len());
+    let swarm = swarm.iter().map(|network| convert::network::out(&network.value));
+    for mut network in swarm.chain(local.iter().map(local_out)) {
+        network.containers.get_or_insert_default();
+        if admits(&filters, &network)? {
+            list.push(network);
+        }
+    }
+    Ok(reply::stale(reply::json(StatusCode::OK, &list)?, stale))
+}
+
+pub(crate) async fn inspect(api: &Api, request: Request, term: &str) -> Answer {
+    let scope = request.query.get("scope");
+    let local = api.engine.networks().await?;
+    if scope != "swarm" {
+        if let Some(network) = local.iter().find(|network| network.id == term || network.name == term) {
+            return reply::ok(&local_out(network));
+        }
+    }
+    if scope != "local" && api.manager().is_ok() {
+        match lookup::network(api, term).await {
+            Ok((network, stale)) => {
+                let mut shape = convert::network::out(&network.value);
+                shape.containers = Some(BTreeMap::new());
+                return Ok(reply::stale(reply::ok(&shape)?, stale));
+            }
+            Err(failure) if failure.status == StatusCode::NOT_FOUND => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let mut prefixed = local.iter().filter(|network| scope != "swarm" && network.id.starts_with(term));
+    match (prefixed.next(), prefixed.next()) {
+        (Some(network), None) => reply::ok(&local_out(network)),
+        (Some(_), Some(_)) => Err(Failure::bad_request(format!("network {term} is ambiguous"))),
+        (None, _) => Err(Failure::not_found(format!("network {term} not found"))),
+    }
+}
+
+pub(crate) async fn create(api: &Api, mut request: Request) -> Answer {
+    let create: NetworkCreate = request.json().await?;
+    let name = create.name.clone().into_owned();
+    if PREDEFINED.contains(&name.as_str()) {
+        let text = format!("{name} is a pre-defined network and cannot be created");
+        return Err(Failure::new(StatusCode::FORBIDDEN, text));
+    }
+    if create.config_only || create.config_from.as_ref().is_some_and(|from| !from.network.is_empty()) {
+        return Err(Failure::not_implemented(
+            "ConfigOnly and ConfigFrom are not supported: give the network its settings directly",
+        ));
+    }
+    let swarm_wide = create.driver == "overlay" || create.scope == "swarm" || create.ingress;
+    if !swarm_wide {
+        return Err(Failure::not_implemented(format!(
+            "Driver {:?}: networks of one node are not supported; use \"overlay\" for one that spans the swarm",
+            create.driver
+        )));
+    }
+    api.manager()?;
+    let filters = m::list_networks_request::Filters { names: vec![name.clone()], ..Default::default() };
+    let (found, _) = api.read(m::ListNetworksRequest { filters: Some(filters), appdata: None }).await?;
+    if !found.networks.is_empty() {
+        return Err(Failure::new(StatusCode::CONFLICT, format!("network with name {name} already exists")));
+    }
+    let spec = Verbatim::new(convert::network::create_in(create)?);
+    let created = api.write(m::CreateNetworkRequest { spec: Some(spec) }).await?;
+    let id = created.network.map(|network| network.value.id).unwrap_or_default();
+    reply::json(StatusCode::CREATED, &json!({ "Id": id, "Warning": "" }))
+}
+
+pub(crate) async fn remove(api: &Api, term: &str) -> Answer {
+    let local = api.engine.networks().await?;
+    if let Some(network) = local.iter().find(|network| network.id == term || network.name == term) {
+        let text = format!("{} is a pre-defined network and cannot be removed", network.name);
+        return Err(Failure::new(StatusCode::FORBIDDEN, text));
+    }
+    if api.manager().is_err() {
+        return Err(Failure::not_found(format!("network {term} not found")));
+    }
+    let (network, _) = lookup::network(api, term).await?;
+    api.write(m::RemoveNetworkRequest { network_id: network.value.id, name: String::new() }).await?;
+    Ok(reply::empty(StatusCode::NO_CONTENT))
+}
+
+/// The id of a network that a service names; a network of this node alone is refused in Docker's words.
+pub(crate) async fn id_for_service(api: &Api, target: &str) -> Result<String, Failure> {
+    match lookup::network(api, target).await {
+        Ok((network, _)) => Ok(network.value.id),
+        Err(failure) if failure.status == StatusCode::NOT_FOUND => {
+            let local = api.engine.networks().await?;
+            let Some(network) = local.iter().find(|network| network.name == target || network.id == target) else {
+                return Err(failure);
+            };
+            let text = format!(
+                "The network {} cannot be used with services. Only networks scoped to the swarm can be used, such as \
+                 those created with the overlay driver.",
+                network.name
+            );
+            Err(Failure::new(StatusCode::FORBIDDEN, text))
+        }
+        Err(failure) => Err(failure),
+    }
+}
