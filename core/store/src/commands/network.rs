@@ -1,6 +1,6 @@
 //! Networks: what users may create and remove. Addresses are the allocator's business.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use skep_model::pb::messages as m;
 use skep_model::pb::types::port_config::PublishMode;

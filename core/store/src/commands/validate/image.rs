@@ -44,7 +44,7 @@ fn is_host(text: &str) -> bool {
     let (name, port) = match text.strip_prefix('[') {
         Some(rest) => match rest.split_once(']') {
             Some((address, port)) => {
-                return address.parse::<std::net::Ipv6Addr>().is_ok()
+                return address.parse::<core::net::Ipv6Addr>().is_ok()
                     && (port.is_empty() || port.strip_prefix(':').is_some_and(is_port));
             }
             None => return false,
