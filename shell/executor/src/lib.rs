@@ -13,8 +13,10 @@ pub mod controller;
 pub mod error;
 pub mod fake;
 pub mod images;
+mod network;
 pub mod runtime;
 pub mod shim;
+mod spec;
 
 pub use config::{BridgeConfig, LogLimits, RuntimeConfig};
 pub use controller::{Controller, Executor, NodeFacts, TaskOrder, TaskReport};

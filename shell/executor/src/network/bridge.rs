@@ -1,0 +1,270 @@
+//! The bridge of one daemon and the containers on it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use skep_model::{Code, Refusal};
+
+use super::addresses::Addresses;
+use super::filter;
+use super::namespace::{self, Host, Link, NetworkThread};
+use super::namespace_path;
+use super::netlink::Netlink;
+use super::ports::{Ports, Published};
+use crate::config::{BridgeConfig, RuntimeConfig};
+use crate::error::{ControllerError, RuntimeError};
+
+/// Characters of a container's id in its interface's name (`sk` + these; interfaces' names have at most 15).
+const INTERFACE_ID_LENGTH: usize = 12;
+/// Longest name of an interface.
+const INTERFACE_NAME_MAX: usize = 15;
+
+/// A container's place on the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Endpoint {
+    /// Its namespace.
+    pub namespace: PathBuf,
+    /// Its address; `None` without a way to the bridge.
+    pub address: Option<Ipv4Addr>,
+    /// Its ports on this host.
+    pub ports: Vec<Published>,
+}
+
+/// A live container of a former daemon.
+#[derive(Clone, Debug)]
+pub struct Surviving {
+    /// Its id.
+    pub container: String,
+    /// Its address.
+    pub address: Option<Ipv4Addr>,
+    /// Its ports.
+    pub ports: Vec<Published>,
+}
+
+struct Allocations {
+    addresses: Addresses,
+    ports: Ports,
+    endpoints: BTreeMap<String, Endpoint>,
+}
+
+/// The node-local network.
+pub struct Network {
+    config: BridgeConfig,
+    exec_root: PathBuf,
+    thread: NetworkThread,
+    bridge: tokio::sync::OnceCell<u32>,
+    allocations: Mutex<Allocations>,
+    /// Counts changes of the published ports, and which of them the packet filter has.
+    wanted_rules: AtomicU64,
+    applied_rules: tokio::sync::Mutex<u64>,
+}
+
+impl Network {
+    /// Takes over the network of the live containers and removes what belonged to others.
+    pub async fn open(config: &RuntimeConfig, surviving: &[Surviving]) -> Result<Self, RuntimeError> {
+        let name = &config.bridge.name;
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
+        if name.is_empty() || name.len() > INTERFACE_NAME_MAX || !name.bytes().all(fine) {
+            let invalid = std::io::Error::other("names have 1 to 15 letters, digits, '-' and '_'");
+            return Err(RuntimeError::Host { operation: format!("use {name:?} as the bridge's name"), source: invalid });
+        }
+        let directory = config.exec_root.join("netns");
+        fs::create_dir_all(&directory).map_err(RuntimeError::file("create", &directory))?;
+        let network = Self {
+            config: config.bridge.clone(),
+            exec_root: config.exec_root.clone(),
+            thread: NetworkThread::start()?,
+            bridge: tokio::sync::OnceCell::new(),
+            allocations: Mutex::new(Allocations {
+                addresses: Addresses::new(&config.bridge),
+                ports: Ports::default(),
+                endpoints: BTreeMap::new(),
+            }),
+            wanted_rules: AtomicU64::new(1),
+            applied_rules: tokio::sync::Mutex::new(0),
+        };
+        network.take_over(surviving).await?;
+        Ok(network)
+    }
+
+    fn held(&self) -> MutexGuard<'_, Allocations> {
+        self.allocations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn take_over(&self, surviving: &[Surviving]) -> Result<(), RuntimeError> {
+        for container in surviving {
+            let namespace = namespace_path(&self.exec_root, &container.container);
+            let endpoint = Endpoint { namespace, address: container.address, ports: container.ports.clone() };
+            let mut held = self.held();
+            if let Some(address) = container.address {
+                held.addresses.keep(address);
+                container.ports.iter().for_each(|port| held.ports.keep(port, address));
+            }
+            held.endpoints.insert(container.container.clone(), endpoint);
+        }
+        let live: BTreeSet<String> = surviving.iter().map(|container| container.container.clone()).collect();
+        let (directory, bridge) = (self.exec_root.join("netns"), self.config.name.clone());
+        let sweep = move |_: &Host| {
+            for (name, path) in namespace::bound(&directory)? {
+                if !live.contains(&name) {
+                    namespace::release(&path)?;
+                }
+            }
+            let interfaces: BTreeSet<String> = live.iter().map(|container| interface_name(container)).collect();
+            let mut netlink = Netlink::open()?;
+            let all = netlink.interfaces()?;
+            let index = all.iter().find(|interface| interface.name == bridge).map(|interface| interface.index);
+            for stray in all.iter().filter(|found| index.is_some() && found.master == index) {
+                if !interfaces.contains(&stray.name) {
+                    netlink.remove(stray.index)?;
+                }
+            }
+            Ok(index.is_some())
+        };
+        let was_there = self.thread.run("clean up the node-local network", sweep).await?;
+        if was_there || surviving.iter().any(|container| container.address.is_some()) {
+            self.bridge().await?;
+        }
+        Ok(())
+    }
+
+    /// Makes the bridge and the rules with the first container that needs them.
+    async fn bridge(&self) -> Result<u32, RuntimeError> {
+        let make = || async {
+            let config = self.config.clone();
+            let gateway = self.held().addresses.gateway();
+            let operation = format!("set up the bridge {}", config.name);
+            let index = self.thread.run(&operation, move |_| set_up_bridge(&config, gateway)).await?;
+            self.apply_rules().await?;
+            Ok(index)
+        };
+        self.bridge.get_or_try_init(make).await.copied()
+    }
+
+    /// Applies the newest rules unless somebody else has meanwhile: several containers share one run of `nft`.
+    async fn apply_rules(&self) -> Result<(), RuntimeError> {
+        let wanted = self.wanted_rules.load(Ordering::SeqCst);
+        let mut applied = self.applied_rules.lock().await;
+        if *applied >= wanted {
+            return Ok(());
+        }
+        let newest = self.wanted_rules.load(Ordering::SeqCst);
+        let table = filter::table(&self.config, self.held().ports.all());
+        filter::apply(&self.config.name, &table).await?;
+        *applied = newest;
+        Ok(())
+    }
+
+    /// The container's place, if it has one.
+    pub fn endpoint(&self, container: &str) -> Option<Endpoint> {
+        self.held().endpoints.get(container).cloned()
+    }
+
+    /// Makes a namespace with nothing but a loopback interface.
+    pub async fn isolate(&self, container: &str) -> Result<Endpoint, ControllerError> {
+        let endpoint =
+            Endpoint { namespace: namespace_path(&self.exec_root, container), address: None, ports: Vec::new() };
+        self.create(container, endpoint, None).await
+    }
+
+    /// Makes a namespace with an address on the bridge and ports on this host.
+    pub async fn attach(&self, container: &str, wanted: &[Published]) -> Result<Endpoint, ControllerError> {
+        let bridge = self.bridge().await?;
+        let (endpoint, link) = self.allocate(container, wanted, bridge)?;
+        let made = self.create(container, endpoint.clone(), Some(link)).await;
+        if made.is_ok() && !wanted.is_empty() {
+            self.wanted_rules.fetch_add(1, Ordering::SeqCst);
+            if let Err(error) = self.apply_rules().await {
+                self.detach(container).await?;
+                return Err(error.into());
+            }
+        }
+        if made.is_err() {
+            self.give_back(&endpoint);
+        }
+        made
+    }
+
+    fn allocate(&self, container: &str, wanted: &[Published], bridge: u32) -> Result<(Endpoint, Link), ControllerError> {
+        let mut held = self.held();
+        let gateway = held.addresses.gateway();
+        let no_address = || RuntimeError::NoAddress { bridge: self.config.name.clone() };
+        let address = held.addresses.take().ok_or_else(no_address)?;
+        let ports = match held.ports.take(wanted, address) {
+            Ok(ports) => ports,
+            Err(error) => {
+                held.addresses.free(address);
+                return Err(Refusal::new(Code::ResourceExhausted, error.to_string()).into());
+            }
+        };
+        let link = Link {
+            host_interface: interface_name(container),
+            bridge,
+            address,
+            prefix_length: self.config.prefix_length,
+            gateway,
+        };
+        let namespace = namespace_path(&self.exec_root, container);
+        Ok((Endpoint { namespace, address: Some(address), ports }, link))
+    }
+
+    async fn create(&self, container: &str, endpoint: Endpoint, link: Option<Link>) -> Result<Endpoint, ControllerError> {
+        let path = endpoint.namespace.clone();
+        let operation = format!("make the network namespace of container {container}");
+        let make = move |host: &Host| {
+            namespace::release(&path)?;
+            host.create(&path, link.as_ref())
+        };
+        self.thread.run(&operation, make).await?;
+        self.held().endpoints.insert(container.to_owned(), endpoint.clone());
+        Ok(endpoint)
+    }
+
+    fn give_back(&self, endpoint: &Endpoint) {
+        let mut held = self.held();
+        held.ports.free(&endpoint.ports);
+        if let Some(address) = endpoint.address {
+            held.addresses.free(address);
+        }
+    }
+
+    /// Removes a container's namespace, address and ports. Gone already is fine.
+    pub async fn detach(&self, container: &str) -> Result<(), RuntimeError> {
+        let endpoint = self.held().endpoints.remove(container);
+        let path = namespace_path(&self.exec_root, container);
+        let operation = format!("remove the network namespace of container {container}");
+        self.thread.run(&operation, move |_| namespace::release(&path)).await?;
+        let Some(endpoint) = endpoint else { return Ok(()) };
+        self.give_back(&endpoint);
+        if !endpoint.ports.is_empty() {
+            self.wanted_rules.fetch_add(1, Ordering::SeqCst);
+            self.apply_rules().await?;
+        }
+        Ok(())
+    }
+}
+
+fn interface_name(container: &str) -> String {
+    format!("sk{}", container.get(..INTERFACE_ID_LENGTH).unwrap_or(container))
+}
+
+fn set_up_bridge(config: &BridgeConfig, gateway: Ipv4Addr) -> std::io::Result<u32> {
+    let mut netlink = Netlink::open()?;
+    if !netlink.interfaces()?.iter().any(|interface| interface.name == config.name) {
+        netlink.add_bridge(&config.name)?;
+    }
+    let all = netlink.interfaces()?;
+    let found = all.iter().find(|interface| interface.name == config.name);
+    let bridge = found.filter(|interface| interface.is_bridge);
+    let bridge = bridge.ok_or_else(|| std::io::Error::other("an interface of that name is no bridge"))?;
+    netlink.add_address(bridge.index, gateway, config.prefix_length)?;
+    netlink.set_up(bridge.index)?;
+    fs::write("/proc/sys/net/ipv4/ip_forward", "1")?;
+    // So that ports published on this host answer on 127.0.0.1 too; the table's `guard` keeps containers off it.
+    fs::write(format!("/proc/sys/net/ipv4/conf/{}/route_localnet", config.name), "1")?;
+    Ok(bridge.index)
+}

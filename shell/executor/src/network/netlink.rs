@@ -1,0 +1,198 @@
+//! Requests to the kernel's routing socket, one at a time, each acknowledged.
+//!
+//! Synchronous, as it is used in threads that change their network namespace; a socket belongs to the namespace in
+//! which it was opened.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressMessage};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use nix::sys::socket::{
+    AddressFamily as SocketFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
+};
+
+/// The kernel's main routing table.
+const MAIN_TABLE: u8 = 254;
+/// Room for one datagram of a listing.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// An open routing socket.
+pub struct Netlink {
+    socket: OwnedFd,
+    sequence: u32,
+}
+
+/// An interface, as listed.
+pub struct Interface {
+    /// Its number.
+    pub index: u32,
+    /// Its name.
+    pub name: String,
+    /// The bridge it belongs to.
+    pub master: Option<u32>,
+    /// Whether it is a bridge.
+    pub is_bridge: bool,
+}
+
+impl Netlink {
+    /// Opens one in the calling thread's namespace.
+    pub fn open() -> io::Result<Self> {
+        let socket =
+            socket(SocketFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
+        Ok(Self { socket, sequence: 0 })
+    }
+
+    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.sequence += 1;
+        let mut header = NetlinkHeader::default();
+        header.flags = NLM_F_REQUEST | flags;
+        header.sequence_number = self.sequence;
+        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
+        packet.finalize();
+        let mut bytes = vec![0u8; packet.buffer_len()];
+        packet.serialize(&mut bytes);
+        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
+        Ok(())
+    }
+
+    /// Reads answers up to the acknowledgement or the end of a listing.
+    fn answers(&mut self) -> io::Result<Vec<RouteNetlinkMessage>> {
+        let mut found = Vec::new();
+        let mut buffer = vec![0u8; BUFFER_BYTES];
+        loop {
+            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
+            let mut rest = &buffer[..length];
+            while !rest.is_empty() {
+                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
+                let step = (message.header.length as usize).next_multiple_of(4).min(rest.len());
+                if step == 0 {
+                    break;
+                }
+                rest = &rest[step..];
+                if message.header.sequence_number != self.sequence {
+                    continue;
+                }
+                match message.payload {
+                    NetlinkPayload::Done(_) => return Ok(found),
+                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(found),
+                    NetlinkPayload::Error(error) => return Err(error.to_io()),
+                    NetlinkPayload::InnerMessage(inner) => found.push(inner),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
+        self.send(message, NLM_F_ACK | flags)?;
+        self.answers().map(|_| ())
+    }
+
+    /// All interfaces of the namespace.
+    pub fn interfaces(&mut self) -> io::Result<Vec<Interface>> {
+        self.send(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
+        let mut interfaces = Vec::new();
+        for message in self.answers()? {
+            let RouteNetlinkMessage::NewLink(link) = message else { continue };
+            let mut interface =
+                Interface { index: link.header.index, name: String::new(), master: None, is_bridge: false };
+            for attribute in link.attributes {
+                match attribute {
+                    LinkAttribute::IfName(name) => interface.name = name,
+                    LinkAttribute::Controller(index) => interface.master = Some(index),
+                    LinkAttribute::LinkInfo(parts) => interface.is_bridge = parts.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+                    _ => {}
+                }
+            }
+            interfaces.push(interface);
+        }
+        Ok(interfaces)
+    }
+
+    /// Makes a bridge.
+    pub fn add_bridge(&mut self, name: &str) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
+        self.change(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Makes a pair: `name` (number `index`) here, `peer` in another namespace.
+    pub fn add_pair(&mut self, name: &str, index: u32, hardware: [u8; 6], peer: &str, peer_namespace: RawFd) -> io::Result<()> {
+        let mut other = LinkMessage::default();
+        other.attributes.push(LinkAttribute::IfName(peer.to_owned()));
+        other.attributes.push(LinkAttribute::NetNsFd(peer_namespace));
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        link.attributes.push(LinkAttribute::Address(hardware.to_vec()));
+        link.attributes.push(LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
+        ]));
+        self.change(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)
+    }
+
+    /// Sets an interface up.
+    pub fn set_up(&mut self, index: u32) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        self.change(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Puts an interface into a bridge, and up.
+    pub fn enslave(&mut self, name: &str, bridge: u32) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.flags = LinkFlags::Up;
+        link.header.change_mask = LinkFlags::Up;
+        link.attributes.push(LinkAttribute::IfName(name.to_owned()));
+        link.attributes.push(LinkAttribute::Controller(bridge));
+        self.change(RouteNetlinkMessage::SetLink(link), 0)
+    }
+
+    /// Removes an interface, and its peer with it.
+    pub fn remove(&mut self, index: u32) -> io::Result<()> {
+        let mut link = LinkMessage::default();
+        link.header.index = index;
+        self.change(RouteNetlinkMessage::DelLink(link), 0)
+    }
+
+    /// Gives an interface an address; one that it has is fine.
+    pub fn add_address(&mut self, index: u32, address: Ipv4Addr, prefix_length: u8) -> io::Result<()> {
+        let mut message = AddressMessage::default();
+        message.header.family = AddressFamily::Inet;
+        message.header.prefix_len = prefix_length;
+        message.header.index = index;
+        let broadcast = u32::from(address) | (u32::MAX >> prefix_length);
+        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
+        message.attributes.push(AddressAttribute::Address(IpAddr::V4(address)));
+        message.attributes.push(AddressAttribute::Broadcast(Ipv4Addr::from(broadcast)));
+        match self.change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Routes everything through a gateway.
+    pub fn add_default_route(&mut self, index: u32, gateway: Ipv4Addr) -> io::Result<()> {
+        let mut message = RouteMessage::default();
+        message.header.address_family = AddressFamily::Inet;
+        message.header.table = MAIN_TABLE;
+        message.header.protocol = RouteProtocol::Boot;
+        message.header.scope = RouteScope::Universe;
+        message.header.kind = RouteType::Unicast;
+        message.attributes.push(RouteAttribute::Gateway(RouteAddress::Inet(gateway)));
+        message.attributes.push(RouteAttribute::Oif(index));
+        self.change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+    }
+}

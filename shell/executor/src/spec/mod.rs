@@ -1,0 +1,23 @@
+//! The OCI document of a container, from its task's spec, its image and what was allocated for it.
+//!
+//! Pure but for reading the image's account files: what it asks for is carried out elsewhere. What this host or this
+//! runtime cannot do is refused by name, never left out. Start reading at `document`; `check` says what is refused.
+
+mod capabilities;
+mod devices;
+mod document;
+mod mounts;
+mod refuse;
+mod seccomp;
+mod template;
+mod users;
+
+#[cfg(test)]
+mod tests;
+
+pub use devices::rules as device_rules;
+pub use document::{BoundFile, Facts, command, document, environment};
+pub use mounts::{PlannedMount, plan};
+pub use refuse::check;
+pub use template::Context;
+pub use users::{Accounts, User, open_inside};

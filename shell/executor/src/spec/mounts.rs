@@ -1,0 +1,229 @@
+//! What is mounted in a container: Docker's defaults, and what the spec asks for.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rand_core::{OsRng, TryRngCore};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use skep_model::Refusal;
+use skep_model::pb::types::{ContainerSpec, Mount, mount};
+
+use super::template::Context;
+
+/// Size of `/dev/shm`, as Docker has it.
+const SHARED_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+/// Bytes of a generated volume's name.
+const VOLUME_NAME_BYTES: usize = 32;
+
+/// A mount that the spec or the image asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMount {
+    /// `bind`, `volume` or `tmpfs`.
+    pub kind: String,
+    /// A volume's name.
+    pub name: String,
+    /// On this host; empty for tmpfs.
+    pub source: PathBuf,
+    /// In the container.
+    pub target: String,
+    /// As `mount` spells them.
+    pub options: Vec<String>,
+    /// Whether the container may only read.
+    pub read_only: bool,
+    /// A volume that goes with its container.
+    pub anonymous: bool,
+    /// Whether a fresh volume gets what the image has at its place.
+    pub copy_up: bool,
+    /// Whether a missing source is made.
+    pub create_source: bool,
+    /// Propagation of the root that this needs.
+    pub root_propagation: Option<String>,
+}
+
+/// The mounts of a container, outer ones first. Volumes get their places below `volumes`.
+pub fn plan(
+    spec: &ContainerSpec,
+    image_volumes: &[String],
+    volumes: &Path,
+    context: &Context<'_>,
+) -> Result<Vec<PlannedMount>, Refusal> {
+    let mut planned = Vec::new();
+    for mount in &spec.mounts {
+        planned.push(one(mount, volumes, context)?);
+    }
+    let covered: BTreeSet<String> = planned.iter().map(|mount: &PlannedMount| mount.target.clone()).collect();
+    if covered.len() < planned.len() {
+        return Err(Refusal::invalid("Duplicate mount point: two mounts have the same target"));
+    }
+    for target in image_volumes {
+        let target = target.trim_end_matches('/');
+        if !target.is_empty() && !covered.contains(target) {
+            planned.push(volume(&generated_name()?, true, target, false, true, volumes)?);
+        }
+    }
+    planned.sort_by_key(|mount| mount.target.matches('/').count());
+    Ok(planned)
+}
+
+fn one(mount: &Mount, volumes: &Path, context: &Context<'_>) -> Result<PlannedMount, Refusal> {
+    let target = context.expand("mount target", &mount.target)?;
+    let source = context.expand("mount source", &mount.source)?;
+    if !target.starts_with('/') || target == "/" || target.split('/').any(|part| part == "..") {
+        let why = "the target must be an absolute path below the container's root";
+        return Err(Refusal::invalid(format!("invalid mount target {target:?}: {why}")));
+    }
+    let target = target.trim_end_matches('/');
+    match mount.r#type() {
+        mount::Type::Bind => bind(mount, &source, target),
+        mount::Type::Volume => {
+            let options = mount.volume_options.clone().unwrap_or_default();
+            if options.driver_config.as_ref().is_some_and(|driver| !matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty()) {
+                return Err(unsupported(target, "volume drivers other than a plain local one"));
+            }
+            if !options.subpath.is_empty() {
+                return Err(unsupported(target, "a volume's subpath"));
+            }
+            let (name, anonymous) = if source.is_empty() { (generated_name()?, true) } else { (source, false) };
+            volume(&name, anonymous, target, mount.readonly, !options.nocopy, volumes)
+        }
+        mount::Type::Tmpfs => tmpfs(mount, target),
+        mount::Type::Npipe => Err(unsupported(target, "named pipes of Windows")),
+        mount::Type::Cluster => Err(unsupported(target, "cluster volumes (CSI)")),
+    }
+}
+
+fn unsupported(target: &str, what: &str) -> Refusal {
+    Refusal::new(skep_model::Code::Unimplemented, format!("mount {target}: the embedded runtime does not carry {what}"))
+}
+
+fn bind(mount: &Mount, source: &str, target: &str) -> Result<PlannedMount, Refusal> {
+    if !source.starts_with('/') {
+        return Err(Refusal::invalid(format!(
+            "invalid mount config for type \"bind\": invalid mount path: '{source}' mount path must be absolute"
+        )));
+    }
+    let options = mount.bind_options.unwrap_or_default();
+    if options.readonlyforcerecursive {
+        return Err(unsupported(target, "recursively read-only binds"));
+    }
+    let (propagation, root) = match options.propagation() {
+        mount::bind_options::Propagation::Rprivate => ("rprivate", None),
+        mount::bind_options::Propagation::Private => ("private", None),
+        mount::bind_options::Propagation::Rshared => ("rshared", Some("shared")),
+        mount::bind_options::Propagation::Shared => ("shared", Some("shared")),
+        mount::bind_options::Propagation::Rslave => ("rslave", Some("rslave")),
+        mount::bind_options::Propagation::Slave => ("slave", Some("rslave")),
+    };
+    let depth = if options.nonrecursive { "bind" } else { "rbind" };
+    let access = if mount.readonly { "ro" } else { "rw" };
+    Ok(PlannedMount {
+        kind: "bind".to_owned(),
+        name: String::new(),
+        source: PathBuf::from(source),
+        target: target.to_owned(),
+        options: [depth, propagation, access].map(ToOwned::to_owned).to_vec(),
+        read_only: mount.readonly,
+        anonymous: false,
+        copy_up: false,
+        create_source: options.createmountpoint,
+        root_propagation: root.map(ToOwned::to_owned),
+    })
+}
+
+fn volume(
+    name: &str,
+    anonymous: bool,
+    target: &str,
+    read_only: bool,
+    copy_up: bool,
+    volumes: &Path,
+) -> Result<PlannedMount, Refusal> {
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
+    if name.len() < 2 || !name.bytes().all(fine) || !name.as_bytes()[0].is_ascii_alphanumeric() {
+        return Err(Refusal::invalid(format!(
+            "volume name {name:?} is invalid: two or more of letters, digits, '_', '.' and '-', beginning with a \
+             letter or digit; for a directory of the host use a bind mount"
+        )));
+    }
+    let access = if read_only { "ro" } else { "rw" };
+    Ok(PlannedMount {
+        kind: "volume".to_owned(),
+        name: name.to_owned(),
+        source: volumes.join(name).join("_data"),
+        target: target.to_owned(),
+        options: ["rbind", "rprivate", access].map(ToOwned::to_owned).to_vec(),
+        read_only,
+        anonymous,
+        copy_up,
+        create_source: true,
+        root_propagation: None,
+    })
+}
+
+fn tmpfs(mount: &Mount, target: &str) -> Result<PlannedMount, Refusal> {
+    let given = mount.tmpfs_options.clone().unwrap_or_default();
+    if !given.options.is_empty() {
+        return Err(unsupported(target, "further tmpfs options"));
+    }
+    let mut options: Vec<String> = ["nosuid", "nodev", "noexec", "rprivate"].map(ToOwned::to_owned).to_vec();
+    if given.size_bytes > 0 {
+        options.push(format!("size={}", given.size_bytes));
+    }
+    options.push(format!("mode={:o}", if given.mode == 0 { 0o1777 } else { given.mode & 0o7777 }));
+    if mount.readonly {
+        options.push("ro".to_owned());
+    }
+    Ok(PlannedMount {
+        kind: "tmpfs".to_owned(),
+        name: String::new(),
+        source: PathBuf::new(),
+        target: target.to_owned(),
+        options,
+        read_only: mount.readonly,
+        anonymous: false,
+        copy_up: false,
+        create_source: false,
+        root_propagation: None,
+    })
+}
+
+fn generated_name() -> Result<String, Refusal> {
+    let mut bytes = [0u8; VOLUME_NAME_BYTES];
+    let failed = |error| Refusal::new(skep_model::Code::Internal, format!("the system's random source failed: {error}"));
+    OsRng.try_fill_bytes(&mut bytes).map_err(failed)?;
+    Ok(hex::encode(bytes))
+}
+
+/// Docker's mounts, but for the targets that something else is mounted on; in the document's form.
+pub fn defaults(taken: &BTreeSet<&str>) -> Vec<Value> {
+    let entry = |target: &str, kind: &str, source: &str, options: &str| {
+        let options: Vec<&str> = options.split(',').collect();
+        json!({"destination": target, "type": kind, "source": source, "options": options})
+    };
+    let shared = format!("nosuid,noexec,nodev,mode=1777,size={SHARED_MEMORY_BYTES}");
+    let all = [
+        ("/proc", entry("/proc", "proc", "proc", "nosuid,noexec,nodev")),
+        ("/dev", entry("/dev", "tmpfs", "tmpfs", "nosuid,strictatime,mode=755,size=65536k")),
+        ("/dev/pts", entry("/dev/pts", "devpts", "devpts", "nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5")),
+        ("/sys", entry("/sys", "sysfs", "sysfs", "nosuid,noexec,nodev,ro")),
+        ("/sys/fs/cgroup", entry("/sys/fs/cgroup", "cgroup", "cgroup", "ro,nosuid,noexec,nodev")),
+        ("/dev/mqueue", entry("/dev/mqueue", "mqueue", "mqueue", "nosuid,noexec,nodev")),
+        ("/dev/shm", entry("/dev/shm", "tmpfs", "shm", &shared)),
+    ];
+    all.into_iter().filter(|(target, _)| !taken.contains(target)).map(|(_, value)| value).collect()
+}
+
+/// One of the planned mounts in the document's form.
+pub fn document(mount: &PlannedMount) -> Value {
+    if mount.kind == "tmpfs" {
+        return json!({"destination": mount.target, "type": "tmpfs", "source": "tmpfs", "options": mount.options});
+    }
+    json!({"destination": mount.target, "type": "bind", "source": mount.source, "options": mount.options})
+}
+
+/// A single file of ours, bound into the container.
+pub fn file(source: &Path, target: &str, read_only: bool) -> Value {
+    let access = if read_only { "ro" } else { "rw" };
+    json!({"destination": target, "type": "bind", "source": source, "options": ["bind", "rprivate", access]})
+}

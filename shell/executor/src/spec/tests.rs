@@ -1,0 +1,175 @@
+//! Specs become the documents that Docker would make of them, or are refused by name.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+use skep_model::engine::ImageConfig;
+use skep_model::pb::objects;
+use skep_model::pb::types::{Annotations, ContainerSpec, Mount, Privileges, ResourceRequirements, Resources, TaskSpec};
+use skep_model::pb::types::{container_spec, mount, task_spec};
+use skep_model::{Kept, NodeId, Task};
+
+use super::*;
+use crate::controller::NodeFacts;
+
+fn task() -> Task {
+    let labels = BTreeMap::from([("tier".to_owned(), "front".to_owned())]);
+    let service = Annotations { name: "web".to_owned(), labels, ..Default::default() };
+    let own = Annotations { name: "web.3.task1".to_owned(), ..Default::default() };
+    let message = objects::Task {
+        id: "task1".to_owned(),
+        service_id: "service1".to_owned(),
+        slot: 3,
+        annotations: Some(own),
+        service_annotations: Some(service),
+        ..Default::default()
+    };
+    Task::try_from(Kept::new(message)).expect("a task")
+}
+
+fn node() -> NodeFacts {
+    NodeFacts {
+        id: NodeId::new("node1").expect("an id"),
+        hostname: "alpha".to_owned(),
+        os: "linux".to_owned(),
+        architecture: "x86_64".to_owned(),
+    }
+}
+
+fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Value {
+    let (task, node) = (task(), node());
+    let context = Context { task: &task, node: &node };
+    let mounts = plan(spec, &[], Path::new("/volumes"), &context).expect("mounts");
+    let env = environment(spec, &ImageConfig::default(), "box", &context).expect("environment");
+    document(&Facts {
+        container_id: "c1",
+        spec,
+        resources,
+        args: vec!["sh".to_owned()],
+        env,
+        working_dir: String::new(),
+        hostname: "box",
+        user: &User { uid: 0, gid: 0, additional_gids: Vec::new(), home: "/root".to_owned() },
+        rootfs: PathBuf::from("/rootfs"),
+        mounts: &mounts,
+        files: &[BoundFile { source: "/c/hosts".into(), target: "/etc/hosts".to_owned(), read_only: false }],
+        network_namespace: Some("/run/netns/c1".into()),
+        cgroup_path: "/skep/c1".to_owned(),
+        architecture: "x86_64",
+        swap_limit: true,
+    })
+    .expect("a document")
+}
+
+#[test]
+fn defaults_are_dockers() {
+    let document = built(&ContainerSpec::default(), None);
+    assert_eq!(document["process"]["capabilities"]["bounding"].as_array().map(Vec::len), Some(14));
+    assert_eq!(document["process"]["capabilities"]["inheritable"], json!([]));
+    assert!(document["process"].get("noNewPrivileges").is_none());
+    assert_eq!(document["process"]["cwd"], "/");
+    assert_eq!(document["linux"]["resources"]["devices"][0], json!({"allow": false, "type": "a", "access": "rwm"}));
+    assert_eq!(document["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
+    let masked = document["linux"]["maskedPaths"].as_array().expect("paths");
+    assert!(masked.contains(&json!("/proc/kcore")) && masked.contains(&json!("/sys/firmware")));
+    let kinds: Vec<&str> =
+        document["linux"]["namespaces"].as_array().expect("list").iter().filter_map(|one| one["type"].as_str()).collect();
+    assert_eq!(kinds, ["pid", "ipc", "uts", "mount", "cgroup", "network"]);
+    let env = document["process"]["env"].as_array().expect("list");
+    assert!(env.contains(&json!("HOSTNAME=box")) && env.contains(&json!("HOME=/root")));
+}
+
+#[test]
+fn limits_and_privileges_are_carried() {
+    let limits = Resources { nano_cpus: 500_000_000, memory_bytes: 64 << 20, ..Default::default() };
+    let resources = ResourceRequirements { limits: Some(limits), ..Default::default() };
+    let spec = ContainerSpec {
+        pids_limit: 10,
+        read_only: true,
+        privileges: Some(Privileges { no_new_privileges: true, ..Default::default() }),
+        ulimits: vec![container_spec::Ulimit { name: "nofile".to_owned(), soft: 10, hard: -1 }],
+        oom_score_adj: 7,
+        ..Default::default()
+    };
+    let document = built(&spec, Some(&resources));
+    assert_eq!(document["linux"]["resources"]["cpu"], json!({"quota": 50_000, "period": 100_000}));
+    assert_eq!(document["linux"]["resources"]["memory"], json!({"limit": 64 << 20, "swap": 128 << 20}));
+    assert_eq!(document["linux"]["resources"]["pids"], json!({"limit": 10}));
+    assert_eq!(document["root"]["readonly"], true);
+    assert_eq!(document["process"]["noNewPrivileges"], true);
+    assert_eq!(document["process"]["oomScoreAdj"], 7);
+    assert_eq!(document["process"]["rlimits"], json!([{"type": "RLIMIT_NOFILE", "soft": 10, "hard": u64::MAX}]));
+}
+
+#[test]
+fn placeholders_are_replaced_or_refused() {
+    let (task, node) = (task(), node());
+    let context = Context { task: &task, node: &node };
+    let expand = |text: &str| context.expand("env", text);
+    assert_eq!(expand("{{.Service.Name}}-{{ .Task.Slot }}@{{.Node.Hostname}}").expect("known"), "web-3@alpha");
+    assert_eq!(expand("{{index .Service.Labels \"tier\"}}").expect("known"), "front");
+    assert_eq!(expand("no placeholder").expect("plain"), "no placeholder");
+    assert!(expand("{{.Secret}}").expect_err("unknown").message.contains(".Task.Slot"));
+    assert!(expand("{{.Task.ID").is_err());
+}
+
+#[test]
+fn the_later_environment_wins() {
+    let (task, node) = (task(), node());
+    let context = Context { task: &task, node: &node };
+    let image = ImageConfig { env: vec!["A=1".to_owned(), "B=1".to_owned(), "PATH=/x".to_owned()], ..Default::default() };
+    let spec = ContainerSpec { env: vec!["A=2".to_owned(), "B".to_owned()], ..Default::default() };
+    let env = environment(&spec, &image, "box", &context).expect("environment");
+    assert_eq!(env, ["PATH=/x", "HOSTNAME=box", "A=2"]);
+}
+
+#[test]
+fn commands_follow_dockers_rule() {
+    let text = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let image = ImageConfig { entrypoint: text(&["/entry"]), command: text(&["serve"]), ..Default::default() };
+    let spec = |command: &[&str], args: &[&str]| ContainerSpec { command: text(command), args: text(args), ..Default::default() };
+    let of = |command: &[&str], args: &[&str]| super::command(&spec(command, args), &image).expect("a command");
+    assert_eq!(of(&[], &[]), (text(&["/entry"]), text(&["serve"])));
+    assert_eq!(of(&[], &["x"]), (text(&["/entry"]), text(&["x"])));
+    assert_eq!(of(&["own"], &[]), (text(&["own"]), text(&[])));
+    assert!(super::command(&ContainerSpec::default(), &ImageConfig::default()).is_err());
+}
+
+#[test]
+fn mounts_are_planned_outer_first() {
+    let (task, node) = (task(), node());
+    let context = Context { task: &task, node: &node };
+    let volume = |source: &str, target: &str| Mount {
+        r#type: mount::Type::Volume.into(),
+        source: source.to_owned(),
+        target: target.to_owned(),
+        ..Default::default()
+    };
+    let spec = ContainerSpec { mounts: vec![volume("data-{{.Task.Slot}}", "/a/b"), volume("", "/a")], ..Default::default() };
+    let planned = plan(&spec, &["/a/b".to_owned(), "/image".to_owned()], Path::new("/v"), &context).expect("planned");
+    let targets: Vec<&str> = planned.iter().map(|mount| mount.target.as_str()).collect();
+    assert_eq!(targets, ["/a", "/image", "/a/b"]);
+    assert_eq!(planned[2].source, Path::new("/v/data-3/_data"));
+    assert!(planned[0].anonymous && planned[1].anonymous && !planned[2].anonymous);
+    for bad in [volume("../x", "/a"), volume("ok", "relative"), volume("ok", "/"), volume("ok", "/a/../b")] {
+        let spec = ContainerSpec { mounts: vec![bad], ..Default::default() };
+        assert!(plan(&spec, &[], Path::new("/v"), &context).is_err());
+    }
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_by_name() {
+    let container = ContainerSpec { image: "web".to_owned(), ..Default::default() };
+    let with = |container: ContainerSpec| TaskSpec {
+        runtime: Some(task_spec::Runtime::Container(container)),
+        ..Default::default()
+    };
+    assert!(check(&with(container.clone())).is_ok());
+    assert!(check(&TaskSpec::default()).is_err());
+    let isolated = ContainerSpec { isolation: container_spec::Isolation::Hyperv.into(), ..container.clone() };
+    assert!(check(&with(isolated)).expect_err("refused").message.contains("Hyper-V"));
+    let mut logged = with(container);
+    logged.log_driver = Some(skep_model::pb::types::Driver { name: "syslog".to_owned(), ..Default::default() });
+    assert!(check(&logged).expect_err("refused").message.contains("syslog"));
+}
