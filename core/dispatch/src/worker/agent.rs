@@ -198,12 +198,6 @@ impl Agent {
 
     fn tick(&mut self, now: Time, rng: &mut dyn RngCore, effects: &mut Vec<Effect>) {
         let late = match &mut self.state {
-            State::Idle { until } if *until <= now => {
-                if let Some(peer) = self.remotes.select(rng, self.avoid.as_deref()) {
-                    self.open(now, peer, effects);
-                }
-                None
-            }
             State::Opening { deadline, .. } if *deadline <= now => Some("the manager did not open a session in time"),
             State::Open(open) => match open.heartbeat {
                 _ if !open.sent.is_empty() && open.sent_deadline <= now => {
@@ -222,6 +216,11 @@ impl Agent {
         };
         if let Some(message) = late {
             self.fail(now, rng, &Refusal::new(skep_model::Code::DeadlineExceeded, message), effects);
+        }
+        if matches!(self.state, State::Idle { until } if until <= now)
+            && let Some(peer) = self.remotes.select(rng, self.avoid.as_deref())
+        {
+            self.open(now, peer, effects);
         }
     }
 
@@ -368,3 +367,6 @@ fn same_to_us(known: &Node, told: &Node) -> bool {
 fn backoff(rounds: u32) -> Duration {
     BACKOFF_FIRST.saturating_mul(1 << rounds.min(7)).min(BACKOFF_MAX)
 }
+
+#[cfg(test)]
+mod tests;
