@@ -13,7 +13,8 @@ pub mod raft;
 pub mod server;
 mod status;
 pub mod tls;
-mod wire;
+#[doc(hidden)]
+pub mod wire;
 
 pub use backend::{Backend, Call, ConnectionId, Ending, Feed, Leader, RaftKind, RaftMessage, Visitor};
 pub use client::{Clients, DispatcherClient, Incoming, JoinError};

@@ -29,6 +29,11 @@ pub(crate) fn open(
     Ok(endpoint.connect_with_connector_lazy(Connector { trust, watcher }))
 }
 
+/// A channel for calls that nothing else here makes.
+pub fn channel(address: &str, trust: Trust) -> Result<Channel, Refusal> {
+    open(address, trust, |_| ())
+}
+
 /// A status as a refusal; for one that comes from the connection, with the cause that tonic hides.
 pub(crate) fn failure(status: &Status) -> Refusal {
     let mut cause = std::error::Error::source(status);

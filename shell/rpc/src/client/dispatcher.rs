@@ -96,9 +96,7 @@ impl DispatcherClient {
 
     /// Opens a stream of logs. Messages go into the sender; dropping it ends the stream, and the handle then tells
     /// whether everything arrived. Must be called within a Tokio runtime.
-    pub fn publish_logs(
-        &self,
-    ) -> (mpsc::Sender<m::PublishLogsMessage>, tokio::task::JoinHandle<Result<(), Refusal>>) {
+    pub fn publish_logs(&self) -> (mpsc::Sender<m::PublishLogsMessage>, tokio::task::JoinHandle<Result<(), Refusal>>) {
         let (sender, receiver) = mpsc::channel(LOG_QUEUE);
         let mut wire = LogBrokerClient::new(self.channel.clone());
         let handle = tokio::spawn(async move {

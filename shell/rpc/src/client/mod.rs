@@ -9,9 +9,10 @@ mod control;
 mod dispatcher;
 mod join;
 
+pub use channel::channel;
 pub(crate) use channel::{failure, open};
-pub(crate) use clients::{check_health, skep_only, within};
 pub use clients::{Clients, POOL_MAX};
+pub(crate) use clients::{check_health, skep_only, within};
 pub use dispatcher::DispatcherClient;
 pub use join::{JoinError, ROOT_BYTES_MAX, fetch_root, request_certificate, unlock_key};
 

@@ -30,7 +30,8 @@ pub(super) fn membership(certificate: &X509Certificate<'_>) -> Result<Membership
     let name = common_name(subject).ok_or(IdentityError::Subject { field: "a CN" })?;
     let cluster = subject.iter_organization().find_map(|part| part.as_str().ok());
     let units: Vec<&str> = subject.iter_organizational_unit().filter_map(|part| part.as_str().ok()).collect();
-    let role = read_role(&units).ok_or(IdentityError::Subject { field: "an OU that is swarm-manager or swarm-worker" })?;
+    let role =
+        read_role(&units).ok_or(IdentityError::Subject { field: "an OU that is swarm-manager or swarm-worker" })?;
     Ok(Membership {
         node: NodeId::new(name).map_err(IdentityError::NodeId)?,
         role,

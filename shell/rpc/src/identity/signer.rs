@@ -30,16 +30,17 @@ pub struct Signer {
 }
 
 impl Signer {
-    /// `certificate_pem` is the issuer's own certificate; `intermediates_pem` follows every leaf (the cross-signed
+    /// `certificate_pem` holds the issuer's own certificate (of a bundle, the key's one is taken); `intermediates_pem` follows every leaf (the cross-signed
     /// root during a rotation, else empty).
     pub fn new(certificate_pem: &[u8], key_pem: &str, intermediates_pem: Bytes) -> Result<Self, IdentityError> {
-        let certificate = certificates(certificate_pem, "the signing certificate")?.remove(0);
         let key = PrivateKey::from_pem(key_pem)?;
-        if !key.matches(&certificate)? {
-            return Err(IdentityError::OtherKey);
+        for certificate in certificates(certificate_pem, "the signing certificate")? {
+            if key.matches(&certificate)? {
+                let issuer = Issuer::from_ca_cert_der(&certificate, key.pair()?).map_err(IdentityError::Sign)?;
+                return Ok(Self { issuer, intermediates: intermediates_pem });
+            }
         }
-        let issuer = Issuer::from_ca_cert_der(&certificate, key.pair()?).map_err(IdentityError::Sign)?;
-        Ok(Self { issuer, intermediates: intermediates_pem })
+        Err(IdentityError::OtherKey)
     }
 
     /// Signs the public key of a request; subject and names in the request are ignored. Returns the PEM chain, leaf

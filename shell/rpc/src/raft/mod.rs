@@ -8,6 +8,6 @@ mod message;
 mod peer;
 mod transport;
 
-pub(crate) use message::{join_snapshot, read_message};
 pub use message::{PIECE_BYTES_MAX, SNAPSHOT_BYTES_MAX};
+pub(crate) use message::{join_snapshot, read_message};
 pub use transport::{QUEUE_MAX, RaftEvent, RaftTransport};

@@ -63,8 +63,7 @@ pub(super) fn identify(
             return Ok(Identified { caller: None, connection: here, address });
         };
         check(peer, cluster, &standing)?;
-        let caller =
-            Caller { node: peer.node.clone(), role: peer.role, forwarded_by: None, address: address.clone() };
+        let caller = Caller { node: peer.node.clone(), role: peer.role, forwarded_by: None, address: address.clone() };
         return Ok(Identified { caller: Some(caller), connection: here, address });
     }
     let forwarder = origin.peer.as_ref().ok_or_else(|| denied("unauthorized forwarder role: no certificate"))?;

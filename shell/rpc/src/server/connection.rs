@@ -53,9 +53,12 @@ pub(super) async fn serve(
     shared.authenticated(number, peer.as_ref());
     let ending = Arc::new(OnceLock::new());
     let seen = Arc::clone(&ending);
-    let io = Watched::new(tls, Arc::new(move |how| {
-        seen.get_or_init(|| how);
-    }));
+    let io = Watched::new(
+        tls,
+        Arc::new(move |how| {
+            seen.get_or_init(|| how);
+        }),
+    );
     let connection = Arc::new(Connection {
         shared: Arc::clone(&shared),
         origin: Origin { address, connection: number, peer: peer.clone() },

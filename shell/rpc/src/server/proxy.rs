@@ -35,8 +35,8 @@ pub(super) async fn forward(
         Refusal::new(Code::Unavailable, format!("the leader of the swarm cannot be reached: {}", causes(&error)))
     })?;
     let sent_to = sent_to.clone();
-    let changed = WatchStream::new(leader)
-        .filter(move |now| !matches!(now, Leader::Other { node, .. } if *node == sent_to));
+    let changed =
+        WatchStream::new(leader).filter(move |now| !matches!(now, Leader::Other { node, .. } if *node == sent_to));
     Ok(response.map(|body| Body::new(UntilLeaderChanges { body, changed: Box::pin(changed), over: false })))
 }
 
@@ -90,16 +90,15 @@ impl http_body::Body for UntilLeaderChanges {
     type Data = Bytes;
     type Error = Status;
 
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = self.get_mut();
         if this.over {
             return Poll::Ready(None);
         }
         let failure = match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Err(status))) => Status::unavailable(format!("the leader went away: {}", status.message())),
+            Poll::Ready(Some(Err(status))) => {
+                Status::unavailable(format!("the leader went away: {}", status.message()))
+            }
             Poll::Ready(other) => return Poll::Ready(other),
             Poll::Pending => match this.changed.as_mut().poll_next(cx) {
                 Poll::Ready(_) => Status::aborted("node must disconnect"),

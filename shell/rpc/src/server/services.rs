@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::authorise::Identified;
 use crate::backend::{Backend, Call, FEED_CAPACITY, Feed, Visitor};
+use crate::identity::check_csr;
 use crate::status;
 use crate::wire::swarmkit as wire;
 
@@ -80,6 +81,8 @@ impl wire::node_ca_server::NodeCa for Services {
         request: Request<m::IssueNodeCertificateRequest>,
     ) -> Answer<m::IssueNodeCertificateResponse> {
         let (visitor, request) = visit(request)?;
+        // Nothing enters the store that could never be signed.
+        check_csr(&request.csr).map_err(|error| status(Refusal::invalid(error.to_string())))?;
         answer(self.backend.issue_certificate(visitor, request).await)
     }
 
