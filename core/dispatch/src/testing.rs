@@ -243,7 +243,7 @@ impl Leader {
             .effects
             .extract_if(.., |effect| matches!(effect, Effect::Session { stream: at, .. } if at.0 == stream));
         let message = |effect| match effect {
-            Effect::Session { message, .. } => Some(message),
+            Effect::Session { message, .. } => Some(*message),
             _ => None,
         };
         taken.filter_map(message).collect()

@@ -15,7 +15,7 @@ pub enum Effect {
         /// Where.
         stream: StreamId,
         /// What.
-        message: SessionMessage,
+        message: Box<SessionMessage>,
     },
     /// Send on a stream of assignments.
     Assignments {

@@ -49,7 +49,7 @@ impl Dispatcher {
             network_bootstrap_keys: shared.network_keys.clone(),
             root_ca: shared.root.clone(),
         };
-        effects.push(Effect::Session { stream, message });
+        effects.push(Effect::Session { stream, message: Box::new(message) });
     }
 
     /// Whole sets for streams that just opened, changes for the others; a pause between two messages lets changes

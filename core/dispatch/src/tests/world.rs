@@ -239,7 +239,7 @@ impl World {
     }
 
     fn lost(&mut self) -> bool {
-        self.loss > 0 && self.rng.next_u64() % self.loss == 0
+        self.loss > 0 && self.rng.next_u64().is_multiple_of(self.loss)
     }
 
     /// Passes an input to a worker and does what it asks for.

@@ -112,7 +112,7 @@ impl Agent {
         let mut news = Vec::new();
         match input {
             Input::Session { attempt, message } if attempt == self.attempt => {
-                self.session_message(now, message, effects, &mut news);
+                self.session_message(now, *message, effects, &mut news);
             }
             Input::Assignments { attempt, opening, message } if attempt == self.attempt => {
                 self.assignments(opening, message, effects, &mut news);

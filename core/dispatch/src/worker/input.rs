@@ -26,7 +26,7 @@ pub enum Input {
         /// Which session.
         attempt: Attempt,
         /// What the manager says.
-        message: SessionMessage,
+        message: Box<SessionMessage>,
     },
     /// A message of the assignments stream.
     Assignments {

@@ -93,6 +93,21 @@ fn published_ports_are_named_sticky_or_dynamic() {
 }
 
 #[test]
+fn a_new_leader_notes_what_is_published_before_it_gives_out_more() {
+    let mut bench = Bench::new();
+    bench.create(ingress());
+    bench.create(publishing("web", vec![port(0, 80, PublishMode::Ingress)]));
+    bench.allocator = Allocator::new();
+    let (_, entry) = bench
+        .ledger
+        .transact(bench.now, 600, 600, |tx| tx.create(publishing("early", vec![port(0, 80, PublishMode::Ingress)])))
+        .expect("a transaction");
+    bench.ledger.commit(&entry.expect("an entry")).expect("a commit");
+    bench.take_over();
+    assert_eq!((bench.published("web"), bench.published("early")), (vec![30000], vec![30001]));
+}
+
+#[test]
 fn a_service_that_publishes_nothing_any_more_gives_everything_back() {
     let mut bench = Bench::new();
     bench.create(ingress());

@@ -48,7 +48,7 @@ impl Bench {
     }
 
     fn message(&mut self, message: SessionMessage) -> Vec<Effect> {
-        self.step(Input::Session { attempt: self.attempt(), message })
+        self.step(Input::Session { attempt: self.attempt(), message: Box::new(message) })
     }
 
     /// Opens a session with whichever manager is chosen.
@@ -157,7 +157,7 @@ fn what_belongs_to_an_earlier_session_is_ignored() {
     bench.fail(Code::Unavailable);
     bench.news.clear();
     let late = [
-        Input::Session { attempt: old, message: session("s2") },
+        Input::Session { attempt: old, message: Box::new(session("s2")) },
         Input::Failed { attempt: old, refusal: Refusal::invalid("late") },
         Input::StatusReply { attempt: old },
         Input::HeartbeatReply { attempt: old, response: HeartbeatResponse::default() },
