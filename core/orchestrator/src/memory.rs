@@ -22,6 +22,8 @@ pub(crate) struct Memory {
     pub(crate) patience: BTreeMap<TaskId, Time>,
     /// When to look at the service again, though nothing happened.
     pub(crate) wake: Option<Time>,
+    /// A slot holds two tasks until the newer one runs.
+    pub(crate) takes_over: bool,
     /// The service itself was changed: it is looked at again in the same turn.
     pub(crate) again: bool,
 }
@@ -31,6 +33,7 @@ impl Memory {
     pub(crate) fn begin(&mut self) {
         self.wake = None;
         self.again = false;
+        self.takes_over = false;
     }
 
     /// Asks to be woken at `time`.

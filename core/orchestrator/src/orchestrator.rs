@@ -70,12 +70,13 @@ impl Orchestrator {
             (Action::Update, old) => {
                 let ended = task.has_ended() && old.is_none_or(|old| !old.has_ended());
                 let began = task.state() == TaskState::Running && old.is_none_or(|old| old.state() < task.state());
-                let rollout = self.memories.get_mut(service).and_then(|memory| memory.rollout.as_mut());
-                let updates = rollout.is_some();
+                let memory = self.memories.get_mut(service);
+                let watched = memory.as_ref().is_some_and(|memory| memory.takes_over || memory.rollout.is_some());
+                let rollout = memory.and_then(|memory| memory.rollout.as_mut());
                 if let (true, Some(rollout), Some(old)) = (ended, rollout, old) {
                     rollout.ended(old, task);
                 }
-                ended || began && updates
+                ended || began && watched
             }
         };
         if dirty {

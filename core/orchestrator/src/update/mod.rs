@@ -41,6 +41,7 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
     let snapshot = Arc::clone(service);
     let mut comparison = Comparison::new(&snapshot);
     let plan = step::plan(turn, &mut comparison, service, slots, &config);
+    memory.takes_over = plan.takes_over;
     let mut rollout = match memory.rollout.take() {
         Some(rollout) if rollout.is_of(service) => rollout,
         _ => Rollout::rebuild(service, slots, plan.outdated.len()),

@@ -19,6 +19,8 @@ pub(super) struct Plan {
     pub(super) outdated: Vec<usize>,
     /// Tasks (slot, position) that a newer task of their slot replaces.
     superseded: Vec<(usize, usize)>,
+    /// An old task waits for a newer one to run.
+    pub(super) takes_over: bool,
 }
 
 pub(super) fn plan(
@@ -37,6 +39,7 @@ pub(super) fn plan(
             }
             continue;
         }
+        plan.takes_over |= wanted.len() > 1;
         let (dirty, clean): (Vec<usize>, Vec<usize>) =
             wanted.into_iter().partition(|&task| comparison.is_dirty(turn, &slot.tasks[task]));
         if let Some(keep) = best(slot, &clean) {
@@ -90,11 +93,12 @@ pub(super) fn advance(
 
 fn replace(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut Slot, config: &Config) -> Arc<Task> {
     let running = desired_when_running(service);
-    if !config.start_first {
-        for index in slot.wanted() {
-            memory.forget(&slot.tasks[index].id);
-            turn.desire(&mut slot.tasks[index], TaskState::Shutdown);
-        }
+    let wanted = slot.wanted();
+    // A slot that was overtaken by the next update may hold two old tasks: one is enough to go on with.
+    let kept = if config.start_first { best(slot, &wanted) } else { None };
+    for index in wanted.into_iter().filter(|index| Some(*index) != kept) {
+        memory.forget(&slot.tasks[index].id);
+        turn.desire(&mut slot.tasks[index], TaskState::Shutdown);
     }
     let waits = !config.start_first
         && slot.tasks.iter().any(|task| {

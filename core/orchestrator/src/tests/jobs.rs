@@ -1,0 +1,88 @@
+use skep_model::pb::types::node_status::State;
+use skep_model::pb::types::restart_policy::RestartCondition;
+use skep_model::pb::types::service_spec::Mode;
+use skep_model::pb::types::{GlobalJob, ReplicatedJob, TaskState};
+
+use super::world::{Fate, World, restart, spec};
+
+fn job(at_once: u64, total: u64) -> Mode {
+    Mode::ReplicatedJob(ReplicatedJob { max_concurrent: at_once, total_completions: total })
+}
+
+fn completed(world: &World) -> Vec<u64> {
+    let tasks = world.tasks().into_iter().filter(|task| task.desired_state == TaskState::Complete);
+    tasks.filter(|task| task.state() == TaskState::Complete).map(|task| task.slot).collect()
+}
+
+#[test]
+fn completes_so_many_times_with_so_many_at_once() {
+    let mut world = World::new(&["n1", "n2"]);
+    world.create(spec("a", job(2, 5)));
+    assert_eq!(world.wanted().iter().map(|task| task.slot).collect::<Vec<_>>(), [0, 1]);
+    world.pass(1000);
+    assert_eq!(world.wanted().len(), 2, "still running");
+    world.fate.insert("a".into(), Fate::Completes);
+    for _ in 0..50 {
+        world.pass(100);
+        let open = world.wanted().into_iter().filter(|task| !task.has_ended()).count();
+        assert!(open <= 2);
+    }
+    assert_eq!(completed(&world), [0, 1, 2, 3, 4]);
+    world.new_leader();
+    world.pass(5000);
+    assert_eq!(world.tasks().len(), 5, "each completion is counted once");
+}
+
+#[test]
+fn another_run_removes_the_earlier_one() {
+    let mut world = World::new(&["n1"]);
+    world.fate.insert("a".into(), Fate::Completes);
+    world.create(spec("a", job(0, 2)));
+    world.pass(3000);
+    assert_eq!(completed(&world), [0, 1]);
+    world.update(|spec| spec.task.get_or_insert_default().force_update += 1);
+    world.pass(3000);
+    assert_eq!(completed(&world), [0, 1]);
+    assert!(world.tasks().iter().all(|task| task.job_iteration == Some(2)));
+}
+
+#[test]
+fn failed_runs_are_tried_again_within_the_attempts() {
+    let mut world = World::new(&["n1"]);
+    world.fate.insert("a".into(), Fate::Fails);
+    let mut spec = spec("a", job(1, 2));
+    spec.task.get_or_insert_default().restart = Some(restart(RestartCondition::OnFailure, 1, 2));
+    world.create(spec);
+    world.pass(20_000);
+    let attempts = |slot: u64| world.tasks().iter().filter(|task| task.slot == slot).count();
+    assert_eq!((attempts(0), attempts(1)), (3, 3), "given up, and on to the next");
+    assert_eq!(world.wanted().len(), 0);
+}
+
+#[test]
+fn a_lost_run_starts_elsewhere() {
+    let mut world = World::new(&["n1", "n2"]);
+    world.create(spec("a", job(1, 1)));
+    world.pass(1000);
+    let node = world.wanted()[0].node_id.clone().expect("it is assigned");
+    world.set_state(node.as_str(), State::Down);
+    world.pass(500);
+    let wanted = world.wanted();
+    assert_eq!((wanted.len(), wanted[0].state()), (1, TaskState::Running));
+    assert_ne!(wanted[0].node_id, Some(node));
+}
+
+#[test]
+fn a_global_job_completes_once_on_each_node() {
+    let mut world = World::new(&["n1", "n2"]);
+    world.fate.insert("a".into(), Fate::Completes);
+    world.create(spec("a", Mode::GlobalJob(GlobalJob {})));
+    world.pass(3000);
+    assert_eq!(completed(&world).len(), 2);
+    world.write(|tx| tx.create(super::world::node("n3")));
+    world.set_state("n1", State::Down);
+    world.pass(1000);
+    world.set_state("n1", State::Ready);
+    world.pass(3000);
+    assert_eq!((completed(&world).len(), world.tasks().len()), (3, 3));
+}

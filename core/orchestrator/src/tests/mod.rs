@@ -1,0 +1,10 @@
+//! The orchestrator over a real ledger, with a pretended allocator, scheduler and agents.
+
+mod chaos;
+mod global;
+mod history;
+mod jobs;
+mod replicas;
+mod restarts;
+mod updates;
+mod world;
