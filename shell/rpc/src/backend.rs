@@ -45,7 +45,7 @@ pub struct ConnectionId {
 /// How a connection ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Ending {
-    /// Closed with TLS's farewell, or by us.
+    /// Closed with TLS's farewell, or given up by us (also after long silence).
     Orderly,
     /// Reset, or cut without farewell: what a killed process leaves behind.
     Reset,

@@ -3,10 +3,10 @@
 use std::fmt;
 
 use bytes::Bytes;
-use rcgen::{CertificateParams, DistinguishedName, KeyPair};
+use rcgen::{CertificateParams, DistinguishedName, KeyPair, PublicKeyData, SignatureAlgorithm, SigningKey};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use zeroize::Zeroizing;
+use zeroize::{Zeroize, Zeroizing};
 
 use super::IdentityError;
 
@@ -20,14 +20,14 @@ pub struct PrivateKey {
 impl PrivateKey {
     /// A new ECDSA P-256 key.
     pub fn generate() -> Result<Self, IdentityError> {
-        let pair = KeyPair::generate().map_err(IdentityError::Generate)?;
-        Ok(Self { pem: Zeroizing::new(pair.serialize_pem()), public: pair.public_key_raw().to_vec() })
+        let pair = WipedPair(KeyPair::generate().map_err(IdentityError::Generate)?);
+        Ok(Self { pem: Zeroizing::new(pair.0.serialize_pem()), public: pair.0.public_key_raw().to_vec() })
     }
 
     /// Reads PKCS#8 PEM.
     pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
-        let pair = KeyPair::from_pem(pem).map_err(IdentityError::Key)?;
-        Ok(Self { pem: Zeroizing::new(pem.to_owned()), public: pair.public_key_raw().to_vec() })
+        let pair = WipedPair(KeyPair::from_pem(pem).map_err(IdentityError::Key)?);
+        Ok(Self { pem: Zeroizing::new(pem.to_owned()), public: pair.0.public_key_raw().to_vec() })
     }
 
     /// The key as it is stored (in the key file, or in the cluster object for a root).
@@ -50,13 +50,38 @@ impl PrivateKey {
         Ok(certificate.public_key().subject_public_key.data.as_ref() == self.public)
     }
 
-    pub(crate) fn pair(&self) -> Result<KeyPair, IdentityError> {
-        KeyPair::from_pem(&self.pem).map_err(IdentityError::Key)
+    pub(crate) fn pair(&self) -> Result<WipedPair, IdentityError> {
+        KeyPair::from_pem(&self.pem).map(WipedPair).map_err(IdentityError::Key)
     }
 
     pub(crate) fn der(&self) -> Result<PrivateKeyDer<'static>, IdentityError> {
         PrivateKeyDer::from_pem_slice(self.pem.as_bytes())
             .map_err(|_| IdentityError::Pem { what: "the private key", label: "PRIVATE KEY" })
+    }
+}
+
+/// A key ready to sign, whose encoding is wiped when it is dropped.
+pub(crate) struct WipedPair(KeyPair);
+
+impl Drop for WipedPair {
+    fn drop(&mut self) {
+        self.0.zeroize();
+    }
+}
+
+impl PublicKeyData for WipedPair {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.der_bytes()
+    }
+
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        self.0.algorithm()
+    }
+}
+
+impl SigningKey for WipedPair {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        self.0.sign(message)
     }
 }
 

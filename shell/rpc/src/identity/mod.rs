@@ -13,7 +13,7 @@ mod signer;
 pub use error::IdentityError;
 pub use key::PrivateKey;
 pub use node::NodeIdentity;
-pub use read::{Membership, read_membership};
+pub use read::{Membership, certificate_expiry, read_membership};
 pub(crate) use read::{read_role, read_unit};
 pub use root::{TrustRoot, create_root};
 pub use signer::{Signer, Subject, check_csr};

@@ -80,6 +80,13 @@ pub(super) fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<Certifi
     }
 }
 
+/// When the leaf of a PEM chain expires; `None` for what cannot be read.
+pub fn certificate_expiry(chain_pem: &[u8]) -> Option<WallTime> {
+    let chain = certificates(chain_pem, "the certificate").ok()?;
+    let leaf = parse(chain.first()?, "the certificate").ok()?;
+    Some(validity(&leaf).1)
+}
+
 /// First and last instant of a certificate's life.
 pub(super) fn validity(certificate: &X509Certificate<'_>) -> (WallTime, WallTime) {
     let nanos = |seconds: i64| WallTime(seconds.saturating_mul(1_000_000_000));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use rand_core::RngCore;
 use rcgen::{
-    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyUsagePurpose,
     PublicKeyData, SubjectPublicKeyInfo,
 };
 use rustls::pki_types::CertificateSigningRequestDer;
@@ -16,6 +16,7 @@ use skep_model::pb::types::NodeRole;
 use x509_parser::certification_request::X509CertificationRequest;
 use x509_parser::prelude::FromDer;
 
+use super::key::WipedPair;
 use super::read::{Membership, certificates, read_unit};
 use super::root::{instant, seconds, serial};
 use super::{BACKDATE_SECONDS, CA, IdentityError, PrivateKey};
@@ -25,7 +26,7 @@ pub type Subject = Membership;
 
 /// The signing half of a root, or of the new root while the swarm changes to it.
 pub struct Signer {
-    issuer: Issuer<'static, KeyPair>,
+    issuer: Issuer<'static, WipedPair>,
     intermediates: Bytes,
 }
 

@@ -104,6 +104,8 @@ fn a_life_under_an_hour_falls_back_to_the_default() {
     let der = first(&chain);
     let until = parse(&der, "the leaf").expect("X.509").validity().not_after.timestamp();
     assert_eq!(until, NOW.0 / 1_000_000_000 + 90 * 86_400);
+    assert_eq!(certificate_expiry(&chain), Some(WallTime(until * 1_000_000_000)));
+    assert_eq!(certificate_expiry(b"nonsense"), None);
 }
 
 #[test]

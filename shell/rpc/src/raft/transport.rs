@@ -49,18 +49,20 @@ pub enum RaftEvent {
 /// Says who we are at the moment of a new connection.
 pub type Greeting = Arc<dyn Fn() -> HelloRequest + Send + Sync>;
 
-/// Sends Raft messages. Must live within a Tokio runtime.
+/// Sends Raft messages. Made within a Tokio runtime; its methods may be called from any thread.
 pub struct RaftTransport {
     credentials: Arc<Credentials>,
     greeting: Greeting,
     events: mpsc::Sender<RaftEvent>,
+    runtime: tokio::runtime::Handle,
     peers: Mutex<BTreeMap<RaftId, Peer>>,
 }
 
 impl RaftTransport {
     /// `events` must be read: a full queue holds transport up.
     pub fn new(credentials: Arc<Credentials>, greeting: Greeting, events: mpsc::Sender<RaftEvent>) -> Arc<Self> {
-        Arc::new(Self { credentials, greeting, events, peers: Mutex::new(BTreeMap::new()) })
+        let runtime = tokio::runtime::Handle::current();
+        Arc::new(Self { credentials, greeting, events, runtime, peers: Mutex::new(BTreeMap::new()) })
     }
 
     fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<RaftId, Peer>> {
@@ -75,6 +77,7 @@ impl RaftTransport {
         }
         let member = Member { id, node, address: address.to_owned() };
         let credentials = Arc::clone(&self.credentials);
+        let _entered = self.runtime.enter();
         let peer = Peer::start(member, credentials, Arc::clone(&self.greeting), self.events.clone())?;
         peers.insert(id, peer);
         Ok(())

@@ -8,6 +8,7 @@ use http::{Request, Response};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use skep_model::pb::types::NodeRole;
 use skep_model::{Code, Refusal};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
@@ -18,11 +19,14 @@ use tower::ServiceExt;
 use super::authorise::{Origin, authorise, identify, is_forwarded};
 use super::methods::{Place, method};
 use super::proxy::forward;
-use super::{HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, STREAMS_MAX, Shared};
+use super::{
+    HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MANAGER_STREAMS_MAX, STREAMS_MAX,
+    Shared, UNACKNOWLEDGED_MAX,
+};
 use crate::backend::{ConnectionId, Ending, Leader};
 use crate::identity::read_membership;
 use crate::status;
-use crate::tls::Watched;
+use crate::tls::{Watched, prepare};
 
 /// Serves a connection to its end; `close` ends it early.
 pub(super) async fn serve(
@@ -34,7 +38,7 @@ pub(super) async fn serve(
 ) {
     let config = Arc::clone(&shared.credentials.current().server);
     let handshake = async {
-        tcp.set_nodelay(true)?;
+        prepare(&tcp, UNACKNOWLEDGED_MAX)?;
         TlsAcceptor::from(config).accept(tcp).await
     };
     let tls = tokio::select! {
@@ -72,6 +76,8 @@ async fn run<S>(connection: &Arc<Connection>, io: TokioIo<Watched<S>>, close: Ca
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
+    let is_manager = connection.origin.peer.as_ref().is_some_and(|peer| peer.role == NodeRole::Manager);
+    let streams = if is_manager { MANAGER_STREAMS_MAX } else { STREAMS_MAX };
     let handler = Arc::clone(connection);
     let service = service_fn(move |request| {
         let connection = Arc::clone(&handler);
@@ -81,7 +87,7 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(KEEP_ALIVE_INTERVAL)
         .keep_alive_timeout(KEEP_ALIVE_TIMEOUT)
-        .max_concurrent_streams(STREAMS_MAX)
+        .max_concurrent_streams(streams)
         .max_header_list_size(HEADER_BYTES_MAX)
         .serve_connection(io, service);
     let mut served = std::pin::pin!(served);

@@ -36,8 +36,10 @@ use services::Services;
 
 /// Connections at a time; further ones wait in the kernel's queue.
 pub const CONNECTIONS_MAX: usize = 20_000;
-/// Requests in flight on one connection.
+/// Requests in flight on one connection of a worker or a newcomer.
 pub const STREAMS_MAX: u32 = 1000;
+/// The same for a manager, which passes on the streams of all workers that it serves: four each, for 10,000.
+pub const MANAGER_STREAMS_MAX: u32 = 40_000;
 /// Largest request, as SwarmKit's managers have it.
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// All headers of a request.
@@ -48,6 +50,8 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// And closed when it does not answer.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
+/// Sent bytes that nobody acknowledged for so long end a connection.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
 /// Pause after the kernel refused a connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

@@ -9,8 +9,8 @@ use http_body::Frame;
 use hyper::body::Incoming;
 use skep_model::{Code, NodeId, Refusal};
 use tokio::sync::watch;
-use tokio_stream::StreamExt;
 use tokio_stream::wrappers::WatchStream;
+use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -22,7 +22,10 @@ use super::authorise::{
 use crate::backend::Leader;
 use crate::identity::read_unit;
 
-/// Sends the request to the leader and its answer back; the answer ends when the leader changes.
+/// What SwarmKit says when a dispatcher stops.
+const LEADER_CHANGED: &str = "node must disconnect";
+
+/// Sends the request to the leader and its answer back; both end when the leader changes.
 pub(super) async fn forward(
     channel: Channel,
     mut request: Request<Incoming>,
@@ -31,13 +34,17 @@ pub(super) async fn forward(
     sent_to: &NodeId,
 ) -> Result<Response<Body>, Refusal> {
     mark(request.headers_mut(), origin)?;
-    let response = channel.oneshot(request.map(Body::new)).await.map_err(|error| {
-        Refusal::new(Code::Unavailable, format!("the leader of the swarm cannot be reached: {}", causes(&error)))
-    })?;
     let sent_to = sent_to.clone();
     let changed =
         WatchStream::new(leader).filter(move |now| !matches!(now, Leader::Other { node, .. } if *node == sent_to));
-    Ok(response.map(|body| Body::new(UntilLeaderChanges { body, changed: Box::pin(changed), over: false })))
+    let mut changed: Pin<Box<dyn Stream<Item = Leader> + Send>> = Box::pin(changed);
+    let response = tokio::select! {
+        response = channel.oneshot(request.map(Body::new)) => response.map_err(|error| {
+            Refusal::new(Code::Unavailable, format!("the leader of the swarm cannot be reached: {}", causes(&error)))
+        })?,
+        _ = changed.next() => return Err(Refusal::new(Code::Aborted, LEADER_CHANGED)),
+    };
+    Ok(response.map(|body| Body::new(UntilLeaderChanges { body, changed, over: false })))
 }
 
 /// Replaces whatever the caller claimed by what its certificate says.
@@ -82,7 +89,7 @@ fn causes(error: &dyn std::error::Error) -> String {
 /// The leader's answer, cut with a status when somebody else leads: its streams would go on for nobody.
 struct UntilLeaderChanges {
     body: Body,
-    changed: Pin<Box<dyn tokio_stream::Stream<Item = Leader> + Send>>,
+    changed: Pin<Box<dyn Stream<Item = Leader> + Send>>,
     over: bool,
 }
 
@@ -101,7 +108,7 @@ impl http_body::Body for UntilLeaderChanges {
             }
             Poll::Ready(other) => return Poll::Ready(other),
             Poll::Pending => match this.changed.as_mut().poll_next(cx) {
-                Poll::Ready(_) => Status::aborted("node must disconnect"),
+                Poll::Ready(_) => Status::aborted(LEADER_CHANGED),
                 Poll::Pending => return Poll::Pending,
             },
         };

@@ -18,11 +18,14 @@ use tokio_rustls::client::TlsStream;
 
 use super::credentials::{Credentials, TlsError, newcomer};
 use super::unverified::unverified;
-use super::{Watched, Watcher};
+use super::{Watched, Watcher, prepare};
 use crate::identity::{CA, MANAGER, TrustRoot, read_membership};
 
 /// How long TCP and TLS together may take.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Sent bytes that a manager did not acknowledge for so long end the connection: what was lost is sent anew elsewhere.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(5);
 
 /// Whom to believe, and what to present.
 #[derive(Clone)]
@@ -88,7 +91,7 @@ impl Connector {
         let host = uri.host().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an address without host"))?;
         let host = host.trim_start_matches('[').trim_end_matches(']');
         let tcp = TcpStream::connect((host, uri.port_u16().unwrap_or(CLUSTER_PORT))).await?;
-        tcp.set_nodelay(true)?;
+        prepare(&tcp, UNACKNOWLEDGED_MAX)?;
         let config = self.trust.config().map_err(io::Error::other)?;
         let name = ServerName::try_from(self.trust.server_name()).map_err(io::Error::other)?;
         let tls = TlsConnector::from(config).connect(name, tcp).await?;

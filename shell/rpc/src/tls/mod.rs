@@ -5,10 +5,12 @@
 
 mod connector;
 mod credentials;
+mod tcp;
 mod unverified;
 mod watched;
 
 pub(crate) use connector::Connector;
 pub use connector::{CONNECT_TIMEOUT, Trust};
 pub use credentials::{Credentials, TlsError};
+pub(crate) use tcp::prepare;
 pub(crate) use watched::{Watched, Watcher};

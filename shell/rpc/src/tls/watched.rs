@@ -31,8 +31,10 @@ impl<S> Watched<S> {
     }
 
     fn seen<T>(&mut self, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if let Poll::Ready(Err(_)) = &result {
-            self.ended(Ending::Reset);
+        if let Poll::Ready(Err(error)) = &result {
+            // Our own kernel gave up on a silent peer: that is not the peer's end.
+            let silent = error.kind() == io::ErrorKind::TimedOut;
+            self.ended(if silent { Ending::Orderly } else { Ending::Reset });
         }
         result
     }

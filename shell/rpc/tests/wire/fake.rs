@@ -28,6 +28,7 @@ pub struct Fake {
     pub root: Mutex<Bytes>,
     pub docker: Mutex<bool>,
     pub reachable: Mutex<bool>,
+    pub mute: Mutex<bool>,
     pub standing: Mutex<Standings>,
     pub members: Mutex<Members>,
     pub calls: Mutex<Vec<(&'static str, Call)>>,
@@ -35,6 +36,8 @@ pub struct Fake {
     pub closed: Mutex<Vec<Closed>>,
     pub raft: Mutex<Vec<RaftMessage>>,
     pub sessions: Mutex<Vec<mpsc::Sender<Result<m::SessionMessage, Refusal>>>>,
+    pub subscriptions: Mutex<Vec<mpsc::Sender<Result<m::SubscriptionMessage, Refusal>>>>,
+    pub assignments: Mutex<Vec<mpsc::Sender<Result<m::AssignmentsMessage, Refusal>>>>,
     pub logs: Mutex<Vec<m::PublishLogsMessage>>,
 }
 
@@ -61,6 +64,7 @@ impl Fake {
             root: Mutex::new(swarm.root.pem().clone()),
             docker: Mutex::new(false),
             reachable: Mutex::new(true),
+            mute: Mutex::new(false),
             standing: Mutex::new(Box::new(|_| Standing::Unknown)),
             members: Mutex::new(Box::new(|_| RaftStanding::Unknown)),
             calls: Mutex::default(),
@@ -68,6 +72,8 @@ impl Fake {
             closed: Mutex::default(),
             raft: Mutex::default(),
             sessions: Mutex::default(),
+            subscriptions: Mutex::default(),
+            assignments: Mutex::default(),
             logs: Mutex::default(),
         })
     }
@@ -167,9 +173,12 @@ impl Backend for Fake {
     }
 
     async fn session(&self, call: Call, _request: m::SessionRequest) -> Result<Feed<m::SessionMessage>, Refusal> {
+        let call_node = call.caller.node.clone();
         self.note("session", call);
         let (sender, feed) = mpsc::channel(4);
-        let first = m::SessionMessage { session_id: "first".to_owned(), ..Default::default() };
+        let node = self.ledger.lock().unwrap().committed().node(&call_node);
+        let node = node.map(|node| skep_model::Kept::from(&*node));
+        let first = m::SessionMessage { session_id: "first".to_owned(), node, ..Default::default() };
         sender.try_send(Ok(first)).expect("empty");
         self.sessions.lock().unwrap().push(sender);
         Ok(feed)
@@ -177,6 +186,9 @@ impl Backend for Fake {
 
     async fn heartbeat(&self, call: Call, _request: m::HeartbeatRequest) -> Result<m::HeartbeatResponse, Refusal> {
         self.note("heartbeat", call);
+        if *self.mute.lock().unwrap() {
+            std::future::pending::<()>().await;
+        }
         let period = skep_model::time::proto_duration(Duration::from_secs(5));
         Ok(m::HeartbeatResponse { period: Some(period) })
     }
@@ -192,10 +204,15 @@ impl Backend for Fake {
 
     async fn assignments(
         &self,
-        _call: Call,
+        call: Call,
         _request: m::AssignmentsRequest,
     ) -> Result<Feed<m::AssignmentsMessage>, Refusal> {
-        nothing()
+        self.note("assignments", call);
+        let (sender, feed) = mpsc::channel(4);
+        let complete = m::AssignmentsMessage { results_in: "1".to_owned(), ..Default::default() };
+        sender.try_send(Ok(complete)).expect("empty");
+        self.assignments.lock().unwrap().push(sender);
+        Ok(feed)
     }
 
     async fn attach_network(
@@ -210,8 +227,11 @@ impl Backend for Fake {
         nothing()
     }
 
-    async fn listen_subscriptions(&self, _call: Call) -> Result<Feed<m::SubscriptionMessage>, Refusal> {
-        nothing()
+    async fn listen_subscriptions(&self, call: Call) -> Result<Feed<m::SubscriptionMessage>, Refusal> {
+        self.note("listen_subscriptions", call);
+        let (sender, feed) = mpsc::channel(4);
+        self.subscriptions.lock().unwrap().push(sender);
+        Ok(feed)
     }
 
     async fn publish_logs(&self, call: Call, mut messages: Feed<m::PublishLogsMessage>) -> Result<(), Refusal> {

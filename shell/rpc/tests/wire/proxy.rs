@@ -133,6 +133,20 @@ async fn streams_end_when_the_leader_changes_and_when_it_dies() {
 }
 
 #[tokio::test]
+async fn a_call_that_the_leader_never_answers_ends_when_another_leads() {
+    let swarm = Swarm::new();
+    let leader = swarm.manager().await;
+    *leader.fake.mute.lock().unwrap() = true;
+    let follower = swarm.follower(&leader).await;
+    let dispatcher = swarm.clients(NodeRole::Worker).dispatcher(&follower.address).expect("an address");
+    let call = tokio::spawn(async move { dispatcher.heartbeat(m::HeartbeatRequest::default()).await });
+    eventually("it arrives", || !leader.fake.called("heartbeat").is_empty()).await;
+    follower.fake.lead(Leader::Me);
+    let refusal = soon(call).await.expect("no panic").expect_err("no answer");
+    assert_eq!(refusal.code, Code::Aborted, "{refusal}");
+}
+
+#[tokio::test]
 async fn the_leader_learns_at_once_that_a_workers_connection_to_a_follower_was_reset() {
     let swarm = Swarm::new();
     let leader = swarm.manager().await;

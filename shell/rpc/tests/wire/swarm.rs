@@ -64,11 +64,16 @@ impl Swarm {
 
     /// A manager that serves on loopback and leads.
     pub async fn manager(&self) -> Manager {
+        self.manager_at("127.0.0.1:0").await
+    }
+
+    /// The same at a given address.
+    pub async fn manager_at(&self, address: &str) -> Manager {
         let credentials = self.credentials(NodeRole::Manager);
         let node = credentials.identity().membership().node.clone();
         let clients = Clients::new(Arc::clone(&credentials));
         let fake = Fake::new(self);
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+        let listener = TcpListener::bind(address).await.expect("a free address");
         let backend = Arc::clone(&fake);
         let server = Server::start(listener, Arc::clone(&credentials), clients, backend).expect("serves");
         let address = server.local_addr().to_string();
