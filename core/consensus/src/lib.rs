@@ -10,11 +10,15 @@
 #![warn(missing_docs)]
 
 mod consensus;
+mod durable;
 pub mod effect;
 pub mod error;
+mod intake;
 mod log;
 pub mod member;
 mod membership_entry;
+mod pace;
+mod propose;
 mod recovery;
 mod screen;
 pub mod state;
@@ -33,6 +37,7 @@ pub use effect::{
 pub use error::{ProposeError, ReadError, RecoverError, StepError, TransferError};
 pub use log::{LOG_CACHE_BYTES_MAX, LOG_FETCH_BYTES_MAX};
 pub use member::{Member, MemberError, Membership, MembershipChange};
+pub use propose::ENTRY_BYTES_MAX;
 pub use recovery::{bootstrap, change_bytes, force_new_cluster};
 pub use state::{ConfState, EntryKind, HardState, LogEntry, Recovered, SnapshotMeta};
 pub use timing::{HINT_DELAY_MAX, Mode};

@@ -185,7 +185,7 @@ impl Log {
         self.snapshot_wanted.set(false);
     }
 
-    fn from_window(&self, low: u64, high: u64) -> Option<Vec<Entry>> {
+    fn in_window(&self, low: u64, high: u64) -> Option<Vec<Entry>> {
         let start = self.window.iter().position(|entry| entry.index == low)?;
         Some(self.window[start..].iter().take_while(|entry| entry.index < high).cloned().collect())
     }
@@ -227,7 +227,7 @@ impl Storage for Log {
             });
             return Ok(limit(entries.map(|(_, entry)| entry.clone()).collect(), bytes_max));
         }
-        if let Some(entries) = self.from_window(low, high) {
+        if let Some(entries) = self.in_window(low, high) {
             return Ok(limit(entries, bytes_max));
         }
         if !context.can_async() {

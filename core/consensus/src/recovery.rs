@@ -100,10 +100,8 @@ pub(crate) fn check(recovered: &Recovered) -> Result<(), RecoverError> {
         }
         previous = Some(entry);
     }
-    if let Some(first) = recovered.entries.first() {
-        if first.index > snapshot.index + 1 {
-            return refuse(format!("entries {} to {} are missing", snapshot.index + 1, first.index - 1));
-        }
+    if let Some(first) = recovered.entries.first().filter(|first| first.index > snapshot.index + 1) {
+        return refuse(format!("entries {} to {} are missing", snapshot.index + 1, first.index - 1));
     }
     let last = last_index(recovered);
     if recovered.hard_state.commit > last {

@@ -186,10 +186,9 @@ impl Consensus {
             Err(reason) => return Payload::Unusable { reason },
         };
         let leader = self.leader();
-        if let Some(for_raft) = &change.for_raft {
-            if let Err(error) = self.raw.apply_conf_change(for_raft) {
-                return Payload::Unusable { reason: error.to_string() };
-            }
+        let applied = change.for_raft.as_ref().map(|for_raft| self.raw.apply_conf_change(for_raft));
+        if let Some(Err(error)) = applied {
+            return Payload::Unusable { reason: error.to_string() };
         }
         let removed_leader = match &change.for_table {
             Ok(MembershipChange::Remove(id)) => leader == Some(*id),

@@ -6,46 +6,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use redb::backends::FileBackend;
-use redb::{Builder, Database, DatabaseError, StorageBackend};
+use redb::{Builder, Database, DatabaseError};
 
 use crate::error::DiskError;
 
-/// Makes the storage under a database; files, except where a test makes them fail.
-pub(crate) type Opener = Arc<dyn Fn(File) -> Result<Backend, DatabaseError> + Send + Sync>;
+/// Makes the database on an open file; a test puts something that fails in between.
+pub(crate) type Opener = Arc<dyn Fn(&Builder, File) -> Result<Database, DatabaseError> + Send + Sync>;
 
-/// A storage behind a pointer.
-#[derive(Debug)]
-pub(crate) struct Backend(pub(crate) Box<dyn StorageBackend>);
-
-impl StorageBackend for Backend {
-    fn len(&self) -> Result<u64, std::io::Error> {
-        self.0.len()
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), std::io::Error> {
-        self.0.read(offset, out)
-    }
-
-    fn set_len(&self, len: u64) -> Result<(), std::io::Error> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> Result<(), std::io::Error> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> Result<(), std::io::Error> {
-        self.0.write(offset, data)
-    }
-
-    fn close(&self) -> Result<(), std::io::Error> {
-        self.0.close()
-    }
-}
-
-/// Plain files.
+/// Plain files, locked against other processes.
 pub(crate) fn on_files() -> Opener {
-    Arc::new(|file| Ok(Backend(Box::new(FileBackend::new(file)?))))
+    Arc::new(|builder, file| builder.create_with_backend(FileBackend::new(file)?))
 }
 
 /// A database that is opened again after it failed: redb refuses everything after a failed write, while the file
@@ -75,10 +45,9 @@ impl Reopening {
                 OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&self.path);
             let file = file.map_err(|source| DiskError::write(&self.path, source))?;
             let failed = |error| DiskError::open_database(&self.path, error);
-            let backend = (self.opener)(file).map_err(failed)?;
             let mut builder = Builder::new();
             builder.set_cache_size(self.cache_bytes).set_check_integrity_on_open(true);
-            self.open = Some(builder.create_with_backend(backend).map_err(failed)?);
+            self.open = Some((self.opener)(&builder, file).map_err(failed)?);
         }
         match &self.open {
             Some(database) => Ok(database),

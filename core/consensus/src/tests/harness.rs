@@ -204,10 +204,8 @@ impl Group {
             if !self.nodes.contains_key(&id) {
                 self.add_node(id, Disk::default());
             }
-            if let Err(ProposeError::MemberExists { .. }) = proposed {
-                if self.consensus(id).is_voter() {
-                    return;
-                }
+            if matches!(proposed, Err(ProposeError::MemberExists { .. })) && self.consensus(id).is_voter() {
+                return;
             }
             self.run(1);
         }

@@ -10,6 +10,7 @@ mod snapshot;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -17,7 +18,7 @@ use skep_consensus::{
     HardState, LogEntry, LogRange, Member, Membership, Persist, Recovered, SnapshotMeta, SnapshotToSave,
 };
 
-use crate::atomic::{create_private_dir, sync_dir};
+use crate::atomic::{create_private_dir, put_in_place, remove_file, temporary};
 use crate::database::{Opener, Reopening, on_files};
 use crate::error::DiskError;
 use crate::seal::{DataKey, Tag};
@@ -115,7 +116,7 @@ impl RaftDisk {
         Self::create_on(dir, key, member, on_files())
     }
 
-    /// Opens the log in `dir`; `None` when there is none, or when making one was interrupted.
+    /// Opens the log in `dir`; `None` when there is none.
     ///
     /// `keys` are the current one and, while a rotation is on its way, the pending one; [`Self::key`] tells which it is.
     pub fn open(dir: &Path, keys: &[DataKey]) -> Result<Option<Self>, DiskError> {
@@ -124,23 +125,26 @@ impl RaftDisk {
 
     pub(crate) fn create_on(dir: &Path, key: DataKey, member: &Member, opener: Opener) -> Result<Self, DiskError> {
         create_private_dir(dir)?;
-        let mut database = Reopening::open(&database_path(dir), CACHE_BYTES, opener)?;
-        if read_meta(&mut database, MEMBER_KEY)?.is_some() {
-            return Err(DiskError::Exists { path: database_path(dir) });
-        }
-        let sealed = key.seal(Tag::Member, &member.encode())?;
         let path = database_path(dir);
+        if path.exists() {
+            return Err(DiskError::Exists { path });
+        }
+        // Made beside its place: whatever bears the name is whole, even if this process dies here.
+        let beside = temporary(&path);
+        remove_file(&beside)?;
+        let sealed = key.seal(Tag::Member, &member.encode())?;
+        let mut database = Reopening::open(&beside, CACHE_BYTES, Arc::clone(&opener))?;
         database.with(|database| {
-            transact(database, &path, true, |tables| {
+            transact(database, &beside, true, |tables| {
                 tables.meta.insert(VERSION_KEY, &VERSION.to_be_bytes()[..])?;
                 tables.meta.insert(MEMBER_KEY, &sealed[..])?;
                 Ok(())
             })
         })?;
-        sync_dir(dir)?;
+        drop(database);
+        put_in_place(&beside, &path)?;
         snapshot::clean(dir, None, 0);
-        let dir = dir.to_owned();
-        Ok(Self { dir, key, database, member: member.clone(), snapshot: None, keep_old_snapshots: 0 })
+        Self::open_on(dir, &[key], opener)?.ok_or(DiskError::Damaged { path, reason: "it vanished".to_owned() })
     }
 
     pub(crate) fn open_on(dir: &Path, keys: &[DataKey], opener: Opener) -> Result<Option<Self>, DiskError> {
@@ -149,7 +153,8 @@ impl RaftDisk {
             return Ok(None);
         }
         let mut database = Reopening::open(&path, CACHE_BYTES, opener)?;
-        let Some(sealed) = read_meta(&mut database, MEMBER_KEY)? else { return Ok(None) };
+        let sealed = read_meta(&mut database, MEMBER_KEY)?;
+        let sealed = sealed.ok_or_else(|| DiskError::damaged(&path, "it names no member"))?;
         let version = read_meta(&mut database, VERSION_KEY)?.and_then(|bytes| <[u8; 4]>::try_from(&bytes[..]).ok());
         match version.map(u32::from_be_bytes) {
             None => return Err(DiskError::damaged(&path, "it has no version")),

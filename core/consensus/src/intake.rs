@@ -1,0 +1,54 @@
+//! Inputs from the network.
+
+use prost_011::Message as _;
+use raft::SnapshotStatus;
+use raft::eraftpb::{Message, MessageType};
+use skep_model::RaftId;
+
+use crate::consensus::Consensus;
+use crate::effect::MessageKind;
+use crate::error::StepError;
+use crate::screen::{self, Verdict};
+use crate::wire;
+
+impl Consensus {
+    /// A message from a peer. An error is for the sender's ears (`StepError::Removed`) or the log; this member goes on.
+    pub fn step(&mut self, bytes: &[u8]) -> Result<(), StepError> {
+        let message = Message::decode(bytes).map_err(|error| StepError::Malformed { reason: error.to_string() })?;
+        let from = RaftId(message.from);
+        if self.membership.is_removed(from) {
+            return Err(StepError::Removed { from });
+        }
+        if screen::form(&message, self.config.id)? == Verdict::Drop {
+            return Ok(());
+        }
+        let kind = wire::kind_of(&message);
+        let known = self.raw.raft.prs().get(message.from).is_some();
+        if kind == MessageKind::Vote && !known && !self.raw.raft.prs().conf().voters().ids().is_empty() {
+            return Err(StepError::UnknownSender { from });
+        }
+        screen::agreement(&message, self.raw.raft.term, &self.raw.raft.raft_log)?;
+        let takes_over = message.msg_type == MessageType::MsgTimeoutNow as i32;
+        if takes_over && !self.may_campaign() {
+            return Ok(());
+        }
+        match self.raw.step(message) {
+            // An answer from somebody who is no member any more.
+            Err(raft::Error::StepPeerNotFound) | Ok(()) => {}
+            Err(error) => return Err(StepError::Malformed { reason: error.to_string() }),
+        }
+        self.settle();
+        Ok(())
+    }
+
+    /// A message to `peer` could not be sent.
+    pub fn report_unreachable(&mut self, peer: RaftId) {
+        self.raw.report_unreachable(peer.0);
+    }
+
+    /// The outcome of sending a snapshot: each must be told, or the peer gets nothing more.
+    pub fn report_snapshot(&mut self, peer: RaftId, arrived: bool) {
+        let status = if arrived { SnapshotStatus::Finish } else { SnapshotStatus::Failure };
+        self.raw.report_snapshot(peer.0, status);
+    }
+}

@@ -1,0 +1,112 @@
+//! Inputs of time: ticks, the hint that the leader is gone, and the pace itself.
+
+use std::time::Duration;
+
+use raft::StateRole;
+use skep_model::{RaftId, Time};
+
+use crate::consensus::Consensus;
+use crate::timing::{ELECTION_RAFT_TICKS, HINT_DELAY_MAX, Mode};
+
+impl Consensus {
+    /// How often to call `tick` now.
+    pub fn tick_interval(&self) -> Duration {
+        self.config.mode.tick_interval()
+    }
+
+    /// Once per `tick_interval`.
+    pub fn tick(&mut self, now: Time) {
+        self.write_commit = true;
+        if self.may_campaign() {
+            for _ in 0..self.config.mode.raft_ticks() {
+                self.raw.tick();
+                self.settle();
+            }
+            // raft's heartbeat comes every second tick of Docker's; its followers expect one each.
+            if self.config.mode == Mode::Docker && self.raw.raft.heartbeat_elapsed() != 0 {
+                self.raw.ping();
+            }
+        }
+        self.wake(now);
+    }
+
+    /// When to call `wake`, apart from ticks.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.hint_at
+    }
+
+    /// Does what was due by `now`.
+    pub fn wake(&mut self, now: Time) {
+        if self.hint_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.hint_at = None;
+        let leaderless = self.raw.raft.leader_id == 0 && self.raw.raft.state == StateRole::Follower;
+        if leaderless && self.raw.raft.promotable() && self.may_campaign() {
+            self.campaign();
+        }
+    }
+
+    /// Changes the pace. Followers go to Docker's first and the leader last; back to Skep's the leader goes first.
+    pub fn set_mode(&mut self, mode: Mode) {
+        if self.config.mode == mode {
+            return;
+        }
+        self.config.mode = mode;
+        self.raw.raft.pre_vote = mode.pre_vote();
+        // What elapsed was counted in ticks of the other length.
+        self.raw.raft.election_elapsed = 0;
+    }
+
+    /// The current pace.
+    pub fn mode(&self) -> Mode {
+        self.config.mode
+    }
+
+    /// The connection to `peer` was reset. If it leads, this member stops counting on it and, after a short random
+    /// delay, asks for pre-votes; a leader that lives answers with its next heartbeat and nothing happens.
+    pub fn leader_connection_lost(&mut self, now: Time, peer: RaftId) {
+        if self.config.mode == Mode::Skep
+            && self.raw.raft.leader_id == peer.0
+            && self.raw.raft.state == StateRole::Follower
+        {
+            self.end_lease(now);
+        }
+    }
+
+    pub(crate) fn end_lease(&mut self, now: Time) {
+        self.raw.raft.leader_id = 0;
+        let delay_us = self.rng.below(HINT_DELAY_MAX.as_micros() as u64);
+        self.hint_at = Some(now.after(Duration::from_micros(delay_us)));
+    }
+
+    /// Campaigning looks at entries that are not applied yet. While a snapshot from the leader is being written they
+    /// are gone from the log, and a lone voter would lead before its own log is durable: raft panics in both cases.
+    pub(crate) fn may_campaign(&self) -> bool {
+        let installing = self.outstanding.iter().any(|write| write.installed.is_some());
+        let leads = self.raw.raft.state == StateRole::Leader;
+        leads || (!installing && (!self.is_alone() || self.outstanding.is_empty()))
+    }
+
+    pub(crate) fn campaign(&mut self) {
+        // Refused only for local messages, which this is not.
+        if self.raw.campaign().is_ok() {
+            self.settle();
+        }
+    }
+
+    pub(crate) fn is_alone(&self) -> bool {
+        let voters = self.raw.raft.prs().conf().voters();
+        voters.contains(self.config.id.0) && voters.ids().len() == 1
+    }
+
+    /// After each step of raft: a new term or role takes its election timeout from our source, not from raft's.
+    pub(crate) fn settle(&mut self) {
+        let raft = &mut self.raw.raft;
+        if self.timer_of != (raft.term, raft.state) {
+            self.timer_of = (raft.term, raft.state);
+            let timeout = ELECTION_RAFT_TICKS as u64 + self.rng.below(ELECTION_RAFT_TICKS as u64);
+            raft.set_randomized_election_timeout(timeout as usize);
+        }
+    }
+}
