@@ -1,7 +1,7 @@
 //! Subnets of both families, as numbers.
 
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::error::AllocateError;
 

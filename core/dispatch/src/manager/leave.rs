@@ -59,6 +59,10 @@ impl Dispatcher {
     /// Writes the departures.
     pub(super) fn write_leaves(&mut self, now: Now, tx: &mut Tx<'_>) {
         for (node, departure) in std::mem::take(&mut self.leaves) {
+            if tx.node(&node).is_none() {
+                self.presences.remove(&node);
+                continue;
+            }
             let written = match departure {
                 Departure::Restarts => {
                     set_status(tx, &node, node_status::State::Disconnected, "node's daemon is restarting")
