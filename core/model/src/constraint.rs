@@ -4,7 +4,7 @@
 //! sets (`node.labels.zone in (a, b)`, `… not in (…)`) and affinity between services (`service==cache`,
 //! `service!=db`). `is_extension` tells them apart, because a manager that is not ours would ignore or refuse them.
 
-use std::net::IpAddr;
+use core::net::IpAddr;
 
 use crate::objects::Node;
 use crate::pb::types::{NodeRole, Platform};

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skep_model::pb::types::service_spec::Mode;
-use skep_model::{Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, TaskState, Time, defaults};
+use skep_model::{Cluster, Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, TaskState, Time, defaults};
 use skep_store::{Action, AnyObject, Event, Read, Tx};
 
 use crate::facts;
@@ -57,7 +57,10 @@ impl Reaper {
                     self.nodes.insert(node.id.clone());
                 }
             }
-            AnyObject::Cluster(_) => self.everything = true,
+            AnyObject::Cluster(cluster) => {
+                let old = event.old.as_ref().and_then(AnyObject::get::<Cluster>);
+                self.everything |= old.is_none_or(|old| old.spec.orchestration != cluster.spec.orchestration);
+            }
             _ => {}
         }
     }

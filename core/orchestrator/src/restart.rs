@@ -56,3 +56,95 @@ pub(crate) fn delay_after(replacement: &Task, predecessor: Option<(&Task, Option
     let failed = facts::ended_by_itself(predecessor) && ended_before && !facts::loses_tasks(node);
     if failed { delay(replacement) } else { Duration::ZERO }
 }
+
+#[cfg(test)]
+mod tests {
+    use skep_model::pb::types::TaskSpec;
+    use skep_model::{Kept, Verbatim};
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000_000;
+
+    /// A task made and ended at these seconds.
+    fn task(id: &str, created: i64, ended: i64, state: TaskState, policy: RestartPolicy) -> Arc<Task> {
+        let object = skep_model::pb::objects::Task { id: id.into(), ..Default::default() };
+        let mut task = Task::try_from(Kept::new(object)).expect("a task");
+        task.spec = Verbatim::new(TaskSpec { restart: Some(policy), ..Default::default() });
+        task.meta.created_at = Some(WallTime(created * SECOND));
+        task.status.set_state(state);
+        task.status.applied_at = Some(WallTime(ended * SECOND).into());
+        task.desired_state = TaskState::Shutdown;
+        Arc::new(task)
+    }
+
+    fn policy(condition: RestartCondition, max_attempts: u64, window: i64) -> RestartPolicy {
+        let seconds = |seconds| Some(skep_model::time::proto_duration(Duration::from_secs(seconds)));
+        let window = if window > 0 { seconds(window as u64) } else { None };
+        RestartPolicy { condition: condition.into(), delay: seconds(7), max_attempts, window }
+    }
+
+    #[test]
+    fn conditions_decide() {
+        use RestartCondition::{Any, None, OnFailure};
+        use TaskState::{Complete, Failed, Rejected, Running};
+        let table = [
+            (Any, Failed, false, true),
+            (Any, Complete, false, true),
+            (Any, Complete, true, false),
+            (Any, Rejected, true, true),
+            (OnFailure, Complete, false, false),
+            (OnFailure, Running, false, true),
+            (None, Failed, false, false),
+            (None, Running, true, false),
+        ];
+        for (condition, state, is_job, expected) in table {
+            let task = task("a", 0, 1, state, policy(condition, 0, 0));
+            let slot = [Arc::clone(&task)];
+            assert_eq!(may_replace(&task, is_job, &slot), expected, "{condition:?} {state:?} {is_job}");
+        }
+    }
+
+    #[test]
+    fn attempts_are_counted_after_the_first_and_within_the_window() {
+        let made = [0, 10, 20, 30];
+        for (limit, window, expected) in [(3, 0, false), (4, 0, true), (2, 15, false), (2, 5, true), (1, 5, false)] {
+            let policy = policy(RestartCondition::Any, limit, window);
+            let tasks: Vec<_> =
+                made.iter().map(|at| task(&format!("t{at}"), *at, at + 2, TaskState::Failed, policy)).collect();
+            assert_eq!(may_replace(&tasks[3], false, &tasks), expected, "{limit} within {window}");
+        }
+        let mut other = (*task("x", 5, 6, TaskState::Failed, policy(RestartCondition::Any, 1, 0))).clone();
+        other.spec_version = Some(9);
+        let last = task("y", 7, 8, TaskState::Failed, policy(RestartCondition::Any, 1, 0));
+        assert!(may_replace(&last, false, &[Arc::new(other), Arc::clone(&last)]), "another version does not count");
+    }
+
+    #[test]
+    fn only_failures_delay() {
+        let with = policy(RestartCondition::Any, 0, 0);
+        let replacement = task("b", 10, 10, TaskState::Ready, with);
+        let table = [
+            (TaskState::Failed, 10, 7),
+            (TaskState::Complete, 9, 7),
+            (TaskState::Rejected, 9, 7),
+            (TaskState::Shutdown, 12, 0),
+            (TaskState::Orphaned, 9, 0),
+            (TaskState::Running, 5, 0),
+        ];
+        let up = skep_model::pb::objects::Node {
+            id: "n".into(),
+            status: Some(skep_model::pb::types::NodeStatus { state: 2, ..Default::default() }),
+            ..Default::default()
+        };
+        let node = Node::try_from(Kept::new(up)).expect("a node");
+        for (state, ended, seconds) in table {
+            let old = task("a", 0, ended, state, with);
+            let delay = delay_after(&replacement, Some((&old, Some(&node))));
+            assert_eq!(delay, Duration::from_secs(seconds), "{state:?}");
+        }
+        let old = task("a", 0, 9, TaskState::Failed, with);
+        assert_eq!(delay_after(&replacement, Some((&old, None))), Duration::ZERO, "its node is gone");
+        assert_eq!(delay_after(&replacement, None), Duration::ZERO);
+    }
+}

@@ -18,9 +18,10 @@ pub(crate) const FAILURES_MAX: usize = 5;
 #[derive(Clone, Debug)]
 struct Placed {
     node: NodeNumber,
-    service: Option<ServiceNumber>,
     /// It is wanted, so it counts for the balance.
     counts: bool,
+    /// Only while it counts.
+    service: Option<ServiceNumber>,
     task: Arc<Task>,
 }
 
@@ -31,6 +32,8 @@ struct ServiceState {
     nodes: BTreeMap<NodeNumber, u32>,
     /// When tasks of a version failed on a node, oldest first.
     failures: BTreeMap<(Option<u64>, NodeNumber), VecDeque<Time>>,
+    /// To be forgotten with its last task.
+    gone: Option<ServiceId>,
 }
 
 /// What runs where.
@@ -110,10 +113,17 @@ impl Picture {
 
     /// Forgets a service; its tasks may still be there.
     pub(crate) fn remove_service(&mut self, id: &ServiceId) {
-        let Some(&number) = self.service_numbers.get(id) else { return };
-        self.services[number as usize].failures.clear();
-        if self.services[number as usize].nodes.is_empty() {
-            self.service_numbers.remove(id);
+        if let Some(number) = self.known_service(id) {
+            self.services[number as usize].gone = Some(id.clone());
+            self.forget_if_idle(number);
+        }
+    }
+
+    fn forget_if_idle(&mut self, number: ServiceNumber) {
+        let state = &mut self.services[number as usize];
+        if let Some(id) = state.gone.clone().filter(|_| state.nodes.is_empty()) {
+            *state = ServiceState::default();
+            self.service_numbers.remove(&id);
             self.free_services.push(number);
         }
     }
@@ -163,7 +173,7 @@ impl Picture {
             let id = task.id.clone();
             self.remove_task(&id);
         }
-        let service = task.service_id.as_ref().map(|id| self.service_number(id));
+        let service = task.service_id.as_ref().filter(|_| counts).map(|id| self.service_number(id));
         if let Some(state) = self.nodes[node as usize].as_mut() {
             state.hold(&task, true);
         }
@@ -202,6 +212,7 @@ impl Picture {
         *count = if more { *count + 1 } else { count.saturating_sub(1) };
         if *count == 0 {
             nodes.remove(&node);
+            self.forget_if_idle(service);
         }
     }
 
@@ -212,17 +223,20 @@ impl Picture {
 
     /// Notes that a task of the service failed on the node.
     pub(crate) fn note_failure(&mut self, now: Now, task: &Task) {
-        let (Some(service), Some(node)) = (&task.service_id, &task.node_id) else { return };
-        let Some(node) = self.number_of(node) else { return };
+        let service = task.service_id.as_ref().and_then(|id| self.known_service(id));
+        let node = task.node_id.as_ref().and_then(|id| self.number_of(id));
+        let (Some(service), Some(node)) = (service, node) else { return };
         let since = task.status.applied_at.as_ref().or(task.status.timestamp.as_ref()).map(WallTime::from);
         let passed = since.map_or(0, |since| now.wall.0.saturating_sub(since.0));
         let passed = Duration::from_nanos(u64::try_from(passed).unwrap_or(0));
         if passed >= FAILURE_WINDOW {
             return;
         }
-        let service = self.service_number(service);
-        let failures = self.services[service as usize].failures.entry((task.spec_version, node)).or_default();
-        failures.retain(|&time| now.monotonic.since(time) < FAILURE_WINDOW);
+        let failures = &mut self.services[service as usize].failures;
+        let recent = |time: &Time| now.monotonic.since(*time) < FAILURE_WINDOW;
+        failures.retain(|_, times| times.back().is_some_and(recent));
+        let failures = failures.entry((task.spec_version, node)).or_default();
+        failures.retain(recent);
         let micros = u64::try_from(passed.as_micros()).unwrap_or(0);
         failures.push_back(Time(now.monotonic.0.saturating_sub(micros)));
         failures.make_contiguous().sort();

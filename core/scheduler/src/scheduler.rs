@@ -94,8 +94,11 @@ impl Scheduler {
         for node in tx.nodes() {
             self.picture.put_node(node);
         }
+        for service in tx.services() {
+            self.picture.service_number(&service.id);
+        }
         for task in tx.tasks() {
-            if matches!(task.state(), TaskState::Failed | TaskState::Rejected) {
+            if has_failed(&task) {
                 self.picture.note_failure(now, &task);
             }
             self.look_at_task(now, &task.id, Some(&task));

@@ -3,6 +3,7 @@
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::{RngCore, SeedableRng};
+use skep_model::Service;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::node_status::State;
 use skep_model::pb::types::service_spec::Mode;
@@ -61,6 +62,10 @@ fn converges_after_whatever_happened() {
         places.dedup_by_key(|(slot, node)| (*slot, if *slot == 0 { node.clone() } else { None }));
         assert_eq!(places.len(), wanted, "seed {seed}");
         assert!(world.tasks().len() <= wanted * 5, "seed {seed}: history is bounded");
+        let service = world.service().id.clone();
+        world.write(|tx| tx.remove::<Service>(&service));
+        world.pass(1000);
+        assert_eq!(world.tasks().len(), 0, "seed {seed}: no task outlives its service");
     }
 }
 

@@ -122,6 +122,7 @@ impl World {
 
     pub(super) fn create(&mut self, spec: ServiceSpec) {
         let job = matches!(spec.mode, Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)));
+        let first_run = types::JobStatus { job_iteration: Some(types::Version { index: 1 }), last_execution: None };
         let service = Service {
             id: ServiceId::new(SERVICE).expect("an id"),
             meta: Meta::default(),
@@ -132,8 +133,7 @@ impl World {
             pending_delete: false,
             spec_version: Some(0),
             previous_spec_version: None,
-            job_status: job
-                .then(|| types::JobStatus { job_iteration: Some(types::Version { index: 1 }), last_execution: None }),
+            job_status: job.then_some(first_run),
             unknown: Default::default(),
         };
         self.write(|tx| tx.create(service));

@@ -47,6 +47,7 @@ fn spreads_over_labels() {
 #[test]
 fn nodes_where_the_service_fails_come_last() {
     let mut world = World::new([node("n1"), node("n2")]);
+    world.write(|tx| tx.create(service("web")));
     for slot in 1..=5 {
         let mut placed = task("web", slot, TaskSpec::default());
         placed.node_id = NodeId::new("n1").ok();
@@ -149,6 +150,7 @@ fn the_picture_stays_true_to_the_facts() {
         let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(seed);
         let mut below = |limit: u64| rng.next_u64() % limit;
         let mut world = World::new((0..4).map(|index| node(&format!("n{index}"))));
+        world.write(|tx| ["a", "b", "c"].into_iter().try_for_each(|name| tx.create(service(name))));
         let mut slot = 0;
         for _ in 0..60 {
             match below(6) {
