@@ -122,15 +122,22 @@ fn remove(tx: &mut Tx, id: &TaskId, refusals: &mut Vec<Refusal>) {
     }
 }
 
-/// May be removed without regard to history, now or once it has stopped.
+/// May be removed without regard to history, now or later: it is to be removed, or stands for nothing.
 fn is_candidate(task: &Task) -> bool {
-    task.desired_state == TaskState::Remove || task.service_id.is_none() && task.state() == TaskState::Orphaned
+    let orphan = task.service_id.is_none() && task.state() == TaskState::Orphaned;
+    task.desired_state == TaskState::Remove || orphan || is_stopping(task)
 }
 
-/// Nothing of it can run any more: it never started, it ended, or its node is gone for good.
+fn is_stopping(task: &Task) -> bool {
+    !facts::is_wanted(task) && facts::may_be_alive(task)
+}
+
+/// Nothing of it can run any more: it never started, it ended, or its node is gone for good. (Tasks of a node that is
+/// removed are orphaned with it; those that another engine left behind would stop for ever.)
 fn is_done_with(tx: &Tx, task: &Task) -> bool {
-    let node_is_gone = || task.node_id.as_ref().is_none_or(|node| tx.node(node).is_none());
-    is_candidate(task) && (task.state() < TaskState::Assigned || task.state() >= TaskState::Complete || node_is_gone())
+    let node_is_gone = task.node_id.as_ref().is_none_or(|node| tx.node(node).is_none());
+    let stopped = task.state() < TaskState::Assigned || task.state() >= TaskState::Complete;
+    is_candidate(task) && if is_stopping(task) { node_is_gone } else { stopped }
 }
 
 fn place_of(task: &Task) -> Option<(ServiceId, Place)> {

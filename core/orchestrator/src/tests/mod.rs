@@ -1,6 +1,7 @@
 //! The orchestrator over a real ledger, with a pretended allocator, scheduler and agents.
 
 mod chaos;
+mod ghosts;
 mod global;
 mod history;
 mod jobs;
