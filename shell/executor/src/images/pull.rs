@@ -173,11 +173,13 @@ impl ImageStore {
             check_layer_kind(layer)?;
             progress.say(layer.digest.short(), "Pulling fs layer").await;
         }
-        stream::iter(layers.iter().zip(diff_ids))
+        // Made before the stream: a closure held across the await would keep the compiler from seeing that this is `Send`.
+        let fetches: Vec<_> = layers
+            .iter()
+            .zip(diff_ids)
             .map(|(layer, diff_id)| self.fetch_layer(registry, layer, diff_id, progress))
-            .buffer_unordered(MAX_PARALLEL_LAYER_DOWNLOADS)
-            .try_collect()
-            .await
+            .collect();
+        stream::iter(fetches).buffer_unordered(MAX_PARALLEL_LAYER_DOWNLOADS).try_collect().await
     }
 
     async fn fetch_layer(

@@ -159,11 +159,6 @@ impl Network {
         Ok(())
     }
 
-    /// The container's place, if it has one.
-    pub fn endpoint(&self, container: &str) -> Option<Endpoint> {
-        self.held().endpoints.get(container).cloned()
-    }
-
     /// Makes a namespace with nothing but a loopback interface.
     pub async fn isolate(&self, container: &str) -> Result<Endpoint, ControllerError> {
         let endpoint =

@@ -1,31 +1,50 @@
-//! The embedded runtime.
+//! The embedded runtime: containers under shims, with the controller's verbs for tasks and queries for the HTTP API.
+//!
+//! It must never know the store or a manager. `Runtime::open` takes over what a former daemon left: records on disk say
+//! what there should be, shims that answer say what runs; everything else in the kernel is removed. From then on each
+//! container has one task that follows its shim. Start reading at `open` below, then `task` and `launch`.
 
-use std::pin::Pin;
-use std::sync::Arc;
-use std::time::Duration;
+mod container;
+mod exec;
+mod files;
+mod health;
+mod launch;
+mod logs;
+mod queries;
+mod record;
+mod shared;
+mod task;
+mod volumes;
 
-use bytes::Bytes;
-use skep_model::engine::{Container, ContainerStats, ExecSpec, ExecState, LogLine, LogQuery, LogStream};
-use skep_model::{Code, Refusal, TaskId};
-use tokio::io::AsyncWrite;
-use tokio::sync::{broadcast, mpsc};
+pub use exec::ExecSession;
+pub use logs::LogFollower;
 
-use crate::config::RuntimeConfig;
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use skep_model::engine::{Container, LogQuery};
+use skep_model::{Refusal, TaskId};
+use tokio::sync::{Semaphore, broadcast};
+
+use crate::config::{CONCURRENT_STARTS, RuntimeConfig};
 use crate::controller::{Controller, Executor, TaskOrder};
 use crate::error::RuntimeError;
-use crate::fake::FakeExecutor;
 use crate::images::ImageStore;
+use crate::network::{Network, Surviving};
+use crate::shim::client::ShimClient;
+use crate::shim::program::ShimProgram;
+use crate::shim::protocol::ShimStatus;
+use crate::shim::{boot_id, remove_cgroups, start_ticks};
+use container::ContainerHandle;
+use record::Record;
+use shared::{Shared, containers_directory, held};
+use task::TaskController;
 
-/// Lines of output on their way to a reader; ends with the log, or with an error as the last item.
-pub type LogFollower = mpsc::Receiver<Result<LogLine, Refusal>>;
-
-/// The streams of a started process.
-pub struct ExecSession {
-    /// Its standard input; `None` when it was not asked for. Dropping it closes the input.
-    pub input: Option<Pin<Box<dyn AsyncWrite + Send>>>,
-    /// Its output; ends when the process has ended and all was read. With a terminal everything is `Stdout`.
-    pub output: mpsc::Receiver<(LogStream, Bytes)>,
-}
+/// Events kept for a slow listener.
+const EVENTS_MAX: usize = 1024;
 
 /// Processes of a container, as `ps` shows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -39,86 +58,187 @@ pub struct ProcessTable {
 /// Something happened to a container (for `/events`).
 #[derive(Clone, Debug)]
 pub struct ContainerEvent {
-    /// Docker's word: `create`, `start`, `die`, `destroy`, `kill`, `oom`, `health_status: healthy`.
+    /// Docker's word: `create`, `start`, `die`, `destroy`, `kill`.
     pub action: String,
     /// The container as it is after it.
     pub container: Container,
 }
 
 /// The embedded runtime of one daemon.
+#[derive(Clone)]
 pub struct Runtime {
-    config: RuntimeConfig,
-    images: Arc<ImageStore>,
-    inner: FakeExecutor,
-    events: broadcast::Sender<ContainerEvent>,
+    shared: Arc<Shared>,
 }
 
-fn missing() -> Refusal {
-    Refusal::new(Code::Unavailable, "the runtime is being built")
-}
-
-#[allow(missing_docs)]
 impl Runtime {
     /// Takes over what a former daemon left in the two roots: running containers, networks, mounts.
-    pub async fn open(config: RuntimeConfig, images: Arc<ImageStore>) -> Result<Arc<Self>, RuntimeError> {
-        Ok(Arc::new(Self { config, images, inner: FakeExecutor::new(), events: broadcast::Sender::new(64) }))
+    pub async fn open(config: RuntimeConfig, images: ImageStore) -> Result<Arc<Self>, RuntimeError> {
+        let containers = containers_directory(&config.data_root);
+        let volumes = config.data_root.join("volumes");
+        for directory in [&containers, &volumes, &config.exec_root, &config.exec_root.join("containers")] {
+            let mut builder = DirBuilder::new();
+            builder.recursive(true).mode(0o711);
+            builder.create(directory).map_err(RuntimeError::file("create", directory))?;
+        }
+        let found = find_containers(&config, &containers).await?;
+        let surviving: Vec<Surviving> = found.iter().filter(|container| container.client().is_some()).map(survivor).collect();
+        let shared = Arc::new(Shared {
+            network: Network::open(&config, &surviving).await?,
+            program: ShimProgram::seal(config.shim_program.as_deref())?,
+            starts: Semaphore::new(CONCURRENT_STARTS),
+            swap_limit: Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
+                || Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            config,
+            images,
+            containers: Mutex::new(BTreeMap::new()),
+            tasks: Mutex::default(),
+            execs: Mutex::default(),
+            events: broadcast::Sender::new(EVENTS_MAX),
+        });
+        for container in found {
+            held(&shared.containers).insert(container.id.clone(), Arc::clone(&container));
+            if container.client().is_some() {
+                launch::attend(&shared, &container);
+            } else if container.now().status.is_some() {
+                launch::take_down(&shared, &container).await;
+                container.update(|live| live.cleaned = true);
+            }
+        }
+        shared.sweep_root_file_systems().await?;
+        Ok(Arc::new(Self { shared }))
     }
-    pub fn images(&self) -> &Arc<ImageStore> {
-        &self.images
+
+    /// This node's images.
+    pub fn images(&self) -> &ImageStore {
+        &self.shared.images
     }
+
+    /// As given at start.
     pub fn config(&self) -> &RuntimeConfig {
-        &self.config
+        &self.shared.config
     }
+
+    /// All containers, ended ones included.
     pub fn containers(&self) -> Vec<Container> {
-        Vec::new()
+        let handles: Vec<Arc<ContainerHandle>> = held(&self.shared.containers).values().cloned().collect();
+        handles.iter().map(|container| container.record().show(&container.now())).collect()
     }
+
     /// By full id.
-    pub fn container(&self, _id: &str) -> Option<Container> {
-        None
+    pub fn container(&self, id: &str) -> Option<Container> {
+        let container = self.shared.container(id).ok()?;
+        Some(container.record().show(&container.now()))
     }
+
+    /// What happens to containers from now on.
     pub fn events(&self) -> broadcast::Receiver<ContainerEvent> {
-        self.events.subscribe()
+        self.shared.events.subscribe()
     }
+
     /// Output of a container.
-    pub async fn logs(&self, _id: &str, _query: LogQuery) -> Result<LogFollower, Refusal> {
-        Err(missing())
+    pub async fn logs(&self, id: &str, query: LogQuery) -> Result<LogFollower, Refusal> {
+        logs::follow(self.shared.container(id)?, query)
     }
+
     /// Output of a task's container (for the log broker).
-    pub async fn task_logs(&self, _task: &TaskId, _query: LogQuery) -> Result<LogFollower, Refusal> {
-        Err(missing())
-    }
-    pub async fn top(&self, _id: &str, _arguments: &str) -> Result<ProcessTable, Refusal> {
-        Err(missing())
-    }
-    pub async fn stats(&self, _id: &str) -> Result<ContainerStats, Refusal> {
-        Err(missing())
-    }
-    pub async fn stop(&self, _id: &str, _signal: Option<&str>, _timeout: Option<Duration>) -> Result<(), Refusal> {
-        Err(missing())
-    }
-    pub async fn kill(&self, _id: &str, _signal: &str) -> Result<(), Refusal> {
-        Err(missing())
-    }
-    pub async fn create_exec(&self, _spec: ExecSpec) -> Result<String, Refusal> {
-        Err(missing())
-    }
-    pub async fn start_exec(&self, _exec_id: &str, _detach: bool) -> Result<ExecSession, Refusal> {
-        Err(missing())
-    }
-    pub async fn exec(&self, _exec_id: &str) -> Result<ExecState, Refusal> {
-        Err(missing())
-    }
-    pub async fn resize_exec(&self, _exec_id: &str, _rows: u16, _columns: u16) -> Result<(), Refusal> {
-        Err(missing())
+    pub async fn task_logs(&self, task: &TaskId, query: LogQuery) -> Result<LogFollower, Refusal> {
+        let container = self.shared.container_of(task).ok_or_else(|| Refusal::not_found("task", task.as_str()))?;
+        logs::follow(container, query)
     }
 }
 
 impl Executor for Runtime {
     fn controller(&self, order: TaskOrder) -> Arc<dyn Controller> {
-        self.inner.controller(order)
+        let mut tasks = held(&self.shared.tasks);
+        let make = || Arc::new(TaskController::new(Arc::clone(&self.shared), order.clone()));
+        let controller = tasks.entry(order.task.id.clone()).or_insert_with(make);
+        Arc::clone(controller) as Arc<dyn Controller>
     }
 
     fn known_tasks(&self) -> Vec<TaskId> {
-        self.inner.known_tasks()
+        let containers: Vec<Arc<ContainerHandle>> = held(&self.shared.containers).values().cloned().collect();
+        containers.iter().filter_map(|container| TaskId::new(&container.record().task_id).ok()).collect()
     }
+}
+
+impl Runtime {
+    /// Removes the container of a task that nobody wants any more, without its order.
+    pub async fn remove_task(&self, task: &TaskId) -> Result<(), crate::error::ControllerError> {
+        match self.shared.container_of(task) {
+            Some(container) => task::remove(&self.shared, &container).await,
+            None => Ok(()),
+        }
+    }
+}
+
+impl Shared {
+    /// Removes what the image store keeps for containers that are gone.
+    async fn sweep_root_file_systems(self: &Arc<Self>) -> Result<(), RuntimeError> {
+        let shared = Arc::clone(self);
+        let sweep = move || -> Result<(), RuntimeError> {
+            for id in shared.images.rootfs_containers() {
+                if shared.container(&id).is_err() {
+                    let failed = |error: crate::images::ImageError| RuntimeError::RootFs { container: id.clone(), message: error.to_string() };
+                    shared.images.remove_rootfs(&id).map_err(failed)?;
+                }
+            }
+            Ok(())
+        };
+        tokio::task::spawn_blocking(sweep).await.map_err(|_| RuntimeError::Stopped { thread: "sweep" })?
+    }
+}
+
+fn survivor(container: &Arc<ContainerHandle>) -> Surviving {
+    let record = container.record();
+    Surviving { container: container.id.clone(), address: record.address, ports: record.ports }
+}
+
+/// Reads the records and looks for their shims.
+async fn find_containers(config: &RuntimeConfig, directory: &Path) -> Result<Vec<Arc<ContainerHandle>>, RuntimeError> {
+    let boot = boot_id().map_err(RuntimeError::host("read the boot's id"))?;
+    let mut found = Vec::new();
+    for entry in fs::read_dir(directory).map_err(RuntimeError::file("list", directory))? {
+        let path = entry.map_err(RuntimeError::file("list", directory))?.path();
+        let record = match Record::load(&path) {
+            Ok(record) => record,
+            Err(error) => {
+                // Cut off while it was made: nothing ever ran of it.
+                tracing::warn!(%error, "removing a container without a record");
+                fs::remove_dir_all(&path).map_err(RuntimeError::file("remove", &path))?;
+                continue;
+            }
+        };
+        let run_directory = config.exec_root.join("containers").join(&record.id);
+        let started = record.started;
+        let container = ContainerHandle::new(record, path, run_directory);
+        match ShimClient::find(&container.id, &container.run_directory).await {
+            Some(client) => {
+                let status = client.watch().borrow().status.clone();
+                container.update(|live| live.status = status);
+                container.set_client(Some(client));
+            }
+            None if started => {
+                let status = container.status_on_disk();
+                if let Some(status) = &status {
+                    clear_remains(status, &boot)?;
+                }
+                let status = container.lost(status);
+                container.update(|live| live.status = Some(status));
+            }
+            None => {}
+        }
+        found.push(container);
+    }
+    Ok(found)
+}
+
+/// Ends what a container without a shim has left running in this boot.
+fn clear_remains(status: &ShimStatus, boot: &str) -> Result<(), RuntimeError> {
+    if status.has_ended() || status.boot_id != boot {
+        return Ok(());
+    }
+    if start_ticks(status.pid) == Some(status.pid_start_ticks) {
+        tracing::warn!(pid = status.pid, "ending a container whose shim is gone");
+    }
+    remove_cgroups(&status.cgroups).map_err(RuntimeError::host("remove the cgroups of a container without a shim"))
 }

@@ -18,7 +18,7 @@ mod serve;
 mod wire;
 mod workload;
 
-pub(crate) use cgroups::{directories as cgroup_directories, remove as remove_cgroups};
+pub(crate) use cgroups::remove as remove_cgroups;
 pub(crate) use process::{boot_id, chain, now_nanos, start_ticks};
 
 use std::ffi::OsString;

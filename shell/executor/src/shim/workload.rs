@@ -12,9 +12,7 @@ use nix::unistd::{AccessFlags, ForkResult, Pid, access, execv, fork};
 
 use super::process::SIGNAL_EXIT_BASE;
 
-/// What a shell says of a program that it cannot run, or find.
-pub const EXIT_CODE_NOT_EXECUTABLE: i32 = 126;
-/// See above.
+/// What a shell says of a program that it cannot find.
 pub const EXIT_CODE_NOT_FOUND: i32 = 127;
 
 /// Runs the program of the OCI document, under an init of ours when asked.

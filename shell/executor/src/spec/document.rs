@@ -57,8 +57,6 @@ pub struct BoundFile {
 
 /// What the document is made of.
 pub struct Facts<'a> {
-    /// The container's id.
-    pub container_id: &'a str,
     /// As the spec has it.
     pub spec: &'a ContainerSpec,
     /// Limits of the task.

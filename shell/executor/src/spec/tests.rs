@@ -43,7 +43,6 @@ fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Valu
     let mounts = plan(spec, &[], Path::new("/volumes"), &context).expect("mounts");
     let env = environment(spec, &ImageConfig::default(), "box", &context).expect("environment");
     document(&Facts {
-        container_id: "c1",
         spec,
         resources,
         args: vec!["sh".to_owned()],

@@ -1,0 +1,181 @@
+//! Files of ours in a container: names and resolvers, secrets and configs.
+
+use std::fs::{self, DirBuilder, OpenOptions};
+use std::io::Write;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
+use std::path::{Path, PathBuf};
+
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
+use skep_model::pb::types::{ContainerSpec, FileTarget, config_reference, secret_reference};
+use skep_model::{ConfigId, Refusal, SecretId};
+
+use crate::controller::TaskOrder;
+use crate::error::{ControllerError, RuntimeError};
+use crate::spec::BoundFile;
+
+/// Docker's choice where the host has no resolver that a container can reach.
+const FALLBACK_RESOLVERS: &str = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
+/// Where secrets appear unless their target is absolute.
+const SECRETS_DIRECTORY: &str = "/run/secrets";
+/// Most that all secrets and configs of a container may take.
+const SECRETS_MAX_BYTES: u64 = 64 * 1024 * 1024;
+
+/// Writes `hosts`, `hostname` and `resolv.conf`.
+pub fn names(
+    directory: &Path,
+    spec: &ContainerSpec,
+    hostname: &str,
+    address: Option<Ipv4Addr>,
+    host_network: bool,
+) -> Result<Vec<BoundFile>, RuntimeError> {
+    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    if let Some(address) = address {
+        hosts.push_str(&format!("{address}\t{hostname}\n"));
+    }
+    for line in &spec.hosts {
+        hosts.push_str(line);
+        hosts.push('\n');
+    }
+    let resolvers = resolvers(spec, host_network)?;
+    let mut files = Vec::new();
+    for (name, text) in [("hosts", hosts), ("hostname", format!("{hostname}\n")), ("resolv.conf", resolvers)] {
+        let source = directory.join(name);
+        fs::write(&source, text).map_err(RuntimeError::file("write", &source))?;
+        fs::set_permissions(&source, fs::Permissions::from_mode(0o644))
+            .map_err(RuntimeError::file("change mode of", &source))?;
+        files.push(BoundFile { source, target: format!("/etc/{name}"), read_only: false });
+    }
+    Ok(files)
+}
+
+fn resolvers(spec: &ContainerSpec, host_network: bool) -> Result<String, RuntimeError> {
+    let path = Path::new("/etc/resolv.conf");
+    let mut host = fs::read_to_string(path).unwrap_or_default();
+    if !host_network && host.lines().filter_map(resolver).all(|address| address == "127.0.0.53") {
+        // systemd's own resolver answers on the host's loopback only; this file has the ones behind it.
+        host = fs::read_to_string("/run/systemd/resolve/resolv.conf").unwrap_or(host);
+    }
+    let given = spec.dns_config.clone().unwrap_or_default();
+    let mut text = String::new();
+    for server in &given.nameservers {
+        text.push_str(&format!("nameserver {server}\n"));
+    }
+    if given.nameservers.is_empty() {
+        let reachable = |address: &&str| host_network || !(address.starts_with("127.") || *address == "::1");
+        let servers: Vec<&str> = host.lines().filter_map(resolver).filter(reachable).collect();
+        servers.iter().for_each(|server| text.push_str(&format!("nameserver {server}\n")));
+        if servers.is_empty() {
+            text.push_str(FALLBACK_RESOLVERS);
+        }
+    }
+    for (word, values) in [("search", &given.search), ("options", &given.options)] {
+        if !values.is_empty() {
+            text.push_str(&format!("{word} {}\n", values.join(" ")));
+        } else if let Some(line) = host.lines().find(|line| line.starts_with(word)) {
+            text.push_str(&format!("{line}\n"));
+        }
+    }
+    Ok(text)
+}
+
+fn resolver(line: &str) -> Option<&str> {
+    line.strip_prefix("nameserver")?.split_whitespace().next()
+}
+
+/// Writes what the task may read into memory that is never swapped out to a file of ours, and says where it appears.
+pub fn secrets(run_directory: &Path, spec: &ContainerSpec, order: &TaskOrder) -> Result<Vec<BoundFile>, ControllerError> {
+    let mut contents: Vec<(&FileTarget, &[u8])> = Vec::new();
+    for reference in &spec.secrets {
+        let secret = SecretId::new(&reference.secret_id).ok().and_then(|id| order.secrets.get(&id));
+        let secret = secret.ok_or_else(|| missing("secret", &reference.secret_name))?;
+        if secret.spec.templating.is_some() || secret.spec.driver.is_some() {
+            return Err(unsupported("secret", &reference.secret_name).into());
+        }
+        if let Some(secret_reference::Target::File(target)) = &reference.target {
+            contents.push((target, &secret.spec.data));
+        }
+    }
+    for reference in &spec.configs {
+        let config = ConfigId::new(&reference.config_id).ok().and_then(|id| order.configs.get(&id));
+        let config = config.ok_or_else(|| missing("config", &reference.config_name))?;
+        if config.spec.templating.is_some() {
+            return Err(unsupported("config", &reference.config_name).into());
+        }
+        match &reference.target {
+            Some(config_reference::Target::File(target)) => contents.push((target, &config.spec.data)),
+            // For credential specs, which are refused elsewhere.
+            Some(config_reference::Target::Runtime(_)) => {}
+            None => return Err(Refusal::invalid("malformed config reference, no target provided").into()),
+        }
+    }
+    if contents.is_empty() {
+        return Ok(Vec::new());
+    }
+    let directory = mount_memory(run_directory)?;
+    let secrets = spec.secrets.len();
+    let write = |(index, (target, data)): (usize, (&FileTarget, &[u8]))| {
+        let default = if index < secrets { SECRETS_DIRECTORY } else { "" };
+        write_one(&directory, index, default, target, data)
+    };
+    contents.into_iter().enumerate().map(write).collect()
+}
+
+fn missing(kind: &str, name: &str) -> Refusal {
+    Refusal::new(skep_model::Code::NotFound, format!("{kind} reference {name} has no {kind} on this node"))
+}
+
+fn unsupported(kind: &str, name: &str) -> Refusal {
+    let what = format!("the embedded runtime does not carry templates or drivers, as {kind} {name} has");
+    Refusal::new(skep_model::Code::Unimplemented, what)
+}
+
+fn secrets_directory(run_directory: &Path) -> PathBuf {
+    run_directory.join("secrets")
+}
+
+fn mount_memory(run_directory: &Path) -> Result<PathBuf, RuntimeError> {
+    let directory = secrets_directory(run_directory);
+    release(run_directory)?;
+    DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(RuntimeError::file("create", &directory))?;
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let options = format!("mode=0700,size={SECRETS_MAX_BYTES}");
+    mount(Some("tmpfs"), &directory, Some("tmpfs"), flags, Some(options.as_str()))
+        .map_err(|error| RuntimeError::file("mount a tmpfs on", &directory)(error.into()))?;
+    Ok(directory)
+}
+
+fn write_one(
+    directory: &Path,
+    index: usize,
+    default: &str,
+    target: &FileTarget,
+    data: &[u8],
+) -> Result<BoundFile, ControllerError> {
+    let place = if target.name.starts_with('/') { target.name.clone() } else { format!("{default}/{}", target.name) };
+    if target.name.is_empty() || place.split('/').any(|part| part == "..") {
+        return Err(Refusal::invalid(format!("{:?} is not a file's place in a container", target.name)).into());
+    }
+    let number = |text: &str, what: &str| -> Result<u32, Refusal> {
+        if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| Refusal::invalid(format!("{place}: {what} {text:?} is not a number"))) }
+    };
+    let (uid, gid) = (number(&target.uid, "uid")?, number(&target.gid, "gid")?);
+    let source = directory.join(index.to_string());
+    let write = || -> std::io::Result<()> {
+        let mut file = OpenOptions::new().create_new(true).write(true).mode(0o400).open(&source)?;
+        file.write_all(data)?;
+        chown(&source, Some(uid), Some(gid))?;
+        file.set_permissions(fs::Permissions::from_mode(target.mode & 0o7777))
+    };
+    write().map_err(RuntimeError::file("write", &source))?;
+    Ok(BoundFile { source, target: place, read_only: true })
+}
+
+/// Forgets a container's secrets. None there is fine.
+pub fn release(run_directory: &Path) -> Result<(), RuntimeError> {
+    let directory = secrets_directory(run_directory);
+    match umount2(&directory, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
+        Err(error) => Err(RuntimeError::file("unmount", &directory)(error.into())),
+    }
+}

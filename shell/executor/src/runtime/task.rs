@@ -1,0 +1,438 @@
+//! The controller of one task.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::alphabet;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use rand_core::{OsRng, TryRngCore};
+use serde::Deserialize;
+use skep_model::engine::{Health, HealthCheck, Image, RegistryAuth};
+use skep_model::pb::objects::NetworkAttachment;
+use skep_model::pb::types::{ContainerSpec, ContainerStatus, HealthConfig, PortConfig, PortStatus, port_config};
+use skep_model::time::duration;
+use skep_model::{Code, Refusal, Task, defaults};
+
+use super::container::ContainerHandle;
+use super::health::UNHEALTHY;
+use super::launch::launch;
+use super::queries::signal_number;
+use super::record::{NetworkMode, Probe, RECORD_VERSION, Record};
+use super::shared::{Shared, held};
+use super::volumes;
+use crate::controller::{Controller, TaskOrder, TaskReport};
+use crate::error::{ControllerError, RuntimeError};
+use crate::network::Published;
+use crate::shim::now_nanos;
+use crate::spec::{Context, check, command, environment, plan};
+
+/// Characters of the id that are the host name where the spec gives none.
+const HOSTNAME_LENGTH: usize = 12;
+
+/// The embedded runtime's controller.
+pub struct TaskController {
+    shared: Arc<Shared>,
+    order: Mutex<TaskOrder>,
+    container: Mutex<Option<Arc<ContainerHandle>>>,
+}
+
+impl TaskController {
+    /// For a task, with the container that it has already.
+    pub fn new(shared: Arc<Shared>, order: TaskOrder) -> Self {
+        let container = shared.container_of(&order.task.id);
+        Self { shared, order: Mutex::new(order), container: Mutex::new(container) }
+    }
+
+    fn order(&self) -> TaskOrder {
+        held(&self.order).clone()
+    }
+
+    fn known(&self) -> Option<Arc<ContainerHandle>> {
+        held(&self.container).clone()
+    }
+
+    fn container(&self) -> Result<Arc<ContainerHandle>, ControllerError> {
+        self.known().ok_or_else(|| ControllerError::NotPrepared { task_id: self.order().task.id.to_string() })
+    }
+
+    fn create(&self, order: &TaskOrder, image: &Image) -> Result<Arc<ContainerHandle>, ControllerError> {
+        let record = record(&self.shared, order, image)?;
+        let directory = self.shared.directory(&record.id);
+        let mut builder = std::fs::DirBuilder::new();
+        std::os::unix::fs::DirBuilderExt::mode(builder.recursive(true), 0o700);
+        builder.create(&directory).map_err(RuntimeError::file("create", &directory))?;
+        record.save(&directory)?;
+        let run_directory = self.shared.run_directory(&record.id);
+        let container = ContainerHandle::new(record, directory, run_directory);
+        held(&self.shared.containers).insert(container.id.clone(), Arc::clone(&container));
+        *held(&self.container) = Some(Arc::clone(&container));
+        self.shared.announce("create", &container);
+        Ok(container)
+    }
+
+    /// What the end of a container means for its task.
+    fn outcome(container: &ContainerHandle) -> Result<(), ControllerError> {
+        let live = container.now();
+        let status = live.status.unwrap_or_default();
+        let code = status.exit_code.unwrap_or(0);
+        let out_of_memory = status.oom_killed.then(|| "out of memory".to_owned());
+        let cause = live.cause.or(status.error).or(out_of_memory);
+        match (code, cause) {
+            (0, None) => Ok(()),
+            (code, cause) => Err(ControllerError::Exit { code, cause }),
+        }
+    }
+
+    /// Waits for the end, or for bad health; an unhealthy container is stopped.
+    async fn ended_or_unhealthy(&self, container: &Arc<ContainerHandle>) -> Result<(), ControllerError> {
+        let mut watch = container.watch();
+        let stopped = RuntimeError::Stopped { thread: "container" };
+        let unhealthy = {
+            let bad = |live: &super::container::Live| live.exit_code().is_some() || live.health == Some(Health::Unhealthy);
+            let live = watch.wait_for(bad).await.map_err(|_| stopped)?;
+            live.exit_code().is_none()
+        };
+        if unhealthy {
+            container.update(|live| live.cause = Some(UNHEALTHY.to_owned()));
+            let record = container.record();
+            container.stop(record.stop_signal, record.stop_grace).await?;
+        }
+        Self::outcome(container)
+    }
+}
+
+#[async_trait]
+impl Controller for TaskController {
+    async fn update(&self, order: TaskOrder) -> Result<(), ControllerError> {
+        *held(&self.order) = order;
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(), ControllerError> {
+        if self.known().is_some() {
+            return Ok(());
+        }
+        let order = self.order();
+        let spec = check(&order.task.spec)?;
+        network_mode(&order)?;
+        let given = spec.pull_options.as_ref().map_or("", |options| &options.registry_auth);
+        let auth = registry_auth(given)?;
+        let found = self.shared.images.resolve_or_pull(&spec.image, auth.as_ref(), None).await;
+        let failed = |reason: String| ControllerError::Image { reference: spec.image.clone(), reason };
+        let image = found.map_err(|error| failed(crate::shim::chain(&error)))?;
+        self.create(&order, &image)?;
+        Ok(())
+    }
+
+    async fn start(&self) -> Result<(), ControllerError> {
+        let container = self.container()?;
+        let (shared, order) = (Arc::clone(&self.shared), self.order());
+        let turn = Arc::clone(&container.verbs).lock_owned().await;
+        let live = container.now();
+        if live.status.is_none() {
+            // In a task of its own: a start that nobody waits for any more is finished all the same, so that what
+            // stops or removes the container afterwards finds it in a known state.
+            let handle = Arc::clone(&container);
+            let starting = tokio::spawn(async move {
+                let _turn = turn;
+                launch(&shared, &handle, &order).await
+            });
+            starting.await.map_err(|_| RuntimeError::Stopped { thread: "start" })??;
+        } else {
+            drop(turn);
+        }
+        if container.record().probe.is_none() {
+            return Ok(());
+        }
+        let mut watch = container.watch();
+        let settled = |live: &super::container::Live| {
+            live.exit_code().is_some() || matches!(live.health, Some(Health::Healthy | Health::Unhealthy))
+        };
+        let live = watch.wait_for(settled).await.map_err(|_| RuntimeError::Stopped { thread: "container" })?.clone();
+        match (live.exit_code(), live.health) {
+            (None, Some(Health::Healthy)) => Ok(()),
+            _ => self.ended_or_unhealthy(&container).await,
+        }
+    }
+
+    async fn wait(&self) -> Result<(), ControllerError> {
+        let container = self.container()?;
+        self.ended_or_unhealthy(&container).await
+    }
+
+    async fn shutdown(&self) -> Result<(), ControllerError> {
+        let Some(container) = self.known() else { return Ok(()) };
+        let _turn = container.verbs.lock().await;
+        let record = container.record();
+        Ok(container.stop(record.stop_signal, record.stop_grace).await?)
+    }
+
+    async fn terminate(&self) -> Result<(), ControllerError> {
+        let Some(container) = self.known() else { return Ok(()) };
+        Ok(container.kill().await?)
+    }
+
+    async fn remove(&self) -> Result<(), ControllerError> {
+        if let Some(container) = self.known() {
+            remove(&self.shared, &container).await?;
+            *held(&self.container) = None;
+        }
+        held(&self.shared.tasks).remove(&self.order().task.id);
+        Ok(())
+    }
+
+    fn report(&self) -> TaskReport {
+        let Some(container) = self.known() else { return TaskReport::default() };
+        let (record, live) = (container.record(), container.now());
+        let status = ContainerStatus {
+            container_id: container.id.clone(),
+            pid: live.status.as_ref().filter(|_| live.is_running()).map_or(0, |status| status.pid),
+            exit_code: live.exit_code().unwrap_or(0),
+        };
+        let ports: Vec<PortConfig> = record.ports.iter().filter(|_| live.is_running()).map(shown).collect();
+        let ports = (!ports.is_empty()).then_some(PortStatus { ports });
+        TaskReport { container: Some(status), ports }
+    }
+}
+
+/// Removes a container and what only it used.
+pub async fn remove(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) -> Result<(), ControllerError> {
+    container.kill().await?;
+    let _turn = container.verbs.lock().await;
+    let begun = container.now().status.is_some();
+    if begun {
+        container.cleaned().await?;
+    }
+    shared.network.detach(&container.id).await?;
+    let (images, handle, host) = (shared.images.clone(), Arc::clone(container), Arc::clone(shared));
+    let removing = tokio::task::spawn_blocking(move || -> Result<(), RuntimeError> {
+        let failed = |error: crate::images::ImageError| RuntimeError::RootFs { container: handle.id.clone(), message: error.to_string() };
+        images.remove_rootfs(&handle.id).map_err(failed)?;
+        volumes::remove_anonymous(&handle.record().mounts)?;
+        for directory in [&handle.run_directory, &handle.directory] {
+            match std::fs::remove_dir_all(directory) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(RuntimeError::file("remove", directory)(error));
+                }
+                _ => {}
+            }
+        }
+        held(&host.containers).remove(&handle.id);
+        Ok(())
+    });
+    removing.await.map_err(|_| RuntimeError::Stopped { thread: "removal" })??;
+    shared.announce("destroy", container);
+    Ok(())
+}
+
+fn shown(port: &Published) -> PortConfig {
+    let protocol = match port.protocol.as_str() {
+        "udp" => port_config::Protocol::Udp,
+        "sctp" => port_config::Protocol::Sctp,
+        _ => port_config::Protocol::Tcp,
+    };
+    PortConfig {
+        name: port.name.clone(),
+        protocol: protocol.into(),
+        target_port: port.container_port.into(),
+        published_port: port.host_port.into(),
+        publish_mode: port_config::PublishMode::Host.into(),
+    }
+}
+
+fn host_ports(task: &Task) -> Result<Vec<Published>, Refusal> {
+    let ports = task.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    let host = ports.filter(|port| port.publish_mode() == port_config::PublishMode::Host);
+    let number = |value: u32| u16::try_from(value).map_err(|_| Refusal::invalid(format!("port {value} is above 65535")));
+    host.map(|port| {
+        let protocol = match port.protocol() {
+            port_config::Protocol::Tcp => "tcp",
+            port_config::Protocol::Udp => "udp",
+            port_config::Protocol::Sctp => "sctp",
+        };
+        let (host_port, container_port) = (number(port.published_port)?, number(port.target_port)?);
+        Ok(Published { protocol: protocol.to_owned(), host_port, container_port, name: port.name.clone() })
+    })
+    .collect()
+}
+
+/// What the task's networks ask for.
+fn network_mode(order: &TaskOrder) -> Result<NetworkMode, Refusal> {
+    if let Some(path) = &order.network_namespace {
+        return Ok(NetworkMode::Given(path.clone()));
+    }
+    let mut mode = NetworkMode::Bridge;
+    for attachment in &order.task.networks {
+        let (name, driver) = names(attachment);
+        mode = match (driver.as_str(), name.as_str()) {
+            ("host", _) | ("", "host") => NetworkMode::Host,
+            ("null", _) | ("", "none") => NetworkMode::None,
+            ("bridge", "bridge") | ("", "bridge") => NetworkMode::Bridge,
+            _ => {
+                let what = format!("network {name}: the embedded runtime does not carry {driver} networks yet");
+                return Err(Refusal::new(Code::Unimplemented, format!("{what}; use bridge, host or none")));
+            }
+        };
+    }
+    Ok(mode)
+}
+
+fn names(attachment: &NetworkAttachment) -> (String, String) {
+    let Some(network) = &attachment.network else { return (String::new(), String::new()) };
+    let spec = network.spec.as_deref();
+    let name = spec.and_then(|spec| spec.annotations.as_ref()).map(|annotations| annotations.name.clone()).unwrap_or_default();
+    let driver = spec.and_then(|spec| spec.driver_config.as_ref()).or(network.driver_state.as_ref());
+    (name, driver.map(|driver| driver.name.clone()).unwrap_or_default())
+}
+
+fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, ControllerError> {
+    let (task, spec) = (&order.task, check(&order.task.spec)?);
+    let context = Context { task, node: &order.node };
+    let id = random_id()?;
+    let hostname = match spec.hostname.as_str() {
+        "" => id[..HOSTNAME_LENGTH].to_owned(),
+        given => context.expand("hostname", given)?,
+    };
+    let network = network_mode(order)?;
+    let hostname = if network == NetworkMode::Host { order.node.hostname.clone() } else { hostname };
+    let (entrypoint, arguments) = command(spec, &image.config)?;
+    let limits = task.spec.resources.as_ref().and_then(|resources| resources.limits.clone()).unwrap_or_default();
+    let own = |given: &str, of_image: &str| if given.is_empty() { of_image.to_owned() } else { given.to_owned() };
+    let stop_signal = own(&spec.stop_signal, image.config.stop_signal.as_deref().unwrap_or("SIGTERM"));
+    Ok(Record {
+        version: RECORD_VERSION,
+        name: container_name(task),
+        task_id: task.id.to_string(),
+        task_name: task.annotations.name.clone(),
+        service_id: task.service_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        service_name: task.service_annotations.name.clone(),
+        node_id: order.node.id.to_string(),
+        image: spec.image.clone(),
+        image_id: image.id.clone(),
+        labels: labels(order, spec),
+        entrypoint,
+        arguments,
+        env: environment(spec, &image.config, &hostname, &context)?,
+        working_dir: own(&spec.dir, &image.config.working_dir),
+        user: own(&spec.user, &image.config.user),
+        tty: spec.tty,
+        open_stdin: spec.open_stdin,
+        created_at_nanos: now_nanos(),
+        wanted_ports: host_ports(task)?,
+        mounts: plan(spec, &image.config.volumes, &shared.volumes(), &context)?,
+        memory_limit_bytes: limits.memory_bytes,
+        nano_cpus: limits.nano_cpus,
+        pids_limit: spec.pids_limit,
+        stop_signal: signal_number(&stop_signal)?,
+        stop_grace: spec.stop_grace_period.as_ref().map_or(defaults::STOP_GRACE_PERIOD, duration),
+        probe: Probe::of(spec.healthcheck.as_ref().map(health_check).as_ref(), image.config.healthcheck.as_ref()),
+        log_path: log_path(shared, task, &id),
+        address: None,
+        ports: Vec::new(),
+        exec_base: Default::default(),
+        started: false,
+        id,
+        hostname,
+        network,
+    })
+}
+
+/// `<service>.<slot or node>.<task>`.
+fn container_name(task: &Task) -> String {
+    if task.annotations.name.is_empty() {
+        let node = task.node_id.as_ref();
+        return skep_model::objects::task_name(&task.service_annotations.name, task.slot, node, &task.id);
+    }
+    task.annotations.name.clone()
+}
+
+fn labels(order: &TaskOrder, spec: &ContainerSpec) -> BTreeMap<String, String> {
+    let task = &order.task;
+    let mut labels = spec.labels.clone();
+    let mut mark = |name: &str, value: String| labels.insert(format!("com.docker.swarm.{name}"), value);
+    mark("task", String::new());
+    mark("task.id", task.id.to_string());
+    mark("task.name", container_name(task));
+    mark("node.id", order.node.id.to_string());
+    if let Some(service) = &task.service_id {
+        mark("service.id", service.to_string());
+        mark("service.name", task.service_annotations.name.clone());
+    }
+    labels
+}
+
+fn log_path(shared: &Shared, task: &Task, id: &str) -> Option<PathBuf> {
+    let driver = task.log_driver.as_ref().or(task.spec.log_driver.as_ref());
+    let silent = driver.is_some_and(|driver| driver.name == "none");
+    (!silent).then(|| shared.directory(id).join(format!("{id}-json.log")))
+}
+
+fn health_check(config: &HealthConfig) -> HealthCheck {
+    let time = |value: &Option<_>| value.as_ref().map_or(Duration::ZERO, duration);
+    HealthCheck {
+        test: config.test.clone(),
+        interval: time(&config.interval),
+        timeout: time(&config.timeout),
+        start_period: time(&config.start_period),
+        start_interval: time(&config.start_interval),
+        retries: u32::try_from(config.retries).unwrap_or(0),
+    }
+}
+
+/// 64 hexadecimal digits.
+pub fn random_id() -> Result<String, RuntimeError> {
+    let mut bytes = [0u8; 32];
+    let failed = |error: rand_core::OsError| std::io::Error::other(error.to_string());
+    OsRng.try_fill_bytes(&mut bytes).map_err(failed).map_err(RuntimeError::host("read random bytes"))?;
+    Ok(hex::encode(bytes))
+}
+
+/// As Docker's clients encode it: JSON in URL-safe (or plain) base64, padded or not.
+fn registry_auth(text: &str) -> Result<Option<RegistryAuth>, Refusal> {
+    #[derive(Default, Deserialize)]
+    #[serde(default)]
+    struct Encoded {
+        username: String,
+        password: String,
+        identitytoken: String,
+        registrytoken: String,
+        serveraddress: String,
+    }
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let config = GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let plain = text.replace('+', "-").replace('/', "_");
+    let bytes = GeneralPurpose::new(&alphabet::URL_SAFE, config).decode(plain);
+    let decoded: Option<Encoded> = bytes.ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    let auth = decoded.ok_or_else(|| Refusal::invalid("PullOptions.RegistryAuth is not JSON in base64"))?;
+    Ok(Some(RegistryAuth {
+        username: auth.username,
+        password: auth.password,
+        identity_token: auth.identitytoken,
+        registry_token: auth.registrytoken,
+        server_address: auth.serveraddress,
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_decode_in_each_spelling() {
+        // {"username":"u?","password":"p>"}: has characters that differ between the alphabets.
+        let plain = "eyJ1c2VybmFtZSI6InU/IiwicGFzc3dvcmQiOiJwPiJ9";
+        for text in [plain.to_owned(), plain.replace('/', "_").replace('+', "-")] {
+            let auth = registry_auth(&text).expect("decodes").expect("given");
+            assert_eq!((auth.username.as_str(), auth.password.as_str()), ("u?", "p>"));
+        }
+        assert_eq!(registry_auth("").expect("none"), None);
+        assert_eq!(registry_auth("e30=").expect("empty"), Some(RegistryAuth::default()));
+        assert!(registry_auth("!!").is_err());
+    }
+}
