@@ -76,6 +76,7 @@ impl Manager {
             self.effects.push(Effect::Reply { request, result });
         }
         if self.leading {
+            self.effects.extend(self.dispatcher.start_over().into_iter().map(Effect::Dispatch));
             self.orchestrator.lead();
             self.scheduler.lead();
             self.network.lead();

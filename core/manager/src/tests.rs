@@ -120,7 +120,7 @@ impl Group {
                     self.replies.insert(request.0, result);
                 }
                 Effect::Dispatch(DispatchEffect::Assignments { message, .. }) => self.assignments.push(message),
-                Effect::Dispatch(DispatchEffect::Session { message, .. }) => self.sessions.push(message),
+                Effect::Dispatch(DispatchEffect::Session { message, .. }) => self.sessions.push(*message),
                 Effect::Sign(signing) => {
                     let manager = self.managers.get_mut(&id).unwrap();
                     manager.signed(&signing, Ok(Bytes::from_static(b"chain")), now, &mut self.rng);
