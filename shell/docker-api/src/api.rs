@@ -7,6 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::control::{Control, call};
 use crate::engine::Engine;
+use crate::limits::Patience;
 use crate::status::{Failure, not_a_manager};
 use crate::swarm::Swarm;
 
@@ -18,6 +19,7 @@ pub struct Api {
     pub(crate) swarm: Arc<dyn Swarm>,
     pub(crate) services: Arc<crate::routes::ServiceCache>,
     pub(crate) stop: CancellationToken,
+    pub(crate) patience: Patience,
 }
 
 impl Api {
@@ -28,7 +30,13 @@ impl Api {
         swarm: Arc<dyn Swarm>,
         stop: CancellationToken,
     ) -> Self {
-        Self { control, engine, swarm, services: Arc::default(), stop }
+        Self { control, engine, swarm, services: Arc::default(), stop, patience: Patience::default() }
+    }
+
+    /// With other timeouts.
+    pub fn with_patience(mut self, patience: Patience) -> Self {
+        self.patience = patience;
+        self
     }
 
     /// Refuses unless this node is a manager that answers.

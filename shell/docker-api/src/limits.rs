@@ -28,3 +28,20 @@ pub const UPGRADED_READ_BYTES: usize = 32 * 1024;
 pub const WATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Between two readings of a container's resources.
 pub const STATS_PERIOD: Duration = Duration::from_secs(1);
+
+/// The limits of patience, for callers who want others (and for tests, which want them short).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Patience {
+    /// See [`HEADER_TIMEOUT`].
+    pub header: Duration,
+    /// See [`BODY_IDLE_TIMEOUT`].
+    pub body_idle: Duration,
+    /// See [`DRAIN_TIMEOUT`].
+    pub drain: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self { header: HEADER_TIMEOUT, body_idle: BODY_IDLE_TIMEOUT, drain: DRAIN_TIMEOUT }
+    }
+}

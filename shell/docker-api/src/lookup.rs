@@ -12,6 +12,8 @@ macro_rules! lookup {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $object:ident, $get:ident { $id:ident } -> $one:ident,
      $list:ident, $filters:ident -> $many:ident) => {
         $(#[$doc])*
+        // Some of the requests have further fields, some have not.
+        #[allow(clippy::needless_update)]
         pub(crate) async fn $name(api: &Api, input: &str) -> Result<(Kept<pb::$object>, bool), Failure> {
             let missing = || Failure::not_found(format!("{} {input} not found", $kind));
             match api.read(m::$get { $id: input.to_owned(), ..Default::default() }).await {

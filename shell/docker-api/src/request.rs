@@ -1,6 +1,7 @@
 //! A request with what its route needs: path, query, version, body, and the way to another protocol.
 
 use std::borrow::Cow;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -14,7 +15,7 @@ use serde::de::DeserializeOwned;
 use tokio_util::io::StreamReader;
 
 use crate::engine::ByteReader;
-use crate::limits::{BODY_IDLE_TIMEOUT, MAX_JSON_BODY_BYTES};
+use crate::limits::MAX_JSON_BODY_BYTES;
 use crate::status::Failure;
 use crate::version::ApiVersion;
 
@@ -25,6 +26,8 @@ pub(crate) struct Request {
     pub(crate) version: ApiVersion,
     pub(crate) query: Query,
     pub(crate) upgrade: Option<OnUpgrade>,
+    /// How long the client may be silent in the middle of a body.
+    pub(crate) body_idle: Duration,
 }
 
 impl Request {
@@ -60,7 +63,7 @@ impl Request {
                 "unsupported Content-Type header ({content_type}): must be 'application/json'"
             )));
         }
-        read_limited(&mut self.body).await
+        read_limited(&mut self.body, self.body_idle).await
     }
 
     /// The body as it comes, e.g. an archive.
@@ -71,7 +74,7 @@ impl Request {
 }
 
 /// Reads a whole body, within the limits of size and patience.
-async fn read_limited(body: &mut Incoming) -> Result<Bytes, Failure> {
+async fn read_limited(body: &mut Incoming, idle: Duration) -> Result<Bytes, Failure> {
     let too_large = || {
         Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -83,10 +86,10 @@ async fn read_limited(body: &mut Incoming) -> Result<Bytes, Failure> {
     }
     let mut bytes = BytesMut::new();
     loop {
-        let frame = tokio::time::timeout(BODY_IDLE_TIMEOUT, body.frame()).await.map_err(|_| {
+        let frame = tokio::time::timeout(idle, body.frame()).await.map_err(|_| {
             Failure::new(
                 StatusCode::REQUEST_TIMEOUT,
-                format!("the rest of the request's body did not come within {} s", BODY_IDLE_TIMEOUT.as_secs()),
+                format!("the rest of the request's body did not come within {idle:?}"),
             )
         })?;
         let Some(frame) = frame else { return Ok(bytes.freeze()) };
@@ -106,7 +109,8 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
-        if path == "." {
+        // Only what can be read as JSON has fields.
+        if path == "." || !inner.is_data() {
             Failure::bad_request(format!("invalid JSON: {inner}"))
         } else {
             Failure::bad_request(format!("invalid JSON: field {path}: {inner}"))
@@ -168,7 +172,7 @@ impl Query {
 
 /// Undoes percent-encoding; in queries `+` is a space. What is not valid stays as it is.
 pub(crate) fn decode(text: &str, plus: bool) -> Cow<'_, str> {
-    if !text.contains('%') && !(plus && text.contains('+')) {
+    if !(text.contains('%') || plus && text.contains('+')) {
         return Cow::Borrowed(text);
     }
     let raw = text.as_bytes();

@@ -41,7 +41,9 @@ pub(crate) async fn respond(api: Api, mut http: HttpRequest<Incoming>) -> Reply 
     let answer = match version::split(&path) {
         Ok((version, rest)) => {
             let query = Query::parse(parts.uri.query().unwrap_or_default());
-            dispatch(&api, &method, rest, Request { parts, body, version, query, upgrade }).await
+            let body_idle = api.patience.body_idle;
+            let request = Request { parts, body, version, query, upgrade, body_idle };
+            dispatch(&api, &method, rest, request).await
         }
         Err(failure) => Err(failure),
     };

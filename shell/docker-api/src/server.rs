@@ -13,7 +13,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
-use crate::limits::{ACCEPT_PAUSE, DRAIN_TIMEOUT, HEADER_TIMEOUT, MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_HEADERS};
+use crate::limits::{ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::router;
 
 /// A connection.
@@ -46,7 +46,7 @@ impl Listener for TcpListener {
     }
 }
 
-/// Serves until the API is told to stop, then finishes what is open, for at most [`DRAIN_TIMEOUT`].
+/// Serves until the API is told to stop, then finishes what is open, for at most [`crate::limits::DRAIN_TIMEOUT`].
 pub async fn serve(mut listener: impl Listener, api: Api) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -76,7 +76,7 @@ pub async fn serve(mut listener: impl Listener, api: Api) {
     }
     drop(listener);
     connections.close();
-    if tokio::time::timeout(DRAIN_TIMEOUT, connections.wait()).await.is_err() {
+    if tokio::time::timeout(api.patience.drain, connections.wait()).await.is_err() {
         tracing::warn!(open = connections.len(), "connections to the API are cut off");
     }
 }
@@ -92,7 +92,7 @@ pub async fn serve_connection(stream: impl Stream, api: Api) {
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
+        .header_read_timeout(api.patience.header)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
         .serve_connection(TokioIo::new(stream), service)
@@ -102,7 +102,7 @@ pub async fn serve_connection(stream: impl Stream, api: Api) {
         ended = connection.as_mut() => ended,
         () = api.stop.cancelled() => {
             connection.as_mut().graceful_shutdown();
-            match tokio::time::timeout(DRAIN_TIMEOUT, connection.as_mut()).await {
+            match tokio::time::timeout(api.patience.drain, connection.as_mut()).await {
                 Ok(ended) => ended,
                 Err(_) => return,
             }

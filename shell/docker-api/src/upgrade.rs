@@ -20,10 +20,10 @@ pub(crate) async fn join(upgrade: OnUpgrade, mut streams: ExecStreams, packing: 
     let (mut reader, mut writer) = tokio::io::split(TokioIo::new(upgraded));
     let input = streams.input.take();
     let feed = async move {
-        if let Some(input) = input {
-            if let Err(error) = copy(&mut reader, input).await {
-                tracing::debug!(%error, "the input of a process broke off");
-            }
+        if let Some(input) = input
+            && let Err(error) = copy(&mut reader, input).await
+        {
+            tracing::debug!(%error, "the input of a process broke off");
         }
         std::future::pending::<()>().await;
     };

@@ -30,11 +30,9 @@ pub(crate) async fn events(api: &Api, request: Request) -> Answer {
     let filters = Filters::parse(&request.query, &accepted)?;
     let since = unix_time(&request.query, "since")?;
     let until = unix_time(&request.query, "until")?;
-    if let (Some(since), Some(until)) = (since, until) {
-        if until < since {
-            let (since, until) = (request.query.get("since"), request.query.get("until"));
-            return Err(Failure::bad_request(format!("`since` time ({since}) cannot be after `until` time ({until})")));
-        }
+    if since.zip(until).is_some_and(|(since, until)| until < since) {
+        let (since, until) = (request.query.get("since"), request.query.get("until"));
+        return Err(Failure::bad_request(format!("`since` time ({since}) cannot be after `until` time ({until})")));
     }
     let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
     let media_type = if request.version.0 < 52 { "application/json" } else { "application/jsonl" };

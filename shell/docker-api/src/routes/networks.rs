@@ -105,10 +105,9 @@ pub(crate) async fn list(api: &Api, request: Request) -> Answer {
 pub(crate) async fn inspect(api: &Api, request: Request, term: &str) -> Answer {
     let scope = request.query.get("scope");
     let local = api.engine.networks().await?;
-    if scope != "swarm" {
-        if let Some(network) = local.iter().find(|network| network.id == term || network.name == term) {
-            return reply::ok(&local_out(network));
-        }
+    let mut exact = local.iter().filter(|network| network.id == term || network.name == term);
+    if let Some(network) = exact.next().filter(|_| scope != "swarm") {
+        return reply::ok(&local_out(network));
     }
     if scope != "local" && api.manager().is_ok() {
         match lookup::network(api, term).await {
