@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -13,15 +14,17 @@ use skep_model::{Code, Refusal};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::body::Body;
 use tower::ServiceExt;
 
 use super::authorise::{Origin, authorise, identify, is_forwarded};
-use super::methods::{Place, method};
+use super::methods::{Place, is_upload, method};
 use super::proxy::forward;
+use super::until::{DISCONNECT, until};
 use super::{
-    HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT, MANAGER_STREAMS_MAX, STREAMS_MAX,
-    Shared, UNACKNOWLEDGED_MAX,
+    CLOSE_PATIENCE, CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
+    MANAGER_STREAMS_MAX, STREAMS_MAX, Shared, UNACKNOWLEDGED_MAX,
 };
 use crate::backend::{ConnectionId, Ending, Leader};
 use crate::identity::read_membership;
@@ -67,6 +70,7 @@ pub(super) async fn serve(
         shared: Arc::clone(&shared),
         origin: Origin { address, connection: number, peer: peer.clone() },
         passed_on: AtomicBool::new(false),
+        close: close.clone(),
     });
     run(&connection, TokioIo::new(io), close).await;
     connection.closed(ending.get().copied().unwrap_or(Ending::Orderly)).await;
@@ -95,7 +99,7 @@ where
         result = served.as_mut() => result,
         () = close.cancelled() => {
             served.as_mut().graceful_shutdown();
-            tokio::time::timeout(HANDSHAKE_TIMEOUT, served).await.unwrap_or(Ok(()))
+            tokio::time::timeout(CLOSE_TIMEOUT, served).await.unwrap_or(Ok(()))
         }
     };
     if let Err(error) = result {
@@ -108,12 +112,27 @@ struct Connection {
     origin: Origin,
     /// Whether calls went on to the leader, who then wants to know how this connection ends.
     passed_on: AtomicBool,
+    /// Asked to end: streams end with a status, so that the connection can end in good order.
+    close: CancellationToken,
 }
 
 impl Connection {
     async fn handle(&self, request: Request<Incoming>) -> Response<Body> {
-        match self.answer(request).await {
-            Ok(response) => response,
+        let patience = if is_upload(request.uri().path()) { Duration::ZERO } else { CLOSE_PATIENCE };
+        let close = self.close.clone();
+        let closed = async {
+            close.cancelled().await;
+            tokio::time::sleep(patience).await;
+        };
+        let answer = tokio::select! {
+            answer = self.answer(request) => answer,
+            () = closed => Err(Refusal::new(Code::Aborted, DISCONNECT)),
+        };
+        match answer {
+            Ok(response) => until(response, async move {
+                close.cancelled_owned().await;
+                Status::aborted(DISCONNECT)
+            }),
             Err(refusal) => status(refusal).into_http(),
         }
     }
@@ -132,7 +151,7 @@ impl Connection {
         if local {
             request.extensions_mut().insert(identified);
             let response = self.shared.routes.clone().oneshot(request).await;
-            return response.map_err(|never| match never {});
+            return Ok(response.unwrap_or_else(|never| match never {}));
         }
         let Leader::Other { node, address } = now else { return Err(Refusal::no_leader()) };
         if !is_forwarded(request.headers()) {

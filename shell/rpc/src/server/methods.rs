@@ -51,6 +51,11 @@ pub(super) fn method(path: &str) -> Option<(Callers, Place)> {
     Some(access)
 }
 
+/// Whether a method answers only when its caller's stream of messages ends.
+pub(super) fn is_upload(path: &str) -> bool {
+    path.ends_with("/RaftStream") || path.ends_with("/PublishLogs")
+}
+
 /// Hands the method list of `Control` to another macro: `Name function Request Response;` each.
 macro_rules! control_methods {
     ($then:ident) => {

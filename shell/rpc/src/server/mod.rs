@@ -10,6 +10,7 @@ mod methods;
 mod proxy;
 mod raft;
 mod services;
+mod until;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -44,8 +45,12 @@ pub const MANAGER_STREAMS_MAX: u32 = 40_000;
 pub const REQUEST_BYTES_MAX: usize = 4 << 20;
 /// All headers of a request.
 const HEADER_BYTES_MAX: u32 = 64 << 10;
-/// How long TLS may take to be agreed, and a connection to end in good order.
+/// How long TLS may take to be agreed.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long calls that are under way may go on when their connection is to end.
+const CLOSE_PATIENCE: Duration = Duration::from_millis(500);
+/// How long a connection may take to end in good order.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A silent connection is asked whether it lives this often.
 const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 /// And closed when it does not answer.

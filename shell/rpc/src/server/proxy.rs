@@ -1,16 +1,9 @@
 //! Passing a call on to the leader, byte for byte, with word of who really asks (interop §2).
 
-use std::pin::Pin;
-use std::task::{Context, Poll};
-
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body::Frame;
 use hyper::body::Incoming;
 use skep_model::{Code, NodeId, Refusal};
 use tokio::sync::watch;
-use tokio_stream::wrappers::WatchStream;
-use tokio_stream::{Stream, StreamExt};
 use tonic::Status;
 use tonic::body::Body;
 use tonic::transport::Channel;
@@ -19,11 +12,9 @@ use tower::ServiceExt;
 use super::authorise::{
     CONNECTION, FORWARDED, FORWARDED_CN, FORWARDED_O, FORWARDED_OU, Origin, REDIRECT, REMOTE_ADDRESS,
 };
+use super::until::{DISCONNECT, until};
 use crate::backend::Leader;
 use crate::identity::read_unit;
-
-/// What SwarmKit says when a dispatcher stops.
-const LEADER_CHANGED: &str = "node must disconnect";
 
 /// Sends the request to the leader and its answer back; both end when the leader changes.
 pub(super) async fn forward(
@@ -34,17 +25,20 @@ pub(super) async fn forward(
     sent_to: &NodeId,
 ) -> Result<Response<Body>, Refusal> {
     mark(request.headers_mut(), origin)?;
+    let mut leader = leader;
     let sent_to = sent_to.clone();
-    let changed =
-        WatchStream::new(leader).filter(move |now| !matches!(now, Leader::Other { node, .. } if *node == sent_to));
-    let mut changed: Pin<Box<dyn Stream<Item = Leader> + Send>> = Box::pin(changed);
+    let mut changed = Box::pin(async move {
+        // An error: the node behind us is gone, and with it its word on who leads.
+        drop(leader.wait_for(|now| !matches!(now, Leader::Other { node, .. } if *node == sent_to)).await);
+        Status::aborted(DISCONNECT)
+    });
     let response = tokio::select! {
         response = channel.oneshot(request.map(Body::new)) => response.map_err(|error| {
             Refusal::new(Code::Unavailable, format!("the leader of the swarm cannot be reached: {}", causes(&error)))
         })?,
-        _ = changed.next() => return Err(Refusal::new(Code::Aborted, LEADER_CHANGED)),
+        _ = &mut changed => return Err(Refusal::new(Code::Aborted, DISCONNECT)),
     };
-    Ok(response.map(|body| Body::new(UntilLeaderChanges { body, changed, over: false })))
+    Ok(until(response, changed))
 }
 
 /// Replaces whatever the caller claimed by what its certificate says.
@@ -84,41 +78,4 @@ fn causes(error: &dyn std::error::Error) -> String {
         next = error.source();
     }
     sentence
-}
-
-/// The leader's answer, cut with a status when somebody else leads: its streams would go on for nobody.
-struct UntilLeaderChanges {
-    body: Body,
-    changed: Pin<Box<dyn Stream<Item = Leader> + Send>>,
-    over: bool,
-}
-
-impl http_body::Body for UntilLeaderChanges {
-    type Data = Bytes;
-    type Error = Status;
-
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let this = self.get_mut();
-        if this.over {
-            return Poll::Ready(None);
-        }
-        let failure = match Pin::new(&mut this.body).poll_frame(cx) {
-            Poll::Ready(Some(Err(status))) => {
-                Status::unavailable(format!("the leader went away: {}", status.message()))
-            }
-            Poll::Ready(other) => return Poll::Ready(other),
-            Poll::Pending => match this.changed.as_mut().poll_next(cx) {
-                Poll::Ready(_) => Status::aborted(LEADER_CHANGED),
-                Poll::Pending => return Poll::Pending,
-            },
-        };
-        this.over = true;
-        let mut trailers = HeaderMap::new();
-        failure.add_header(&mut trailers)?;
-        Poll::Ready(Some(Ok(Frame::trailers(trailers))))
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.over || self.body.is_end_stream()
-    }
 }

@@ -113,8 +113,14 @@ async fn shutdown_closes_everything_and_returns() {
     let swarm = Swarm::new();
     let manager = swarm.manager().await;
     let dispatcher = swarm.clients(NodeRole::Worker).dispatcher(&manager.address).expect("an address");
-    soon(dispatcher.heartbeat(m::HeartbeatRequest::default())).await.expect("beats");
+    let (_, mut session) = soon(dispatcher.session(m::SessionRequest::default())).await.expect("registers");
+    let (_logs, done) = dispatcher.publish_logs();
+    eventually("logs are awaited", || !manager.fake.called("publish_logs").is_empty()).await;
     soon(manager.server.shutdown()).await;
+    let reason = soon(session.next()).await.expect("an end").expect_err("with its reason");
+    assert_eq!((reason.code, reason.message.as_str()), (Code::Aborted, "node must disconnect"));
+    assert_eq!(soon(done).await.expect("no panic").expect_err("not all arrived").code, Code::Aborted);
+    assert!(manager.fake.closed.lock().unwrap().iter().all(|(.., ending)| *ending == Ending::Orderly));
     let refusal = soon(dispatcher.heartbeat(m::HeartbeatRequest::default())).await.expect_err("nobody listens");
     assert_eq!(refusal.code, Code::Unavailable, "{refusal}");
 }

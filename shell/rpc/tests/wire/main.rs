@@ -1,6 +1,7 @@
 //! The cluster's port over loopback with real TLS: a fake node behind real servers and clients.
 
 mod access;
+mod alpn;
 mod fake;
 mod hostile;
 mod join;

@@ -82,8 +82,9 @@ async fn a_removed_nodes_connections_are_closed() {
     let kept = soon(stays.session(m::SessionRequest::default())).await.expect("registers");
     let lost = soon(goes.session(m::SessionRequest::default())).await.expect("registers");
     manager.server.disconnect(&gone);
-    // A graceful close lets streams end by themselves; the node ends the session.
-    manager.fake.sessions.lock().unwrap().remove(1);
+    let mut lost = lost.1;
+    let refusal = soon(lost.next()).await.expect("an end").expect_err("with its reason");
+    assert_eq!((refusal.code, refusal.message.as_str()), (Code::Aborted, "node must disconnect"));
     eventually("one closed", || !manager.fake.closed.lock().unwrap().is_empty()).await;
     let closed = manager.fake.closed.lock().unwrap().clone();
     assert_eq!(closed.len(), 1);
