@@ -1,6 +1,6 @@
 //! Replicated services: slots from 1, as many as asked for (interop §7.2).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skep_model::{NodeId, Service, TaskState};
@@ -73,17 +73,17 @@ fn fill(
     memory: &mut Memory,
     service: &Service,
     live: &[Slot],
-    mut dead: Vec<Slot>,
+    dead: Vec<Slot>,
     missing: usize,
 ) -> Vec<Slot> {
-    let taken: std::collections::BTreeSet<u64> = live.iter().map(number).collect();
+    let taken: BTreeSet<u64> = live.iter().map(number).collect();
     let sibling = live.first().and_then(Slot::newest).cloned();
-    for free in (1u64..).filter(|number| !taken.contains(number)).take(missing) {
+    let free: BTreeSet<u64> = (1u64..).filter(|number| !taken.contains(number)).take(missing).collect();
+    for number in &free {
         let spec = memory.spec.get(service, sibling.as_deref());
-        make::task(turn, service, spec, &Place::Number(free), TaskState::Running);
-        dead.retain(|slot| number(slot) != free);
+        make::task(turn, service, spec, &Place::Number(*number), TaskState::Running);
     }
-    dead
+    dead.into_iter().filter(|slot| !free.contains(&number(slot))).collect()
 }
 
 /// Nobody wants the slot any more: its tasks stop, and leave the store.

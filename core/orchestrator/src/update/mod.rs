@@ -50,7 +50,7 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         step::tidy(turn, slots, &plan);
         return;
     }
-    if let Verdict::Failed(task) = rollout.judge(turn.tx, &config) {
+    if let Verdict::Failed(task) = rollout.judge(turn.now, turn.tx, &config) {
         status::fail(turn, service, &config, &task);
         memory.again = true;
         return;
@@ -64,6 +64,7 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
     rollout.begin(begun.iter().map(|task| &**task));
     if plan.outdated.len() <= begun.len() && rollout.is_over(turn.now, slots, &config, memory) {
         status::complete(turn, service);
+        return;
     }
     memory.rollout = Some(rollout);
 }

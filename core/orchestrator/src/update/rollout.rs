@@ -23,9 +23,11 @@ pub(crate) struct Rollout {
     rolls_back: bool,
     /// Slots that were out of date when it began.
     total: usize,
-    /// The first new task of each slot.
-    made: BTreeSet<TaskId>,
-    failed: BTreeSet<TaskId>,
+    /// New tasks made so far, the first of each slot.
+    made: usize,
+    /// Those of them whose failure would count.
+    watched: BTreeSet<TaskId>,
+    failed: usize,
     /// How long tasks that ended had been running.
     ran: BTreeMap<TaskId, Duration>,
     /// New tasks that count against the parallelism, and until when once that is known.
@@ -47,8 +49,9 @@ impl Rollout {
             version: service.spec_version,
             rolls_back: super::rolls_back(service),
             total: outdated,
-            made: BTreeSet::new(),
-            failed: BTreeSet::new(),
+            made: 0,
+            watched: BTreeSet::new(),
+            failed: 0,
             ran: BTreeMap::new(),
             active: BTreeMap::new(),
             watched_until: None,
@@ -73,16 +76,17 @@ impl Rollout {
     /// Remembers tasks that the update made.
     pub(super) fn begin<'a>(&mut self, tasks: impl Iterator<Item = &'a Task>) {
         for task in tasks {
-            self.made.insert(task.id.clone());
+            self.made += 1;
+            self.watched.insert(task.id.clone());
             self.active.insert(task.id.clone(), None);
             self.watched_until = None;
         }
-        self.total = self.total.max(self.made.len());
+        self.total = self.total.max(self.made);
     }
 
     /// Notes for how long a task ran, from the event that tells of its end.
     pub(crate) fn ended(&mut self, old: &Task, new: &Task) {
-        if !self.made.contains(&new.id) {
+        if !self.watched.contains(&new.id) {
             return;
         }
         let ran = match (old.state(), facts::state_since(old), facts::state_since(new)) {
@@ -95,22 +99,20 @@ impl Rollout {
     }
 
     /// Counts failures; tells when there are too many.
-    pub(super) fn judge(&mut self, tx: &Tx, config: &Config) -> Verdict {
-        if config.action == FailureAction::Continue {
-            return Verdict::Well;
-        }
-        let open: Vec<TaskId> = self.made.difference(&self.failed).cloned().collect();
-        for id in open {
+    pub(super) fn judge(&mut self, now: Now, tx: &Tx, config: &Config) -> Verdict {
+        let mut verdict = Verdict::Well;
+        for id in std::mem::take(&mut self.watched) {
             let Some(task) = tx.task(&id) else { continue };
-            if !self.failed_early(&task, config) {
-                continue;
-            }
-            self.failed.insert(id.clone());
-            if self.failed.len() as f32 / self.total.max(1) as f32 > config.max_failure_ratio {
-                return Verdict::Failed(id);
+            if self.failed_early(&task, config) {
+                self.failed += 1;
+                if self.failed as f32 / self.total.max(1) as f32 > config.max_failure_ratio {
+                    verdict = Verdict::Failed(id);
+                }
+            } else if !task.has_ended() && !outlived(now, &task, config) {
+                self.watched.insert(id);
             }
         }
-        Verdict::Well
+        if config.action == FailureAction::Continue { Verdict::Well } else { verdict }
     }
 
     /// Whether the task ended of itself before it ran, or while it was watched.
@@ -160,7 +162,7 @@ impl Rollout {
             let tasks = slots.iter().flat_map(|slot| &slot.tasks).filter(running);
             match tasks.filter_map(|task| facts::state_since(task)).max() {
                 Some(last) => deadline(now, Some(last), config.delay + config.last_watch()),
-                None if self.made.is_empty() => now.monotonic,
+                None if self.made == 0 => now.monotonic,
                 None => deadline(now, None, config.last_watch()),
             }
         });
@@ -172,4 +174,11 @@ impl Rollout {
 fn first_new<'a>(slot: &'a Slot, service: &Service) -> Option<&'a Arc<Task>> {
     let old = slot.tasks.iter().rposition(|task| task.spec_version != service.spec_version)?;
     slot.tasks.get(old + 1)
+}
+
+/// It has been running for longer than it is watched.
+fn outlived(now: Now, task: &Task, config: &Config) -> bool {
+    let Some(since) = facts::state_since(task) else { return false };
+    let ran = u64::try_from(now.wall.0.saturating_sub(since.0)).unwrap_or(0);
+    task.state() == TaskState::Running && Duration::from_nanos(ran) > config.monitor
 }
