@@ -86,6 +86,7 @@ pub struct Consensus {
     pub(crate) rng: SplitMix,
     pub(crate) timer_of: (u64, StateRole),
     pub(crate) hint_at: Option<Time>,
+    pub(crate) hints_left: u8,
 
     pub(crate) outbox: Vec<PeerMessage>,
     pub(crate) last_number: u64,
@@ -166,6 +167,7 @@ impl Consensus {
             // No term is this one: the first look sets the timer from our source.
             timer_of: (u64::MAX, StateRole::Leader),
             hint_at: None,
+            hints_left: 0,
             outbox: Vec::new(),
             last_number: 0,
             outstanding: VecDeque::new(),

@@ -6,7 +6,7 @@ use raft::StateRole;
 use skep_model::{RaftId, Time};
 
 use crate::consensus::Consensus;
-use crate::timing::{ELECTION_RAFT_TICKS, HINT_DELAY_MAX, Mode};
+use crate::timing::{ELECTION_RAFT_TICKS, HINT_DELAY_MAX, HINT_RETRIES_MAX, HINT_RETRY, Mode};
 
 impl Consensus {
     /// How often to call `tick` now.
@@ -41,9 +41,18 @@ impl Consensus {
             return;
         }
         self.hint_at = None;
-        let leaderless = self.raw.raft.leader_id == 0 && self.raw.raft.state == StateRole::Follower;
-        if leaderless && self.raw.raft.promotable() && self.may_campaign() {
+        let leaderless = self.raw.raft.leader_id == 0 && self.raw.raft.state != StateRole::Leader;
+        if !leaderless || !self.raw.raft.promotable() {
+            return;
+        }
+        if self.may_campaign() {
             self.campaign();
+        }
+        // Votes may have been split, or the others may have noticed later: waiting for the timeout would cost half a
+        // second and more. Only with pre-votes, which leave the term as it is when they come to nothing.
+        if self.hints_left > 0 && self.config.mode.pre_vote() && self.raw.raft.state != StateRole::Leader {
+            self.hints_left -= 1;
+            self.hint_after(now, HINT_RETRY, HINT_RETRY);
         }
     }
 
@@ -76,8 +85,13 @@ impl Consensus {
 
     pub(crate) fn end_lease(&mut self, now: Time) {
         self.raw.raft.leader_id = 0;
-        let delay_us = self.rng.below(HINT_DELAY_MAX.as_micros() as u64);
-        self.hint_at = Some(now.after(Duration::from_micros(delay_us)));
+        self.hints_left = HINT_RETRIES_MAX;
+        self.hint_after(now, Duration::ZERO, HINT_DELAY_MAX);
+    }
+
+    fn hint_after(&mut self, now: Time, least: Duration, spread: Duration) {
+        let delay_us = self.rng.below(spread.as_micros() as u64);
+        self.hint_at = Some(now.after(least).after(Duration::from_micros(delay_us)));
     }
 
     /// Campaigning looks at entries that are not applied yet. While a snapshot from the leader is being written they

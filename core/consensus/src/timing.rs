@@ -13,6 +13,13 @@ pub(crate) const HEARTBEAT_RAFT_TICKS: usize = 2;
 /// followers rarely ask at the same moment.
 pub const HINT_DELAY_MAX: Duration = Duration::from_millis(50);
 
+/// If nobody leads after that, it asks again after this long and up to as much more: votes were split, or another
+/// follower had not noticed yet.
+pub(crate) const HINT_RETRY: Duration = Duration::from_millis(100);
+
+/// How often it asks again before it leaves the matter to the election timeout.
+pub(crate) const HINT_RETRIES_MAX: u8 = 4;
+
 /// The pace of a group.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Mode {

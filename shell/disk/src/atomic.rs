@@ -95,3 +95,23 @@ pub fn remove_file(path: &Path) -> Result<(), DiskError> {
         Err(source) => Err(DiskError::Remove { path: path.to_owned(), source }),
     }
 }
+
+/// Removes a directory with all that is in it. It vanishes at once: what a crash leaves of it bears another name, and
+/// goes with the next call.
+pub fn remove_dir(path: &Path) -> Result<(), DiskError> {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let leftover = parent(path).join(format!(".{name}.removed"));
+    let delete = || match fs::remove_dir_all(&leftover) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            Err(DiskError::Remove { path: leftover.clone(), source: error })
+        }
+        _ => Ok(()),
+    };
+    delete()?;
+    match fs::rename(path, &leftover) {
+        Ok(()) => sync_dir(parent(path))?,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(source) => return Err(DiskError::Remove { path: path.to_owned(), source }),
+    }
+    delete()
+}

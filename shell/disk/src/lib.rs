@@ -17,7 +17,7 @@ pub mod seal;
 pub mod settings;
 pub mod tasks;
 
-pub use atomic::{create_private_dir, read_file, remove_file, write_file, write_public_file};
+pub use atomic::{create_private_dir, read_file, remove_dir, remove_file, write_file, write_public_file};
 pub use error::DiskError;
 pub use key_file::{KeyFile, KeyHeaders, UnlockKey};
 pub use raft::{LogStore, RaftDisk, RecoveredLog, SnapshotReader};

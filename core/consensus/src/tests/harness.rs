@@ -247,6 +247,8 @@ impl Group {
     /// The process dies and its peers' connections with it are reset.
     pub(super) fn kill(&mut self, id: u64) {
         self.crash(id);
+        // What it sent last was read before the reset was seen, or never.
+        self.flights.retain(|flight| flight.message.from.0 != id);
         let now = self.now;
         for other in self.alive() {
             self.consensus(other).leader_connection_lost(now, RaftId(id));

@@ -186,3 +186,73 @@ fn a_snapshot_is_cut_and_joined() {
     small.add(&pieces[0]).unwrap();
     assert_eq!(small.add(&pieces[1]), Err(WireError::TooLarge { bytes_max: 1024 }));
 }
+
+/// Go writes zero fields, an empty snapshot in every message (engines up to 29.1), and unpacked numbers (interop §5.3).
+#[test]
+fn what_go_writes_is_understood() {
+    let (mut group, leader, follower) = follower();
+    let heartbeat = message(&mut group, MessageType::MsgHeartbeat, leader, follower);
+    let mut bytes = vec![
+        0x08,
+        0x08, // type: heartbeat
+        0x10,
+        follower as u8,
+        0x18,
+        leader as u8, // to, from
+        0x20,
+        heartbeat.term as u8, // term
+        0x28,
+        0,
+        0x30,
+        0,
+        0x40,
+        0, // log term, index, commit
+        0x4a,
+        0x08,
+        0x12,
+        0x06,
+        0x0a,
+        0x00,
+        0x10,
+        0,
+        0x18,
+        0, // snapshot: metadata with empty members, 0, 0
+        0x50,
+        0,
+        0x58,
+        0, // reject, hint
+    ];
+    group.consensus(follower).step(&bytes).unwrap();
+    let now = group.now;
+    let answers = group.consensus(follower).take_effects(now).send;
+    assert!(answers.iter().any(|answer| answer.to.0 == leader && answer.kind == MessageKind::Heartbeat));
+
+    // A snapshot whose voters are unpacked, as proto2 has them.
+    bytes = vec![0x08, 0x07, 0x10, follower as u8, 0x18, leader as u8, 0x20, heartbeat.term as u8, 0x28, 0, 0x30, 0];
+    bytes.extend([0x4a, 0x0e, 0x0a, 0, 0x12, 0x0a, 0x0a, 0x04, 0x08, 1, 0x08, follower as u8, 0x10, 90, 0x18, 1]);
+    group.consensus(follower).step(&bytes).unwrap();
+    let effects = group.consensus(follower).take_effects(now);
+    assert_eq!(effects.install.map(|installed| installed.index), Some(90));
+    let voters = effects.persist.unwrap().snapshot.unwrap().meta.conf.voters;
+    assert_eq!(voters, [RaftId(1), RaftId(follower)].into());
+}
+
+/// raftpb.ConfChange{ID: 5, Type: UpdateNode, NodeID: 3, Context} and the learner's number, as etcd writes them.
+#[test]
+fn conf_changes_have_dockers_numbers() {
+    let member = super::harness::member(3);
+    for (number, change, raft_number) in [
+        (0, MembershipChange::Add(member.clone()), Some(0)),
+        (2, MembershipChange::Update(member.clone()), None),
+        (3, MembershipChange::AddLearner(member.clone()), Some(2)),
+    ] {
+        let context = member.encode();
+        let mut wire = vec![0x08, 5, 0x10, number, 0x18, 3, 0x22, context.len() as u8];
+        wire.extend_from_slice(&context);
+        let decoded = crate::membership_entry::decode(&wire).unwrap();
+        assert_eq!((decoded.request_id, decoded.for_table), (5, Ok(change)));
+        assert_eq!(decoded.for_raft.map(|change| change.change_type), raft_number);
+    }
+    let unknown = crate::membership_entry::decode(&[0x10, 4, 0x18, 3]);
+    assert!(unknown.is_err_and(|reason| reason.contains("unknown type 4")));
+}

@@ -111,9 +111,15 @@ impl SnapshotReader {
 }
 
 impl RaftDisk {
-    /// Begins a log in `dir` for `member`. Refused when there is one.
+    /// Begins an empty log in `dir` for `member`, which joins others. Refused when there is one.
     pub fn create(dir: &Path, key: DataKey, member: &Member) -> Result<Self, DiskError> {
-        Self::create_on(dir, key, member, on_files())
+        Self::create_on(dir, key, member, &[], on_files())
+    }
+
+    /// Begins a log that holds something already: the first member's (`skep_consensus::bootstrap`). Whenever this
+    /// process dies, there is either no log or one with `first` in it.
+    pub fn create_with(dir: &Path, key: DataKey, member: &Member, first: &[Persist]) -> Result<Self, DiskError> {
+        Self::create_on(dir, key, member, first, on_files())
     }
 
     /// Opens the log in `dir`; `None` when there is none.
@@ -123,7 +129,13 @@ impl RaftDisk {
         Self::open_on(dir, keys, on_files())
     }
 
-    pub(crate) fn create_on(dir: &Path, key: DataKey, member: &Member, opener: Opener) -> Result<Self, DiskError> {
+    pub(crate) fn create_on(
+        dir: &Path,
+        key: DataKey,
+        member: &Member,
+        first: &[Persist],
+        opener: Opener,
+    ) -> Result<Self, DiskError> {
         create_private_dir(dir)?;
         let path = database_path(dir);
         if path.exists() {
@@ -132,6 +144,7 @@ impl RaftDisk {
         // Made beside its place: whatever bears the name is whole, even if this process dies here.
         let beside = temporary(&path);
         remove_file(&beside)?;
+        snapshot::clean(dir, None, 0);
         let sealed = key.seal(Tag::Member, &member.encode())?;
         let mut database = Reopening::open(&beside, CACHE_BYTES, Arc::clone(&opener))?;
         database.with(|database| {
@@ -141,9 +154,14 @@ impl RaftDisk {
                 Ok(())
             })
         })?;
-        drop(database);
+        let (owned, named) = (dir.to_owned(), member.clone());
+        let mut disk = Self { dir: owned, key, database, member: named, snapshot: None, keep_old_snapshots: 0 };
+        if !first.is_empty() {
+            disk.write(first)?;
+        }
+        let key = disk.key.clone();
+        drop(disk);
         put_in_place(&beside, &path)?;
-        snapshot::clean(dir, None, 0);
         Self::open_on(dir, &[key], opener)?.ok_or(DiskError::Damaged { path, reason: "it vanished".to_owned() })
     }
 
@@ -236,7 +254,7 @@ impl RaftDisk {
     }
 
     fn path(&self) -> PathBuf {
-        database_path(&self.dir)
+        self.database.path().to_owned()
     }
 
     fn transact(

@@ -56,7 +56,7 @@ fn a_snapshot_cuts_the_log_and_replaces_the_one_before() {
     let mut disk = RaftDisk::create(dir.path(), key(1), &member()).unwrap();
     disk.write(&[write_of(entries(1..=20, 1), 20)]).unwrap();
     for (index, cut) in [(10, 5), (18, 13)] {
-        let data = format!("legible snapshot {index}").repeat(200_000);
+        let data = format!("legible snapshot {index}").repeat(60_000);
         let saved = Some(snapshot(index, 1, data.as_bytes()));
         let write = Persist { sync: true, snapshot: saved, compact_to: Some(cut), ..Persist::default() };
         disk.write(&[write]).unwrap();
@@ -64,7 +64,7 @@ fn a_snapshot_cuts_the_log_and_replaces_the_one_before() {
     let (mut disk, recovered) = reopen(disk, dir.path());
     let (meta, data) = recovered.snapshot.unwrap();
     assert_eq!(meta, snapshot(18, 1, b"").meta);
-    assert_eq!(data, "legible snapshot 18".repeat(200_000));
+    assert_eq!(data, "legible snapshot 18".repeat(60_000));
     assert_eq!(recovered.entries, entries(14..=20, 1));
     let names = file_names(dir.path());
     assert_eq!(names, ["0000000000000001-0000000000000012.0.snap", "raft.db"]);
@@ -182,8 +182,7 @@ fn nothing_legible_is_on_disk_and_keys_do_not_print() {
 fn a_member_lives_through_restarts() {
     let dir = tempfile::tempdir().unwrap();
     let (recovered, persist) = bootstrap(&member(), 1);
-    let mut disk = RaftDisk::create(dir.path(), key(1), &member()).unwrap();
-    disk.write(&[persist]).unwrap();
+    let mut disk = RaftDisk::create_with(dir.path(), key(1), &member(), &[persist]).unwrap();
     assert_eq!(disk.recover().unwrap().into_recovered(&Membership::default()), recovered);
     let mut rng = rand_core::OsRng;
     let mut rng = rand_core::TryRngCore::unwrap_mut(&mut rng);

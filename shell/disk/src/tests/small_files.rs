@@ -8,7 +8,7 @@ use skep_model::TaskId;
 use super::mode;
 use crate::record::{self, RecordError};
 use crate::tasks::TaskChange;
-use crate::{DiskError, NodeSettings, Remote, StoredTask, TaskStore, read_file, remove_file, write_file};
+use crate::{DiskError, NodeSettings, Remote, StoredTask, TaskStore, read_file, remove_dir, remove_file, write_file};
 
 #[test]
 fn settings_are_dockers_json() {
@@ -60,6 +60,18 @@ fn a_file_is_replaced_as_a_whole_or_not_at_all() {
     assert_eq!(read_file(&path).unwrap().as_deref(), Some(&b"after"[..]));
     remove_file(&path).unwrap();
     assert_eq!(read_file(&path).unwrap(), None);
+}
+
+#[test]
+fn a_directory_vanishes_with_what_an_earlier_try_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("swarm");
+    remove_dir(&state).unwrap();
+    std::fs::create_dir_all(state.join("raft")).unwrap();
+    std::fs::create_dir_all(dir.path().join(".swarm.removed/raft")).unwrap();
+    write_file(&state.join("raft/file"), b"x").unwrap();
+    remove_dir(&state).unwrap();
+    assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
 }
 
 #[test]
