@@ -24,6 +24,8 @@ pub const STATUS_DELAY_PER_UPDATE: Duration = Duration::from_micros(50);
 pub const ASSIGNMENT_BATCH_COUNT: usize = 100;
 /// Shortest pause between two messages on one stream of assignments (ours; SwarmKit waits 100 ms for more changes).
 pub const ASSIGNMENT_SPACING: Duration = Duration::from_millis(5);
+/// The leader's weight among the managers; the others have 10 (ours; SwarmKit does not tell them apart).
+pub const LEADER_WEIGHT: i64 = 20;
 /// A worker whose connection was reset is down after this, unless it registers again (ours; must stay below 2 s).
 pub const SUSPICION: Duration = Duration::from_millis(1500);
 /// Longest hold that a worker may ask for while its daemon restarts (ours).

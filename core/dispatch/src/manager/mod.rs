@@ -126,7 +126,14 @@ impl Dispatcher {
     }
 
     /// The managers that workers may talk to; Raft's members with their addresses.
-    pub fn set_managers(&mut self, managers: Vec<WeightedPeer>) {
+    ///
+    /// Our own entry gets more weight: a worker that talks to the leader directly is missed at once when it dies.
+    pub fn set_managers(&mut self, mut managers: Vec<WeightedPeer>) {
+        for manager in &mut managers {
+            if manager.peer.as_ref().is_some_and(|peer| peer.node_id == self.own.as_str()) {
+                manager.weight = limits::LEADER_WEIGHT;
+            }
+        }
         if self.shared.managers != managers {
             self.shared.managers = managers;
             self.tell_everyone();

@@ -1,5 +1,7 @@
 //! The session: which manager to talk to, when to register again, heartbeats, statuses on their way (interop §4).
 
+mod messages;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,13 +9,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_core::RngCore;
 use skep_model::pb::messages::update_task_status_request::TaskStatusUpdate;
-use skep_model::pb::messages::{
-    AssignmentsMessage, AssignmentsRequest, HeartbeatRequest, HeartbeatResponse, SessionMessage, SessionRequest,
-    UpdateTaskStatusRequest,
-};
+use skep_model::pb::messages::{AssignmentsMessage, HeartbeatRequest, SessionRequest, UpdateTaskStatusRequest};
 use skep_model::pb::types::{EncryptionKey, NodeDescription, Peer, TaskStatus};
-use skep_model::time::duration;
-use skep_model::{Node, Refusal, TaskId, Time, Verbatim, defaults};
+use skep_model::{Node, Refusal, TaskId, Time, Verbatim};
 
 use super::effect::Effect;
 use super::input::{Attempt, Input, Opening};
@@ -25,6 +23,10 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(5);
 pub const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 /// Longest pause.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(8);
+/// A session that lasted this long was a good one; shorter ones count as failures in a row.
+pub const STEADY: Duration = Duration::from_secs(1);
+/// A leader that could not be kept as our manager is not tried again for this long.
+pub const MOVE_PAUSE: Duration = Duration::from_secs(60);
 /// Statuses in one call.
 pub const STATUS_BATCH: usize = 1024;
 
@@ -53,6 +55,7 @@ enum State {
 #[derive(Debug)]
 struct Open {
     peer: Peer,
+    since: Time,
     opening: Opening,
     /// `results_in` of the last message of assignments.
     reference: String,
@@ -81,10 +84,12 @@ pub struct Agent {
     attempt: Attempt,
     state: State,
     session_id: String,
-    /// Attempts since a session last began.
+    /// Failures in a row.
     failures: u32,
     /// The manager that failed last.
     avoid: Option<String>,
+    /// The leader to which we moved last, and when.
+    moved: Option<(String, Time)>,
     reports: BTreeMap<TaskId, TaskStatus>,
 }
 
@@ -103,6 +108,7 @@ impl Agent {
             session_id: String::new(),
             failures: 0,
             avoid: None,
+            moved: None,
             reports: BTreeMap::new(),
         }
     }
@@ -234,6 +240,9 @@ impl Agent {
 
     /// The session is over: another manager at once; a pause when all of them failed in a row.
     fn fail(&mut self, now: Time, rng: &mut dyn RngCore, refusal: &Refusal, effects: &mut Vec<Effect>) {
+        if matches!(&self.state, State::Open(open) if now.since(open.since) >= STEADY) {
+            self.failures = 0;
+        }
         let Some(peer) = self.close(effects) else { return };
         self.remotes.blame(&peer);
         self.avoid = Some(peer.addr);
@@ -284,83 +293,6 @@ impl Agent {
             self.open(now, peer, effects);
         }
     }
-
-    fn session_message(&mut self, now: Time, message: SessionMessage, effects: &mut Vec<Effect>, news: &mut Vec<News>) {
-        if let State::Opening { peer, .. } = &self.state {
-            self.session_id = message.session_id.clone();
-            self.failures = 0;
-            self.avoid = None;
-            let opening = Opening(1);
-            let request = AssignmentsRequest { session_id: self.session_id.clone() };
-            effects.push(Effect::OpenAssignments { attempt: self.attempt, opening, request });
-            self.state = State::Open(Box::new(Open {
-                peer: peer.clone(),
-                opening,
-                reference: String::new(),
-                heartbeat: Call::Due(now),
-                sent: BTreeMap::new(),
-                sent_deadline: now,
-            }));
-            news.push(News::Registered);
-        }
-        if !matches!(self.state, State::Open(_)) {
-            return;
-        }
-        if self.remotes.replace(&message.managers) {
-            effects.push(Effect::SaveRemotes(self.remotes.peers()));
-        }
-        if !message.root_ca.is_empty() && message.root_ca != self.root && message.root_ca != self.root_told {
-            self.root_told = message.root_ca.clone();
-            effects.push(Effect::RootChanged(message.root_ca));
-        }
-        // A node that cannot be read is another version's; what we know stays.
-        let node = message.node.and_then(|node| Node::try_from(node).ok()).map(Arc::new);
-        if let Some(node) = node.filter(|node| self.node.as_ref().is_none_or(|known| !same_to_us(known, node))) {
-            effects.push(Effect::NodeChanged(Arc::clone(&node)));
-            self.node = Some(node);
-        }
-        if !message.network_bootstrap_keys.is_empty() && message.network_bootstrap_keys != self.keys {
-            self.keys = message.network_bootstrap_keys;
-            effects.push(Effect::NetworkKeys(self.keys.clone()));
-        }
-    }
-
-    /// A gap in the sequence opens the stream again, and the whole set follows.
-    fn assignments(
-        &mut self,
-        opening: Opening,
-        message: AssignmentsMessage,
-        effects: &mut Vec<Effect>,
-        news: &mut Vec<News>,
-    ) {
-        let State::Open(open) = &mut self.state else { return };
-        if open.opening != opening {
-            return;
-        }
-        if message.applies_to != open.reference {
-            open.opening.0 += 1;
-            open.reference.clear();
-            let request = AssignmentsRequest { session_id: self.session_id.clone() };
-            effects.push(Effect::OpenAssignments { attempt: self.attempt, opening: open.opening, request });
-            return;
-        }
-        open.reference = message.results_in.clone();
-        news.push(News::Assignments(message));
-    }
-
-    fn beat(&mut self, now: Time, response: &HeartbeatResponse) {
-        let State::Open(open) = &mut self.state else { return };
-        if matches!(open.heartbeat, Call::Asked { .. }) {
-            let period = response.period.as_ref().map(duration).filter(|period| !period.is_zero());
-            open.heartbeat = Call::Due(now.after(period.unwrap_or(defaults::HEARTBEAT_PERIOD)));
-        }
-    }
-}
-
-/// Whether nothing changed that this node would act on: its own status and the version do not count.
-fn same_to_us(known: &Node, told: &Node) -> bool {
-    let told = Node { meta: known.meta, status: known.status.clone(), ..told.clone() };
-    *known == told
 }
 
 /// The pause after `rounds` failures beyond the first round over all managers.

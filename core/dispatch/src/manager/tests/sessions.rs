@@ -7,13 +7,13 @@ use skep_model::{Code, Node};
 use crate::testing::{Leader, cluster, description, node_id};
 
 fn manager(addr: &str) -> WeightedPeer {
-    WeightedPeer { peer: Some(Peer { node_id: "boss".to_owned(), addr: addr.to_owned() }), weight: 10 }
+    WeightedPeer { peer: Some(Peer { node_id: addr.to_owned(), addr: format!("{addr}:2377") }), weight: 10 }
 }
 
 #[test]
 fn registration_is_written_and_then_told() {
     let mut leader = Leader::new();
-    leader.dispatcher.set_managers(vec![manager("boss:2377")]);
+    leader.dispatcher.set_managers(vec![manager("m")]);
     let session = leader.register("a", 1);
     let node = leader.node("a");
     assert_eq!(node.status.state(), State::Ready);
@@ -22,10 +22,19 @@ fn registration_is_written_and_then_told() {
     let messages = leader.sessions(1);
     let message = messages.last().expect("a message");
     assert_eq!(message.session_id, session);
-    assert_eq!(message.managers, [manager("boss:2377")]);
+    assert_eq!(message.managers, [manager("m")]);
     assert_eq!(message.root_ca, "root");
     let told = Node::try_from(message.node.clone().expect("the node")).expect("a node");
     assert_eq!(told, node, "the first message shows what the store shows");
+}
+
+#[test]
+fn the_leader_is_told_apart_by_its_weight() {
+    let mut leader = Leader::new();
+    leader.dispatcher.set_managers(vec![manager("boss"), manager("other")]);
+    leader.register("a", 1);
+    let weights: Vec<i64> = leader.sessions(1)[0].managers.iter().map(|manager| manager.weight).collect();
+    assert_eq!(weights, [20, 10]);
 }
 
 #[test]
@@ -115,12 +124,12 @@ fn changes_of_node_managers_keys_and_root_are_told() {
     leader.update(node);
     assert_eq!(leader.sessions(1).len(), 1);
 
-    leader.dispatcher.set_managers(vec![manager("other:2377")]);
-    leader.dispatcher.set_managers(vec![manager("other:2377")]);
+    leader.dispatcher.set_managers(vec![manager("other")]);
+    leader.dispatcher.set_managers(vec![manager("other")]);
     leader.flush();
     assert_eq!(
         leader.sessions(1).iter().map(|message| message.managers.clone()).collect::<Vec<_>>(),
-        [[manager("other:2377")]]
+        [[manager("other")]]
     );
 
     let mut changed = cluster(&[]);

@@ -1,5 +1,6 @@
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+use skep_model::pb::messages::{HeartbeatResponse, SessionMessage};
 use skep_model::pb::objects as pb;
 use skep_model::pb::types::WeightedPeer;
 use skep_model::time::proto_duration;
@@ -125,7 +126,11 @@ fn another_manager_at_once_and_a_growing_pause_when_all_fail() {
     }
     assert_eq!(last, BACKOFF_MAX);
     bench.message(session("s"));
-    assert!(opened(&bench.fail(Code::Unavailable)).is_some(), "a session that was open starts the count anew");
+    assert!(opened(&bench.fail(Code::Unavailable)).is_none(), "a session that breaks at once is no better");
+    bench.wait();
+    bench.message(session("s"));
+    bench.now = bench.now.after(STEADY);
+    assert!(opened(&bench.fail(Code::Unavailable)).is_some(), "one that lasted starts the count anew");
 }
 
 #[test]
@@ -172,8 +177,10 @@ fn what_belongs_to_an_earlier_session_is_ignored() {
 fn the_session_is_quoted_until_a_manager_does_not_know_it() {
     let mut bench = Bench::new(&["m1:2377", "m2:2377"]);
     bench.open();
+    bench.now = bench.now.after(STEADY);
     assert_eq!(opened(&bench.fail(Code::Unavailable)).expect("a session").1, "s1");
     bench.message(session("s1"));
+    bench.now = bench.now.after(STEADY);
     assert_eq!(opened(&bench.fail(Code::NotFound)).expect("a session").1, "");
 }
 
@@ -235,6 +242,32 @@ fn a_new_description_comes_back_to_the_same_manager_and_session() {
     let effects = bench.step(Input::Described(description("renamed")));
     assert!(matches!(effects[0], Effect::CloseSession { .. }));
     assert_eq!(opened(&effects), Some((first, "s1".to_owned())));
+}
+
+#[test]
+fn a_session_that_is_passed_on_moves_to_the_leader_once() {
+    let listed = |id: &str, weight| WeightedPeer {
+        peer: Some(Peer { node_id: id.to_owned(), addr: format!("{id}:2377") }),
+        weight,
+    };
+    let message = |leader: &str| SessionMessage {
+        managers: ["m1", "m2", "m3"].map(|id| listed(id, if id == leader { 20 } else { 10 })).into(),
+        ..session("s1")
+    };
+    let mut bench = Bench::new(&["m1:2377"]);
+    bench.step(Input::Tick);
+    assert_eq!(opened(&bench.message(message("none"))), None, "nobody says who leads");
+    assert_eq!(opened(&bench.message(message("m1"))), None, "we are there");
+    assert_eq!(opened(&bench.message(message("m2"))), Some(("m2:2377".to_owned(), "s1".to_owned())));
+    let next = opened(&bench.fail(Code::Unavailable)).expect("another manager").0;
+    assert_ne!(next, "m2:2377");
+    let effects = bench.message(message("m2"));
+    assert_eq!(opened(&effects), None, "it could not be reached a moment ago");
+    bench.now = bench.now.after(MOVE_PAUSE);
+    assert_eq!(opened(&bench.message(message("m2"))), Some(("m2:2377".to_owned(), "s1".to_owned())));
+    let third = if next == "m1:2377" { "m3" } else { "m1" };
+    bench.message(message("m2"));
+    assert_eq!(opened(&bench.message(message(third))).map(|(addr, _)| addr), Some(format!("{third}:2377")));
 }
 
 #[test]
