@@ -102,3 +102,22 @@ fn a_new_leader_removes_tasks_whose_service_is_gone() {
     world.pass(1000);
     assert_eq!(world.tasks().len(), 0);
 }
+
+#[test]
+fn what_is_in_flight_is_not_decided_twice() {
+    let mut world = World::new(&["n1"]);
+    world.create(spec("a", replicas(3)));
+    world.pass(1000);
+    for task in world.wanted() {
+        world.report(&task.id, TaskState::Failed);
+    }
+    let first = world.propose();
+    let changes: usize = first.iter().map(|entry| entry.changes.len()).sum();
+    assert_eq!(changes, 6, "three are over, three replace them");
+    world.new_leader();
+    let second = world.propose();
+    assert_eq!(second, [], "all of it is decided, though nothing is committed");
+    world.commit(first);
+    world.pass(6000);
+    assert_eq!((world.running(), world.tasks().len()), (3, 6));
+}

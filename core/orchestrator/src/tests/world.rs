@@ -8,7 +8,7 @@ use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::task_spec::Runtime;
 use skep_model::pb::types::{self, NodeRole, ServiceSpec, TaskSpec, TaskState, node_status};
 use skep_model::{Meta, Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, Time, Verbatim, WallTime};
-use skep_store::{Entry, Ledger, Read, Tx};
+use skep_store::{AnyObject, Entry, Event, Ledger, Read, Tx};
 
 use crate::Orchestrator;
 
@@ -112,9 +112,10 @@ impl World {
         self.commit(entry);
     }
 
-    fn commit(&mut self, entries: impl IntoIterator<Item = Entry>) {
+    pub(super) fn commit(&mut self, entries: impl IntoIterator<Item = Entry>) {
         for entry in entries {
             for event in self.ledger.commit(&entry).expect("it commits") {
+                never_goes_back(&event);
                 self.orchestrator.observe(&event);
             }
         }
@@ -180,6 +181,20 @@ impl World {
         self.commit(entries);
         assert_eq!(self.orchestrator.take_refusals(), []);
         self.check();
+    }
+
+    /// A turn whose entries stay in flight.
+    pub(super) fn propose(&mut self) -> Vec<Entry> {
+        let Self { orchestrator, rng, now, .. } = self;
+        let now = *now;
+        let mut next = self.index * 1000;
+        let mut number = || {
+            next += 1;
+            next
+        };
+        let entries = self.ledger.turn(now, self.index, &mut number, |tx| orchestrator.turn(now, rng, tx));
+        self.index += 1;
+        entries
     }
 
     /// Lets `milliseconds` pass, with turns when the orchestrator asks for them, and agents at work every 100 ms.
@@ -337,6 +352,15 @@ pub(super) fn image(task: &Task) -> &str {
         Some(Runtime::Container(container)) => &container.image,
         _ => "",
     }
+}
+
+fn never_goes_back(event: &Event) {
+    let (Some(old), Some(new)) = (event.old.as_ref().and_then(AnyObject::get::<Task>), event.object.get::<Task>())
+    else {
+        return;
+    };
+    assert!(old.state() <= new.state() && old.desired_state <= new.desired_state, "{old:?}\n{new:?}");
+    assert!(old.node_id.is_none() || old.node_id == new.node_id, "an assigned task never moves");
 }
 
 /// The network and the scheduler, as far as the orchestrator sees them.

@@ -225,3 +225,18 @@ fn a_node_that_comes_back_offers_what_is_left() {
     world.turn();
     assert_eq!(world.node_of("web-0004").as_deref(), Some("n2"));
 }
+
+#[test]
+fn what_is_in_flight_is_held() {
+    let mut world = World::new([node("n1")]);
+    world.add((1..=3).map(|slot| task("web", slot, reserving(400))));
+    let entries = world.propose();
+    assert_eq!(entries.iter().map(|entry| entry.changes.len()).sum::<usize>(), 3, "two placed, one explained");
+    assert_eq!(world.propose(), []);
+    world.scheduler.lead();
+    assert_eq!(world.propose(), [], "a picture made anew sees what is in flight");
+    world.commit(entries);
+    world.turn();
+    assert_eq!(world.counts(), counts(&[("n1", 2)]));
+    assert_eq!(world.task("web-0003").status.err, "no suitable node (insufficient resources on 1 node)");
+}

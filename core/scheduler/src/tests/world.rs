@@ -118,7 +118,7 @@ impl World {
         self.commit(entry);
     }
 
-    fn commit(&mut self, entries: impl IntoIterator<Item = Entry>) {
+    pub(super) fn commit(&mut self, entries: impl IntoIterator<Item = Entry>) {
         for entry in entries {
             for event in self.ledger.commit(&entry).expect("it commits") {
                 self.scheduler.observe(&event);
@@ -144,6 +144,19 @@ impl World {
         self.commit(entries);
         assert_eq!(self.scheduler.take_refusals(), []);
         count
+    }
+
+    /// A turn whose entries stay in flight.
+    pub(super) fn propose(&mut self) -> Vec<Entry> {
+        let (scheduler, rng, now) = (&mut self.scheduler, &mut self.rng, self.now);
+        let mut next = self.index * 1000;
+        let mut number = || {
+            next += 1;
+            next
+        };
+        let entries = self.ledger.turn(now, self.index, &mut number, |tx| scheduler.turn(now, rng, tx));
+        self.index += 1;
+        entries
     }
 
     pub(super) fn pass(&mut self, milliseconds: u64) {
