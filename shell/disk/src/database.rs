@@ -39,6 +39,11 @@ impl Reopening {
         &self.path
     }
 
+    /// The file was renamed; it stays open.
+    pub(crate) fn moved_to(&mut self, path: &Path) {
+        self.path = path.to_owned();
+    }
+
     fn get(&mut self) -> Result<&Database, DiskError> {
         if self.open.is_none() {
             let file =

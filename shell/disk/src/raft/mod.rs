@@ -10,7 +10,6 @@ mod snapshot;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use redb::{Database, Durability, ReadableDatabase, ReadableTable, Table, TableDefinition};
@@ -146,7 +145,7 @@ impl RaftDisk {
         remove_file(&beside)?;
         snapshot::clean(dir, None, 0);
         let sealed = key.seal(Tag::Member, &member.encode())?;
-        let mut database = Reopening::open(&beside, CACHE_BYTES, Arc::clone(&opener))?;
+        let mut database = Reopening::open(&beside, CACHE_BYTES, opener)?;
         database.with(|database| {
             transact(database, &beside, true, |tables| {
                 tables.meta.insert(VERSION_KEY, &VERSION.to_be_bytes()[..])?;
@@ -159,10 +158,9 @@ impl RaftDisk {
         if !first.is_empty() {
             disk.write(first)?;
         }
-        let key = disk.key.clone();
-        drop(disk);
         put_in_place(&beside, &path)?;
-        Self::open_on(dir, &[key], opener)?.ok_or(DiskError::Damaged { path, reason: "it vanished".to_owned() })
+        disk.database.moved_to(&path);
+        Ok(disk)
     }
 
     pub(crate) fn open_on(dir: &Path, keys: &[DataKey], opener: Opener) -> Result<Option<Self>, DiskError> {
