@@ -7,7 +7,7 @@ use prost::Message;
 use skep_model::pb::skep::HelloRequest;
 use skep_model::{NodeId, RaftId};
 use skep_rpc::backend::RaftStanding;
-use skep_rpc::raft::PIECE_BYTES_MAX;
+use skep_rpc::raft::{PIECE_BYTES_MAX, QUEUE_MAX};
 use skep_rpc::{RaftEvent, RaftKind, RaftMessage, RaftTransport};
 use tokio::sync::mpsc;
 
@@ -197,4 +197,29 @@ async fn nobody_there_is_unreachable_and_a_lost_snapshot_is_told() {
     assert_eq!(sender.outcome().await, RaftEvent::Snapshot { to: PEER, delivered: false });
     assert_eq!(sender.outcome().await, RaftEvent::Unreachable(PEER));
     assert!(!sender.transport.send(RaftMessage { to: RaftId(77), ..message(RaftKind::Other, 1, 0) }), "a stranger");
+}
+
+#[tokio::test]
+async fn a_full_queue_never_waits_and_says_unreachable() {
+    let (me, peer) = pair().await;
+    // It listens and never says a word.
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("loopback");
+    let address = mute.local_addr().expect("bound").to_string();
+    let mut sender = Sender::new(&me, peer.node.clone(), &address);
+    let taken = (0..2 * QUEUE_MAX as u64).filter(|index| sender.transport.send(message(RaftKind::Other, *index, 0)));
+    assert!(taken.count() <= QUEUE_MAX + 1);
+    assert_eq!(sender.outcome().await, RaftEvent::Unreachable(PEER));
+}
+
+#[tokio::test]
+async fn the_transport_is_used_from_a_thread_without_a_runtime() {
+    let (me, peer) = pair().await;
+    let sender = Sender::new(&me, peer.node.clone(), "127.0.0.1:1");
+    let (transport, node, address) = (Arc::clone(&sender.transport), peer.node.clone(), peer.address.clone());
+    let thread = std::thread::spawn(move || {
+        transport.set_peer(PEER, node, &address).expect("an address");
+        transport.send(message(RaftKind::Other, 1, 0))
+    });
+    assert!(thread.join().expect("no panic"));
+    eventually("it arrives", || peer.fake.raft.lock().unwrap().len() == 1).await;
 }
