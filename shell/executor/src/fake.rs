@@ -84,9 +84,8 @@ impl Executor for FakeExecutor {
     fn controller(&self, order: TaskOrder) -> Arc<dyn Controller> {
         let mut containers = held(&self.shared.containers);
         let id = order.task.id.clone();
-        let controller = containers
-            .entry(id)
-            .or_insert_with(|| Arc::new(FakeController::new(order, Arc::clone(&self.shared))));
+        let controller =
+            containers.entry(id).or_insert_with(|| Arc::new(FakeController::new(order, Arc::clone(&self.shared))));
         Arc::clone(controller) as Arc<dyn Controller>
     }
 

@@ -70,7 +70,10 @@ impl Network {
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if name.is_empty() || name.len() > INTERFACE_NAME_MAX || !name.bytes().all(fine) {
             let invalid = std::io::Error::other("names have 1 to 15 letters, digits, '-' and '_'");
-            return Err(RuntimeError::Host { operation: format!("use {name:?} as the bridge's name"), source: invalid });
+            return Err(RuntimeError::Host {
+                operation: format!("use {name:?} as the bridge's name"),
+                source: invalid,
+            });
         }
         let directory = config.exec_root.join("netns");
         fs::create_dir_all(&directory).map_err(RuntimeError::file("create", &directory))?;
@@ -184,7 +187,12 @@ impl Network {
         made
     }
 
-    fn allocate(&self, container: &str, wanted: &[Published], bridge: u32) -> Result<(Endpoint, Link), ControllerError> {
+    fn allocate(
+        &self,
+        container: &str,
+        wanted: &[Published],
+        bridge: u32,
+    ) -> Result<(Endpoint, Link), ControllerError> {
         let mut held = self.held();
         let gateway = held.addresses.gateway();
         let no_address = || RuntimeError::NoAddress { bridge: self.config.name.clone() };
@@ -207,7 +215,12 @@ impl Network {
         Ok((Endpoint { namespace, address: Some(address), ports }, link))
     }
 
-    async fn create(&self, container: &str, endpoint: Endpoint, link: Option<Link>) -> Result<Endpoint, ControllerError> {
+    async fn create(
+        &self,
+        container: &str,
+        endpoint: Endpoint,
+        link: Option<Link>,
+    ) -> Result<Endpoint, ControllerError> {
         let path = endpoint.namespace.clone();
         let operation = format!("make the network namespace of container {container}");
         let make = move |host: &Host| {

@@ -44,8 +44,7 @@ pub struct Interface {
 impl Netlink {
     /// Opens one in the calling thread's namespace.
     pub fn open() -> io::Result<Self> {
-        let socket =
-            socket(SocketFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
+        let socket = socket(SocketFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
         bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
         Ok(Self { socket, sequence: 0 })
     }
@@ -108,7 +107,9 @@ impl Netlink {
                 match attribute {
                     LinkAttribute::IfName(name) => interface.name = name,
                     LinkAttribute::Controller(index) => interface.master = Some(index),
-                    LinkAttribute::LinkInfo(parts) => interface.is_bridge = parts.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+                    LinkAttribute::LinkInfo(parts) => {
+                        interface.is_bridge = parts.contains(&LinkInfo::Kind(InfoKind::Bridge))
+                    }
                     _ => {}
                 }
             }
@@ -126,7 +127,14 @@ impl Netlink {
     }
 
     /// Makes a pair: `name` (number `index`) here, `peer` in another namespace.
-    pub fn add_pair(&mut self, name: &str, index: u32, hardware: [u8; 6], peer: &str, peer_namespace: RawFd) -> io::Result<()> {
+    pub fn add_pair(
+        &mut self,
+        name: &str,
+        index: u32,
+        hardware: [u8; 6],
+        peer: &str,
+        peer_namespace: RawFd,
+    ) -> io::Result<()> {
         let mut other = LinkMessage::default();
         other.attributes.push(LinkAttribute::IfName(peer.to_owned()));
         other.attributes.push(LinkAttribute::NetNsFd(peer_namespace));

@@ -139,7 +139,8 @@ impl ContainerHandle {
 
     /// Sends a signal to its first process.
     pub async fn signal(&self, signal: i32) -> Result<(), RuntimeError> {
-        let gone = || RuntimeError::Shim { container: self.id.clone(), message: "the container is not running".to_owned() };
+        let gone =
+            || RuntimeError::Shim { container: self.id.clone(), message: "the container is not running".to_owned() };
         self.client().ok_or_else(gone)?.kill(signal, None).await
     }
 

@@ -69,11 +69,8 @@ impl Runtime {
         let state = ExecState { id: id.clone(), spec, running: false, pid: 0, exit_code: None };
         let exec = Exec { state: Mutex::new(state), terminal: Mutex::new(None) };
         let mut execs = held(&self.shared.execs);
-        let ended: Vec<String> = execs
-            .iter()
-            .filter(|(_, exec)| held(&exec.state).exit_code.is_some())
-            .map(|(id, _)| id.clone())
-            .collect();
+        let ended: Vec<String> =
+            execs.iter().filter(|(_, exec)| held(&exec.state).exit_code.is_some()).map(|(id, _)| id.clone()).collect();
         for old in ended.iter().skip(ENDED_MAX) {
             execs.remove(old);
         }
@@ -103,7 +100,8 @@ impl Runtime {
 
     async fn begin(&self, id: &str, exec: &Arc<Exec>, spec: &ExecSpec, detach: bool) -> Result<ExecSession, Refusal> {
         let container = self.shared.container(&spec.container_id)?;
-        let client = container.client().ok_or_else(|| internal(format!("Container {} is not running", container.id)))?;
+        let client =
+            container.client().ok_or_else(|| internal(format!("Container {} is not running", container.id)))?;
         let pid = container.now().status.map_or(0, |status| status.pid);
         let process = process(spec, container.record().exec_base, pid)?;
         let failed = |error: crate::error::RuntimeError| Refusal::invalid(format!("OCI runtime exec failed: {error}"));
@@ -120,7 +118,8 @@ impl Runtime {
             if wanted && !detach { pipe2(OFlag::O_CLOEXEC).map(Some).map_err(internal) } else { Ok(None) }
         };
         let (stdin, stdout, stderr) = (pipe(spec.attach_stdin)?, pipe(spec.attach_stdout)?, pipe(spec.attach_stderr)?);
-        let (their_in, our_in) = stdin.map_or_else(|| null().map(|end| (end, None)), |(read, write)| Ok((read, Some(write))))?;
+        let (their_in, our_in) =
+            stdin.map_or_else(|| null().map(|end| (end, None)), |(read, write)| Ok((read, Some(write))))?;
         let split = |ends: Option<(OwnedFd, OwnedFd)>| match ends {
             Some((read, write)) => Ok::<_, Refusal>((write, Some(read))),
             None => Ok((null()?, None)),
@@ -158,7 +157,8 @@ impl Runtime {
 
 /// What to run: the container's own surroundings with what the request changes.
 fn process(spec: &ExecSpec, base: ExecProcess, pid: i32) -> Result<ExecProcess, Refusal> {
-    let mut process = ExecProcess { args: spec.command.clone(), terminal: spec.tty, privileged: spec.privileged, ..base };
+    let mut process =
+        ExecProcess { args: spec.command.clone(), terminal: spec.tty, privileged: spec.privileged, ..base };
     if !spec.user.is_empty() {
         // As the container sees its files now.
         let root = PathBuf::from(format!("/proc/{pid}/root"));

@@ -84,7 +84,11 @@ fn resolver(line: &str) -> Option<&str> {
 }
 
 /// Writes what the task may read into memory that is never swapped out to a file of ours, and says where it appears.
-pub fn secrets(run_directory: &Path, spec: &ContainerSpec, order: &TaskOrder) -> Result<Vec<BoundFile>, ControllerError> {
+pub fn secrets(
+    run_directory: &Path,
+    spec: &ContainerSpec,
+    order: &TaskOrder,
+) -> Result<Vec<BoundFile>, ControllerError> {
     let mut contents: Vec<(&FileTarget, &[u8])> = Vec::new();
     for reference in &spec.secrets {
         let secret = SecretId::new(&reference.secret_id).ok().and_then(|id| order.secrets.get(&id));
@@ -137,7 +141,11 @@ fn secrets_directory(run_directory: &Path) -> PathBuf {
 fn mount_memory(run_directory: &Path) -> Result<PathBuf, RuntimeError> {
     let directory = secrets_directory(run_directory);
     release(run_directory)?;
-    DirBuilder::new().mode(0o700).recursive(true).create(&directory).map_err(RuntimeError::file("create", &directory))?;
+    DirBuilder::new()
+        .mode(0o700)
+        .recursive(true)
+        .create(&directory)
+        .map_err(RuntimeError::file("create", &directory))?;
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
     let options = format!("mode=0700,size={SECRETS_MAX_BYTES}");
     mount(Some("tmpfs"), &directory, Some("tmpfs"), flags, Some(options.as_str()))
@@ -157,7 +165,11 @@ fn write_one(
         return Err(Refusal::invalid(format!("{:?} is not a file's place in a container", target.name)).into());
     }
     let number = |text: &str, what: &str| -> Result<u32, Refusal> {
-        if text.is_empty() { Ok(0) } else { text.parse().map_err(|_| Refusal::invalid(format!("{place}: {what} {text:?} is not a number"))) }
+        if text.is_empty() {
+            Ok(0)
+        } else {
+            text.parse().map_err(|_| Refusal::invalid(format!("{place}: {what} {text:?} is not a number")))
+        }
     };
     let (uid, gid) = (number(&target.uid, "uid")?, number(&target.gid, "gid")?);
     let source = directory.join(index.to_string());

@@ -57,7 +57,8 @@ async fn once(container: &ContainerHandle, probe: &Probe, count: u64) -> Result<
     let client = container.client().ok_or_else(gone)?;
     let name = format!("health-{count}");
     let process = ExecProcess { args: probe.command.clone(), ..container.record().exec_base };
-    let null = File::options().read(true).write(true).open("/dev/null").map_err(RuntimeError::file("open", "/dev/null"))?;
+    let null =
+        File::options().read(true).write(true).open("/dev/null").map_err(RuntimeError::file("open", "/dev/null"))?;
     let streams = [null.as_fd(), null.as_fd(), null.as_fd()];
     let (_, _, mut ended) = client.exec(&name, process, &streams).await?;
     let end = async { ended.wait_for(Option::is_some).await.map(|code| *code) };

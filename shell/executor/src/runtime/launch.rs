@@ -27,7 +27,11 @@ use crate::spec::{Accounts, BoundFile, Facts, User, check, device_rules, documen
 const EXIT_CODE_NOT_STARTED: i32 = 127;
 
 /// Starts it. On failure nothing is left but its record and the reason.
-pub async fn launch(shared: &Arc<Shared>, container: &Arc<ContainerHandle>, order: &TaskOrder) -> Result<(), ControllerError> {
+pub async fn launch(
+    shared: &Arc<Shared>,
+    container: &Arc<ContainerHandle>,
+    order: &TaskOrder,
+) -> Result<(), ControllerError> {
     let _turn = shared.starts.acquire().await.map_err(|_| RuntimeError::Stopped { thread: "runtime" })?;
     let started = begin(shared, container, order).await;
     if let Err(error) = &started {
@@ -44,15 +48,19 @@ pub async fn launch(shared: &Arc<Shared>, container: &Arc<ContainerHandle>, orde
     started
 }
 
-async fn begin(shared: &Arc<Shared>, container: &Arc<ContainerHandle>, order: &TaskOrder) -> Result<(), ControllerError> {
+async fn begin(
+    shared: &Arc<Shared>,
+    container: &Arc<ContainerHandle>,
+    order: &TaskOrder,
+) -> Result<(), ControllerError> {
     let record = container.record();
     container.change(|record| record.started = true)?;
     let (images, image_id, id) = (shared.images.clone(), record.image_id.clone(), container.id.clone());
     let mounting = tokio::task::spawn_blocking(move || images.mount_rootfs(&image_id, &id));
     let (endpoint, mounted) = tokio::join!(connect(shared, &record), mounting);
-    let rootfs_failed =
-        |message: String| RuntimeError::RootFs { container: container.id.clone(), message };
-    let rootfs = mounted.map_err(|error| rootfs_failed(error.to_string()))?.map_err(|error| rootfs_failed(error.to_string()))?;
+    let rootfs_failed = |message: String| RuntimeError::RootFs { container: container.id.clone(), message };
+    let rootfs =
+        mounted.map_err(|error| rootfs_failed(error.to_string()))?.map_err(|error| rootfs_failed(error.to_string()))?;
     let endpoint = endpoint?;
     let (handle, order, host) = (Arc::clone(container), order.clone(), Arc::clone(shared));
     let writing = tokio::task::spawn_blocking(move || write_down(&host, &handle, &order, endpoint, rootfs));
@@ -62,7 +70,8 @@ async fn begin(shared: &Arc<Shared>, container: &Arc<ContainerHandle>, order: &T
     let mut seen = client.watch();
     let first = seen.wait_for(|seen| seen.status.is_some() || seen.gone).await.map(|seen| seen.status.clone());
     let status = first.ok().flatten().or_else(|| container.status_on_disk());
-    let status = status.ok_or_else(|| RuntimeError::Shim { container: container.id.clone(), message: last_words(container) })?;
+    let status =
+        status.ok_or_else(|| RuntimeError::Shim { container: container.id.clone(), message: last_words(container) })?;
     if let Some(message) = status.error.clone() {
         container.update(|live| live.status = Some(status));
         // It is still cleaning up after itself.
@@ -107,7 +116,9 @@ fn write_down(
     let address = endpoint.as_ref().and_then(|endpoint| endpoint.address);
     let mut bound = files::names(&container.directory, spec, &record.hostname, address, host_network)?;
     bound.extend(files::secrets(run, spec, order)?);
-    let user = Accounts::read(&rootfs).map_err(RuntimeError::file("read accounts below", &rootfs))?.resolve(&record.user, &spec.groups)?;
+    let user = Accounts::read(&rootfs)
+        .map_err(RuntimeError::file("read accounts below", &rootfs))?
+        .resolve(&record.user, &spec.groups)?;
     let base = ExecProcess {
         args: Vec::new(),
         env: with_home(&record.env, &user.home),
@@ -120,7 +131,8 @@ fn write_down(
     };
     container.change(|record| {
         record.address = address;
-        record.ports = endpoint.as_ref().map(|endpoint| endpoint.ports.clone()).unwrap_or_else(|| record.wanted_ports.clone());
+        record.ports =
+            endpoint.as_ref().map(|endpoint| endpoint.ports.clone()).unwrap_or_else(|| record.wanted_ports.clone());
         record.exec_base = base;
     })?;
     write_document(shared, container, order, spec, &record, &user, &bound, endpoint, rootfs)
@@ -198,7 +210,12 @@ fn log_instructions(path: PathBuf, order: &TaskOrder, defaults: LogLimits) -> Re
             "max-file" => log.max_files = value.parse().ok().filter(|&count| count > 0).ok_or_else(wrong)?,
             // How dockerd buffers, or what it adds to lines: nothing that changes which lines are kept.
             "mode" | "max-buffer-size" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" => {}
-            _ => return Err(Refusal::new(Code::InvalidArgument, format!("unknown log opt '{name}' for json-file log driver"))),
+            _ => {
+                return Err(Refusal::new(
+                    Code::InvalidArgument,
+                    format!("unknown log opt '{name}' for json-file log driver"),
+                ));
+            }
         }
     }
     Ok(log)
@@ -277,4 +294,3 @@ pub async fn take_down(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) {
         tracing::warn!(container = container.id, %error, "taking it down failed");
     }
 }
-

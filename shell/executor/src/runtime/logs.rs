@@ -37,9 +37,10 @@ struct Entry {
 
 /// Starts reading.
 pub fn follow(container: Arc<ContainerHandle>, query: LogQuery) -> Result<LogFollower, Refusal> {
-    let path = container.record().log_path.ok_or_else(|| {
-        Refusal::new(Code::Unimplemented, "configured logging driver does not support reading")
-    })?;
+    let path = container
+        .record()
+        .log_path
+        .ok_or_else(|| Refusal::new(Code::Unimplemented, "configured logging driver does not support reading"))?;
     let (lines, reader) = mpsc::channel(CHANNEL_LINES);
     tokio::task::spawn_blocking(move || {
         let mut follower = Follower { container, path, query, lines };
@@ -160,7 +161,8 @@ fn next(reader: &mut BufReader<File>) -> io::Result<Option<Vec<u8>>> {
 
 /// Oldest first.
 fn files(path: &Path) -> Vec<PathBuf> {
-    let mut older: Vec<PathBuf> = (1..FILES_MAX).map(|number| rotated(path, number)).take_while(|path| path.exists()).collect();
+    let mut older: Vec<PathBuf> =
+        (1..FILES_MAX).map(|number| rotated(path, number)).take_while(|path| path.exists()).collect();
     older.reverse();
     older.push(path.to_owned());
     older

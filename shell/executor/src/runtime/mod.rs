@@ -81,7 +81,8 @@ impl Runtime {
             builder.create(directory).map_err(RuntimeError::file("create", directory))?;
         }
         let found = find_containers(&config, &containers).await?;
-        let surviving: Vec<Surviving> = found.iter().filter(|container| container.client().is_some()).map(survivor).collect();
+        let surviving: Vec<Surviving> =
+            found.iter().filter(|container| container.client().is_some()).map(survivor).collect();
         let shared = Arc::new(Shared {
             network: Network::open(&config, &surviving).await?,
             program: ShimProgram::seal(config.shim_program.as_deref())?,
@@ -178,7 +179,10 @@ impl Shared {
         let sweep = move || -> Result<(), RuntimeError> {
             for id in shared.images.rootfs_containers() {
                 if shared.container(&id).is_err() {
-                    let failed = |error: crate::images::ImageError| RuntimeError::RootFs { container: id.clone(), message: error.to_string() };
+                    let failed = |error: crate::images::ImageError| RuntimeError::RootFs {
+                        container: id.clone(),
+                        message: error.to_string(),
+                    };
                     shared.images.remove_rootfs(&id).map_err(failed)?;
                 }
             }

@@ -117,7 +117,9 @@ fn table(text: &str, members: &[String]) -> Result<ProcessTable, Refusal> {
     let mut processes = Vec::new();
     for line in lines {
         let words: Vec<&str> = line.split_whitespace().collect();
-        if words.len() < titles.len() || !words.get(column).is_some_and(|pid| members.iter().any(|member| member == pid)) {
+        if words.len() < titles.len()
+            || !words.get(column).is_some_and(|pid| members.iter().any(|member| member == pid))
+        {
             continue;
         }
         let (front, command) = words.split_at(titles.len() - 1);
@@ -135,7 +137,8 @@ fn number(directory: &Path, name: &str) -> Option<u64> {
 /// `<key> <value>` lines of a cgroup's file.
 fn keyed(directory: &Path, name: &str) -> BTreeMap<String, u64> {
     let text = fs::read_to_string(directory.join(name)).unwrap_or_default();
-    let pair = |line: &str| line.split_once(' ').and_then(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?)));
+    let pair =
+        |line: &str| line.split_once(' ').and_then(|(key, value)| Some((key.to_owned(), value.trim().parse().ok()?)));
     text.lines().filter_map(pair).collect()
 }
 
@@ -201,7 +204,8 @@ fn add_v2(directory: &Path, stats: &mut ContainerStats) {
 
 fn host_memory() -> u64 {
     let text = fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
+    let total =
+        text.lines().find_map(|line| line.strip_prefix("MemTotal:")?.split_whitespace().next()?.parse::<u64>().ok());
     total.unwrap_or(0) * 1024
 }
 
@@ -229,7 +233,8 @@ mod tests {
 
     #[test]
     fn signals_have_names_and_numbers() {
-        for (text, number) in [("SIGTERM", 15), ("term", 15), ("9", 9), ("USR1", 10), ("RTMIN+3", 37), ("SIGRTMAX", 64)] {
+        for (text, number) in [("SIGTERM", 15), ("term", 15), ("9", 9), ("USR1", 10), ("RTMIN+3", 37), ("SIGRTMAX", 64)]
+        {
             assert_eq!(signal_number(text).expect(text), number);
         }
         for text in ["", "0", "65", "NOPE", "RTMIN+99"] {

@@ -67,7 +67,8 @@ pub struct Probe {
 impl Probe {
     /// `None` when nothing is to be probed. Where the spec has no test, the image's counts. Defaults are Docker's.
     pub fn of(spec: Option<&HealthCheck>, image: Option<&HealthCheck>) -> Option<Self> {
-        let test = spec.map(|check| &check.test).filter(|test| !test.is_empty()).or_else(|| image.map(|check| &check.test))?;
+        let test =
+            spec.map(|check| &check.test).filter(|test| !test.is_empty()).or_else(|| image.map(|check| &check.test))?;
         let command = match test.first().map(String::as_str) {
             Some("CMD") => test[1..].to_vec(),
             Some("CMD-SHELL") => vec!["/bin/sh".to_owned(), "-c".to_owned(), test.get(1).cloned().unwrap_or_default()],

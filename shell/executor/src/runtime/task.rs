@@ -92,7 +92,8 @@ impl TaskController {
         let mut watch = container.watch();
         let stopped = RuntimeError::Stopped { thread: "container" };
         let unhealthy = {
-            let bad = |live: &super::container::Live| live.exit_code().is_some() || live.health == Some(Health::Unhealthy);
+            let bad =
+                |live: &super::container::Live| live.exit_code().is_some() || live.health == Some(Health::Unhealthy);
             let live = watch.wait_for(bad).await.map_err(|_| stopped)?;
             live.exit_code().is_none()
         };
@@ -210,7 +211,10 @@ pub async fn remove(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) -> R
     shared.network.detach(&container.id).await?;
     let (images, handle, host) = (shared.images.clone(), Arc::clone(container), Arc::clone(shared));
     let removing = tokio::task::spawn_blocking(move || -> Result<(), RuntimeError> {
-        let failed = |error: crate::images::ImageError| RuntimeError::RootFs { container: handle.id.clone(), message: error.to_string() };
+        let failed = |error: crate::images::ImageError| RuntimeError::RootFs {
+            container: handle.id.clone(),
+            message: error.to_string(),
+        };
         images.remove_rootfs(&handle.id).map_err(failed)?;
         volumes::remove_anonymous(&handle.record().mounts)?;
         for directory in [&handle.run_directory, &handle.directory] {
@@ -247,7 +251,8 @@ fn shown(port: &Published) -> PortConfig {
 fn host_ports(task: &Task) -> Result<Vec<Published>, Refusal> {
     let ports = task.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
     let host = ports.filter(|port| port.publish_mode() == port_config::PublishMode::Host);
-    let number = |value: u32| u16::try_from(value).map_err(|_| Refusal::invalid(format!("port {value} is above 65535")));
+    let number =
+        |value: u32| u16::try_from(value).map_err(|_| Refusal::invalid(format!("port {value} is above 65535")));
     host.map(|port| {
         let protocol = match port.protocol() {
             port_config::Protocol::Tcp => "tcp",
@@ -284,7 +289,8 @@ fn network_mode(order: &TaskOrder) -> Result<NetworkMode, Refusal> {
 fn names(attachment: &NetworkAttachment) -> (String, String) {
     let Some(network) = &attachment.network else { return (String::new(), String::new()) };
     let spec = network.spec.as_deref();
-    let name = spec.and_then(|spec| spec.annotations.as_ref()).map(|annotations| annotations.name.clone()).unwrap_or_default();
+    let name =
+        spec.and_then(|spec| spec.annotations.as_ref()).map(|annotations| annotations.name.clone()).unwrap_or_default();
     let driver = spec.and_then(|spec| spec.driver_config.as_ref()).or(network.driver_state.as_ref());
     (name, driver.map(|driver| driver.name.clone()).unwrap_or_default())
 }

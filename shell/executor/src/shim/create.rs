@@ -3,7 +3,7 @@
 //! the shim is its subreaper.
 
 use std::fs;
-use std::io::{self, Write};
+use std::io::{self, BufRead, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -22,7 +22,7 @@ use super::{CONSOLE_FILE, STATE_DIRECTORY, cgroups, devices};
 pub struct Creation {
     /// The child that does it.
     pub creator: Pid,
-    /// Ends with one `Outcome` as JSON.
+    /// Brings one `Outcome`, a line of JSON.
     pub outcome: OwnedFd,
 }
 
@@ -65,7 +65,8 @@ pub fn begin(instructions: &Instructions, stdio: Stdio) -> io::Result<Creation> 
 
 fn tell(report: OwnedFd, result: Result<Outcome, String>) -> io::Result<()> {
     let outcome = result.unwrap_or_else(|error| Outcome { error: Some(error), ..Default::default() });
-    let text = serde_json::to_vec(&outcome)?;
+    let mut text = serde_json::to_vec(&outcome)?;
+    text.push(b'\n');
     fs::File::from(report).write_all(&text)
 }
 
@@ -123,13 +124,23 @@ fn filter_devices(cgroups: &[PathBuf], instructions: &Instructions) -> Result<()
             .map_err(|error| format!("device filter (cgroup v1): {error}"));
     }
     let unified = cgroups.iter().find(|directory| is_unified(directory));
-    let directory = unified.ok_or("this host has neither the devices cgroup nor cgroup v2: devices cannot be filtered")?;
+    let directory =
+        unified.ok_or("this host has neither the devices cgroup nor cgroup v2: devices cannot be filtered")?;
     let open = fs::File::open(directory).map_err(|error| format!("device filter (cgroup v2): {error}"))?;
-    devices::restrict(open.as_fd(), &instructions.devices).map_err(|error| format!("device filter (cgroup v2): {error}"))
+    devices::restrict(open.as_fd(), &instructions.devices)
+        .map_err(|error| format!("device filter (cgroup v2): {error}"))
 }
 
 fn is_unified(directory: &Path) -> bool {
     directory.join("cgroup.controllers").exists()
+}
+
+/// Reads what came of a creation. Up to the line's end only: whoever still has the pipe must not hold the shim up.
+pub fn outcome(report: OwnedFd) -> io::Result<Outcome> {
+    let mut line = Vec::new();
+    io::BufReader::new(fs::File::from(report)).read_until(b'\n', &mut line)?;
+    let killed = || Outcome { error: Some("the creation was ended".to_owned()), ..Default::default() };
+    Ok(serde_json::from_slice(&line).unwrap_or_else(|_| killed()))
 }
 
 /// Takes the terminal that the container's first process sends; `None` when it ended before.

@@ -170,7 +170,9 @@ mod tests {
             let (destination, source) = (usize::from(now.registers & 15), usize::from(now.registers >> 4));
             at += 1;
             match now.code {
-                LOAD_WORD => registers[destination] = [access_type, major, minor][usize::try_from(now.offset / 4).unwrap_or(0)],
+                LOAD_WORD => {
+                    registers[destination] = [access_type, major, minor][usize::try_from(now.offset / 4).unwrap_or(0)]
+                }
                 MOVE_IMMEDIATE => registers[destination] = i64::from(now.immediate),
                 MOVE_REGISTER => registers[destination] = registers[source],
                 AND_IMMEDIATE_32 => registers[destination] &= i64::from(now.immediate),

@@ -198,7 +198,8 @@ fn attach(stdin: &OwnedFd, stdout: &OwnedFd, stderr: &OwnedFd) -> nix::Result<()
 fn confine(confinement: &Confinement, process: &ExecProcess) -> Result<CString, String> {
     let syscall = create_syscall();
     let syscall: &dyn Syscall = syscall.as_ref();
-    let words = |what: &'static str| move |error: libcontainer::syscall::SyscallError| format!("{what}: {}", chain(&error));
+    let words =
+        |what: &'static str| move |error: libcontainer::syscall::SyscallError| format!("{what}: {}", chain(&error));
     for limit in &confinement.rlimits {
         syscall.set_rlimit(limit).map_err(words("resource limits"))?;
     }
@@ -246,7 +247,8 @@ fn open_terminal(uid: u32) -> io::Result<(OwnedFd, OwnedFd)> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: TIOCGPTPEER takes open flags by value and returns a new descriptor.
-    let slave = unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
+    let slave =
+        unsafe { libc::ioctl(master.as_raw_fd(), libc::TIOCGPTPEER, libc::O_RDWR | libc::O_NOCTTY | libc::O_CLOEXEC) };
     if slave < 0 {
         return Err(io::Error::last_os_error());
     }

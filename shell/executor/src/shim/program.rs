@@ -25,7 +25,8 @@ impl ShimProgram {
             let sealed = executable_memfd()?;
             let mut copy = File::from(sealed.try_clone()?);
             io::copy(&mut File::open(source)?, &mut copy)?;
-            let seals = SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
+            let seals =
+                SealFlag::F_SEAL_SEAL | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_WRITE;
             fcntl(&sealed, FcntlArg::F_ADD_SEALS(seals))?;
             Ok(sealed)
         };

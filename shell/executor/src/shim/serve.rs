@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
@@ -15,7 +15,7 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{pipe2, setsid};
 
 use super::connection::Connection;
-use super::create::{Creation, Outcome, Stdio};
+use super::create::{Creation, Stdio};
 use super::exec::PendingExec;
 use super::log::{LineSplitter, LogWriter, Stream};
 use super::process::{SIGNAL_EXIT_BASE, boot_id, now_nanos, start_ticks};
@@ -292,10 +292,7 @@ impl Shim {
 
     fn created(&mut self) -> io::Result<()> {
         let Some(creation) = self.creation.take() else { return Ok(()) };
-        let mut text = Vec::new();
-        fs::File::from(creation.outcome).read_to_end(&mut text)?;
-        let killed = || Outcome { error: Some("the creation was ended".to_owned()), ..Default::default() };
-        let outcome = serde_json::from_slice(&text).unwrap_or_else(|_| killed());
+        let outcome = create::outcome(creation.outcome)?;
         if let Some(error) = outcome.error {
             self.status.cgroups = cgroups::directories(&self.instructions.cgroup_path)?;
             self.status.error = Some(error);

@@ -40,8 +40,22 @@ const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc
 
 /// Resource limits by the names that specs use (`ulimit`).
 const RESOURCE_LIMITS: [&str; 16] = [
-    "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "as",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 /// A file of ours that appears in the container.
@@ -222,11 +236,13 @@ fn linux(facts: &Facts<'_>, held: &BTreeSet<String>) -> Result<Value, Refusal> {
         "readonlyPaths": READ_ONLY_PATHS,
         "sysctl": spec.sysctls,
     });
-    let seccomp_mode = spec.privileges.as_ref().and_then(|privileges| privileges.seccomp.as_ref()).map(|options| options.mode());
+    let seccomp_mode =
+        spec.privileges.as_ref().and_then(|privileges| privileges.seccomp.as_ref()).map(|options| options.mode());
     if seccomp_mode != Some(privileges::seccomp_opts::SeccompMode::Unconfined) {
         linux["seccomp"] = seccomp::profile(held, facts.architecture);
     }
-    let propagations: BTreeSet<&String> = facts.mounts.iter().filter_map(|mount| mount.root_propagation.as_ref()).collect();
+    let propagations: BTreeSet<&String> =
+        facts.mounts.iter().filter_map(|mount| mount.root_propagation.as_ref()).collect();
     if let Some(widest) = propagations.iter().find(|name| name.as_str() == "shared").or(propagations.first()) {
         linux["rootfsPropagation"] = json!(widest);
     }

@@ -78,7 +78,11 @@ fn one(mount: &Mount, volumes: &Path, context: &Context<'_>) -> Result<PlannedMo
         mount::Type::Bind => bind(mount, &source, target),
         mount::Type::Volume => {
             let options = mount.volume_options.clone().unwrap_or_default();
-            if options.driver_config.as_ref().is_some_and(|driver| !matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty()) {
+            if options
+                .driver_config
+                .as_ref()
+                .is_some_and(|driver| !matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty())
+            {
                 return Err(unsupported(target, "volume drivers other than a plain local one"));
             }
             if !options.subpath.is_empty() {
@@ -190,7 +194,8 @@ fn tmpfs(mount: &Mount, target: &str) -> Result<PlannedMount, Refusal> {
 
 fn generated_name() -> Result<String, Refusal> {
     let mut bytes = [0u8; VOLUME_NAME_BYTES];
-    let failed = |error| Refusal::new(skep_model::Code::Internal, format!("the system's random source failed: {error}"));
+    let failed =
+        |error| Refusal::new(skep_model::Code::Internal, format!("the system's random source failed: {error}"));
     OsRng.try_fill_bytes(&mut bytes).map_err(failed)?;
     Ok(hex::encode(bytes))
 }

@@ -25,7 +25,9 @@ pub fn check(spec: &TaskSpec) -> Result<&ContainerSpec, Refusal> {
             return Err(no("credential specs"));
         }
         let selinux = privileges.selinux_context.as_ref();
-        if selinux.is_some_and(|context| [&context.user, &context.role, &context.r#type, &context.level].iter().any(|part| !part.is_empty())) {
+        if selinux.is_some_and(|context| {
+            [&context.user, &context.role, &context.r#type, &context.level].iter().any(|part| !part.is_empty())
+        }) {
             return Err(no("SELinux contexts"));
         }
         let seccomp = privileges.seccomp.as_ref().map(|options| options.mode());

@@ -119,8 +119,7 @@ const SOCKET_FAMILIES: [(&str, u64); 3] = [("SCMP_CMP_LT", 38), ("SCMP_CMP_EQ", 
 pub fn profile(capabilities: &BTreeSet<String>, architecture: &str) -> Value {
     let mut syscalls = Vec::new();
     let mut allow = |names: Vec<&str>| syscalls.push(json!({"names": names, "action": "SCMP_ACT_ALLOW"}));
-    let topics =
-        [IDENTITY, SOCKETS, TIME, SIGNALS, WAITING, MEMORY, PROCESSES, IPC, ATTRIBUTES, ASYNCHRONOUS, FILES];
+    let topics = [IDENTITY, SOCKETS, TIME, SIGNALS, WAITING, MEMORY, PROCESSES, IPC, ATTRIBUTES, ASYNCHRONOUS, FILES];
     allow(topics.iter().flat_map(|topic| topic.split_whitespace()).collect());
     allow(of_architecture(architecture).to_vec());
     for (capability, names) in BY_CAPABILITY {
@@ -189,7 +188,10 @@ mod tests {
     fn names(profile: &Value, action: &str) -> BTreeSet<String> {
         let rules = profile["syscalls"].as_array().expect("rules").iter();
         let unconditional = rules.filter(|rule| rule["action"] == action && rule.get("args").is_none());
-        unconditional.flat_map(|rule| rule["names"].as_array().expect("names")).map(|name| name.as_str().expect("text").to_owned()).collect()
+        unconditional
+            .flat_map(|rule| rule["names"].as_array().expect("names"))
+            .map(|name| name.as_str().expect("text").to_owned())
+            .collect()
     }
 
     #[test]
@@ -197,7 +199,19 @@ mod tests {
         let bare = profile(&BTreeSet::new(), "x86_64");
         let allowed = names(&bare, "SCMP_ACT_ALLOW");
         assert!(allowed.contains("openat") && allowed.contains("arch_prctl") && allowed.contains("ptrace"));
-        for refused in ["mount", "unshare", "setns", "bpf", "reboot", "init_module", "io_uring_setup", "keyctl", "socket", "clone", "kexec_load"] {
+        for refused in [
+            "mount",
+            "unshare",
+            "setns",
+            "bpf",
+            "reboot",
+            "init_module",
+            "io_uring_setup",
+            "keyctl",
+            "socket",
+            "clone",
+            "kexec_load",
+        ] {
             assert!(!allowed.contains(refused), "{refused}");
         }
         assert!(names(&bare, "SCMP_ACT_ERRNO").contains("clone3"));
@@ -208,8 +222,13 @@ mod tests {
 
     #[test]
     fn the_namespace_flags_are_all_of_them() {
-        let flags = libc::CLONE_NEWNS | libc::CLONE_NEWCGROUP | libc::CLONE_NEWUTS | libc::CLONE_NEWIPC
-            | libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNET;
+        let flags = libc::CLONE_NEWNS
+            | libc::CLONE_NEWCGROUP
+            | libc::CLONE_NEWUTS
+            | libc::CLONE_NEWIPC
+            | libc::CLONE_NEWUSER
+            | libc::CLONE_NEWPID
+            | libc::CLONE_NEWNET;
         assert_eq!(NAMESPACE_FLAGS, u64::from(flags.cast_unsigned()));
     }
 }

@@ -72,8 +72,12 @@ fn defaults_are_dockers() {
     assert_eq!(document["linux"]["seccomp"]["defaultAction"], "SCMP_ACT_ERRNO");
     let masked = document["linux"]["maskedPaths"].as_array().expect("paths");
     assert!(masked.contains(&json!("/proc/kcore")) && masked.contains(&json!("/sys/firmware")));
-    let kinds: Vec<&str> =
-        document["linux"]["namespaces"].as_array().expect("list").iter().filter_map(|one| one["type"].as_str()).collect();
+    let kinds: Vec<&str> = document["linux"]["namespaces"]
+        .as_array()
+        .expect("list")
+        .iter()
+        .filter_map(|one| one["type"].as_str())
+        .collect();
     assert_eq!(kinds, ["pid", "ipc", "uts", "mount", "cgroup", "network"]);
     let env = document["process"]["env"].as_array().expect("list");
     assert!(env.contains(&json!("HOSTNAME=box")) && env.contains(&json!("HOME=/root")));
@@ -117,7 +121,8 @@ fn placeholders_are_replaced_or_refused() {
 fn the_later_environment_wins() {
     let (task, node) = (task(), node());
     let context = Context { task: &task, node: &node };
-    let image = ImageConfig { env: vec!["A=1".to_owned(), "B=1".to_owned(), "PATH=/x".to_owned()], ..Default::default() };
+    let image =
+        ImageConfig { env: vec!["A=1".to_owned(), "B=1".to_owned(), "PATH=/x".to_owned()], ..Default::default() };
     let spec = ContainerSpec { env: vec!["A=2".to_owned(), "B".to_owned()], ..Default::default() };
     let env = environment(&spec, &image, "box", &context).expect("environment");
     assert_eq!(env, ["PATH=/x", "HOSTNAME=box", "A=2"]);
@@ -127,7 +132,11 @@ fn the_later_environment_wins() {
 fn commands_follow_dockers_rule() {
     let text = |words: &[&str]| words.iter().map(ToString::to_string).collect::<Vec<_>>();
     let image = ImageConfig { entrypoint: text(&["/entry"]), command: text(&["serve"]), ..Default::default() };
-    let spec = |command: &[&str], args: &[&str]| ContainerSpec { command: text(command), args: text(args), ..Default::default() };
+    let spec = |command: &[&str], args: &[&str]| ContainerSpec {
+        command: text(command),
+        args: text(args),
+        ..Default::default()
+    };
     let of = |command: &[&str], args: &[&str]| super::command(&spec(command, args), &image).expect("a command");
     assert_eq!(of(&[], &[]), (text(&["/entry"]), text(&["serve"])));
     assert_eq!(of(&[], &["x"]), (text(&["/entry"]), text(&["x"])));
@@ -145,7 +154,8 @@ fn mounts_are_planned_outer_first() {
         target: target.to_owned(),
         ..Default::default()
     };
-    let spec = ContainerSpec { mounts: vec![volume("data-{{.Task.Slot}}", "/a/b"), volume("", "/a")], ..Default::default() };
+    let spec =
+        ContainerSpec { mounts: vec![volume("data-{{.Task.Slot}}", "/a/b"), volume("", "/a")], ..Default::default() };
     let planned = plan(&spec, &["/a/b".to_owned(), "/image".to_owned()], Path::new("/v"), &context).expect("planned");
     let targets: Vec<&str> = planned.iter().map(|mount| mount.target.as_str()).collect();
     assert_eq!(targets, ["/a", "/image", "/a/b"]);

@@ -65,6 +65,8 @@ impl Accounts {
         for group in groups {
             user.additional_gids.push(self.gid(group)?);
         }
+        // The primary group too: otherwise a process that drops it could pass for a stranger to it (CVE-2022-36109).
+        user.additional_gids.push(user.gid);
         user.additional_gids.sort_unstable();
         user.additional_gids.dedup();
         Ok(user)
@@ -78,7 +80,8 @@ impl Accounts {
 
     fn groups_of(&self, login: &str) -> Vec<u32> {
         let fields = self.group.lines().map(|line| line.split(':').collect::<Vec<_>>());
-        let mine = fields.filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|one| one == login)));
+        let mine =
+            fields.filter(|fields| fields.get(3).is_some_and(|members| members.split(',').any(|one| one == login)));
         mine.filter_map(|fields| fields[2].parse().ok()).collect()
     }
 }
@@ -123,13 +126,13 @@ mod tests {
         let resolve = |text: &str| accounts().resolve(text, &[]).expect("resolves");
         assert_eq!(resolve("").home, "/root");
         let web = resolve("web");
-        assert_eq!((web.uid, web.gid, web.additional_gids.as_slice()), (33, 33, &[44][..]));
+        assert_eq!((web.uid, web.gid, web.additional_gids.as_slice()), (33, 33, &[33, 44][..]));
         assert_eq!(resolve("33").home, "/var/www");
         let other = resolve("1000:log");
         assert_eq!((other.uid, other.gid, other.home.as_str()), (1000, 44, "/"));
-        assert!(other.additional_gids.is_empty());
+        assert_eq!(other.additional_gids, [44]);
         let more = accounts().resolve("1000", &["log".to_owned(), "7".to_owned()]).expect("resolves");
-        assert_eq!(more.additional_gids, [7, 44]);
+        assert_eq!(more.additional_gids, [0, 7, 44]);
     }
 
     #[test]

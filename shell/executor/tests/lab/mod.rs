@@ -193,7 +193,11 @@ impl Lab {
     /// All that a container wrote so far.
     pub async fn output(&self, id: &str) -> String {
         let text = |line: LogLine| String::from_utf8_lossy(&line.data).into_owned();
-        self.lines(id, LogQuery { stdout: true, stderr: true, ..Default::default() }).await.into_iter().map(text).collect()
+        self.lines(id, LogQuery { stdout: true, stderr: true, ..Default::default() })
+            .await
+            .into_iter()
+            .map(text)
+            .collect()
     }
 
     /// Lines of a container's log.
