@@ -34,22 +34,14 @@ impl Host {
         let link = format!("{lab}v{number}");
         let address = format!("10.99.{subnet}.{number}");
         let directory = parent.join(hostname);
-        std::fs::create_dir_all(&directory)
-            .map_err(|source| LabError::File { path: directory.clone(), source })?;
+        std::fs::create_dir_all(&directory).map_err(|source| LabError::File { path: directory.clone(), source })?;
         ip_batch(&[
             format!("netns add {namespace}"),
             format!("link add {link} type veth peer name eth0 netns {namespace}"),
             format!("link set {link} master {bridge} up"),
         ])?;
-        let mut host = Self {
-            hostname: hostname.to_owned(),
-            address,
-            namespace,
-            link,
-            directory,
-            holder: None,
-            init_pid: 0,
-        };
+        let mut host =
+            Self { hostname: hostname.to_owned(), address, namespace, link, directory, holder: None, init_pid: 0 };
         host.configure(subnet)?;
         host.boot()?;
         Ok(host)
@@ -89,8 +81,7 @@ impl Host {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::inherit());
-        let holder =
-            command.spawn().map_err(|source| LabError::Start { program: format!("{command:?}"), source })?;
+        let holder = command.spawn().map_err(|source| LabError::Start { program: format!("{command:?}"), source })?;
         let pid = holder.id();
         self.holder = Some(holder);
         for _ in 0..START_POLLS {
@@ -144,10 +135,10 @@ impl Host {
     pub fn power_off(&mut self) -> Result<(), LabError> {
         if let Some(mut holder) = self.holder.take() {
             // Its child is the namespace's first process: with it the kernel ends all others.
-            holder.kill().and_then(|()| holder.wait().map(drop)).map_err(|source| LabError::Start {
-                program: format!("kill of host {}", self.hostname),
-                source,
-            })?;
+            holder
+                .kill()
+                .and_then(|()| holder.wait().map(drop))
+                .map_err(|source| LabError::Start { program: format!("kill of host {}", self.hostname), source })?;
             self.init_pid = 0;
         }
         Ok(())

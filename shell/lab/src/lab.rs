@@ -31,8 +31,7 @@ impl Lab {
         sweep()?;
         let name = format!("{PREFIX}{}x{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
         let directory = parent.join(&name);
-        std::fs::create_dir_all(&directory)
-            .map_err(|source| LabError::File { path: directory.clone(), source })?;
+        std::fs::create_dir_all(&directory).map_err(|source| LabError::File { path: directory.clone(), source })?;
         let mut lab = Self { name, subnet: 0, directory, hosts: Vec::new() };
         lab.make_bridge()?;
         Ok(lab)
@@ -40,9 +39,8 @@ impl Lab {
 
     fn make_bridge(&mut self) -> Result<(), LabError> {
         let taken = run(Command::new("ip").args(["-o", "-4", "addr", "show"]))?;
-        self.subnet = (1..=254u8)
-            .find(|octet| !taken.contains(&format!("10.99.{octet}.")))
-            .ok_or(LabError::NoSubnet)?;
+        self.subnet =
+            (1..=254u8).find(|octet| !taken.contains(&format!("10.99.{octet}."))).ok_or(LabError::NoSubnet)?;
         ip_batch(&[
             format!("link add {} type bridge", self.bridge()),
             format!("addr add 10.99.{}.254/24 dev {}", self.subnet, self.bridge()),

@@ -50,10 +50,8 @@ pub enum LabError {
 /// Runs a tool to its end; its standard output.
 pub(crate) fn run(command: &mut Command) -> Result<String, LabError> {
     let program = format!("{command:?}");
-    let output = command
-        .stdin(Stdio::null())
-        .output()
-        .map_err(|source| LabError::Start { program: program.clone(), source })?;
+    let output =
+        command.stdin(Stdio::null()).output().map_err(|source| LabError::Start { program: program.clone(), source })?;
     if output.status.success() {
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     } else {

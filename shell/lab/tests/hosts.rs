@@ -24,7 +24,11 @@ fn hosts_have_names_addresses_and_reach_each_other() {
     assert_eq!(String::from_utf8_lossy(&name.stdout).trim(), "alpha");
     let other = lab.hosts()[1].address().to_owned();
     let reached = |lab: &Lab| {
-        lab.hosts()[0].command("ping").args(["-c", "1", "-W", "1", &other]).output().is_ok_and(|out| out.status.success())
+        lab.hosts()[0]
+            .command("ping")
+            .args(["-c", "1", "-W", "1", &other])
+            .output()
+            .is_ok_and(|out| out.status.success())
     };
     if Command::new("ping").arg("-V").output().is_ok() {
         assert!(reached(&lab));

@@ -1,0 +1,130 @@
+//! What is asked of the manager's loop, and the handle that asks.
+
+use bytes::Bytes;
+use skep_manager::{Answer, Signing, Status, StreamId};
+use skep_model::pb::messages as m;
+use skep_model::pb::skep;
+use skep_model::{Caller, Code, ControlRequest, ControlResponse, NodeId, RaftId, Refusal};
+use skep_rpc::backend::{ConnectionId, Ending};
+use skep_store::Event;
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, RwLock};
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::board::Board;
+
+/// Asks that may wait for the loop; further ones are refused.
+pub const ASK_QUEUE: usize = 65_536;
+
+/// An answer that is awaited.
+pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
+
+/// One ask.
+pub enum Ask {
+    /// A Raft message.
+    Peer(Bytes),
+    /// Whether a member can be reached.
+    Reachable(RaftId, bool),
+    /// A snapshot was sent, or not.
+    SnapshotSent(RaftId, bool),
+    /// The connection to a member was reset.
+    PeerLost(RaftId),
+    /// Anything answered by `Answer`.
+    Request(Request, Reply<Answer>),
+    /// A worker registers; messages go into the sender.
+    Session(Caller, ConnectionId, m::SessionRequest, mpsc::Sender<Result<m::SessionMessage, Refusal>>, Reply<()>),
+    /// A worker lives.
+    Heartbeat(Caller, m::HeartbeatRequest, Reply<m::HeartbeatResponse>),
+    /// A worker reports.
+    TaskStatus(Caller, m::UpdateTaskStatusRequest, Reply<()>),
+    /// A worker asks what to run.
+    Assignments(
+        Caller,
+        ConnectionId,
+        m::AssignmentsRequest,
+        mpsc::Sender<Result<m::AssignmentsMessage, Refusal>>,
+        Reply<()>,
+    ),
+    /// A node says goodbye.
+    Leave(Caller, skep::LeaveRequest, Reply<()>),
+    /// A worker's feed was dropped by the transport.
+    FeedClosed(StreamId),
+    /// A caller's connection is gone.
+    ConnectionClosed(ConnectionId, Ending),
+    /// A certificate was signed, or could not be.
+    Signed(Box<Signing>, Result<Bytes, String>),
+    /// Committed changes from now on.
+    Watch(mpsc::Sender<Arc<Vec<Event>>>),
+    /// Hands leadership over, if this manager leads and somebody can take it.
+    HandOver(oneshot::Sender<bool>),
+    /// Ends the loop.
+    Stop,
+}
+
+/// Requests with an `Answer`.
+pub enum Request {
+    /// A user's command.
+    Control(ControlRequest),
+    /// A manager becomes a member.
+    Join(NodeId, String),
+    /// A manager is a member no more.
+    Leave(NodeId),
+    /// A node asks for a certificate.
+    Issue(Option<Caller>, m::IssueNodeCertificateRequest),
+    /// A node waits for it.
+    CertificateStatus(m::NodeCertificateStatusRequest),
+}
+
+/// Asks the loop. Cheap to clone.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) asks: SyncSender<Ask>,
+    pub(super) board: Arc<RwLock<Board>>,
+    pub(super) status: watch::Receiver<Status>,
+}
+
+impl Handle {
+    /// Puts an ask into the queue; refused when it is full or the loop is gone.
+    pub fn tell(&self, ask: Ask) -> Result<(), Refusal> {
+        self.asks.try_send(ask).map_err(|error| match error {
+            TrySendError::Full(_) => {
+                Refusal::new(Code::ResourceExhausted, "the manager has too much to do; try again later")
+            }
+            TrySendError::Disconnected(_) => stopped(),
+        })
+    }
+
+    /// Asks and waits for the answer.
+    pub async fn ask<T>(&self, make: impl FnOnce(Reply<T>) -> Ask) -> Result<T, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        self.tell(make(reply))?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// A request with an `Answer`.
+    pub async fn request(&self, request: Request) -> Result<Answer, Refusal> {
+        self.ask(|reply| Ask::Request(request, reply)).await
+    }
+
+    /// A user's command, carried out here; whether the answer may be stale.
+    pub async fn control(&self, request: ControlRequest) -> Result<(ControlResponse, bool), Refusal> {
+        match self.request(Request::Control(request)).await? {
+            Answer::Control { response, stale } => Ok((response, stale)),
+            other => Err(Refusal::new(Code::Internal, format!("a command was answered with {other:?}"))),
+        }
+    }
+
+    /// Who leads, and how far this manager is.
+    pub fn status(&self) -> watch::Receiver<Status> {
+        self.status.clone()
+    }
+
+    /// What other threads may read without asking.
+    pub fn read<T>(&self, look: impl FnOnce(&Board) -> T) -> T {
+        look(&self.board.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(Code::Unavailable, "the manager is stopping")
+}

@@ -1,0 +1,17 @@
+//! The manager's part of a node: its loop, its port, its transport; started when the node is a manager, stopped when
+//! it is one no more.
+//!
+//! Decisions are `core/manager`'s; here is only the carrying out. Start reading at `start`, then `run`.
+
+mod ask;
+mod backend;
+mod board;
+mod feeds;
+mod log_broker;
+mod outside;
+mod run;
+mod start;
+
+pub use ask::{Ask, Handle};
+pub use log_broker::LogBroker;
+pub use start::{Beginning, ManagerParts, ManagerRole, StartError};

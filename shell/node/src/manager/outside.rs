@@ -1,0 +1,178 @@
+//! The world outside the manager's loop: disk, transport, signatures. It performs and reports; it decides nothing.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use skep_consensus::{LogEntry, LogRange, Member, MessageKind, PeerMessage, Persist, wire};
+use skep_disk::{DiskError, LogStore as _, RaftDisk};
+use skep_manager::{Signing, StreamId};
+use skep_model::{NodeId, RaftId};
+use skep_rpc::identity::Signer;
+use skep_rpc::{Membership, RaftKind, RaftMessage, RaftTransport};
+use skep_store::{Read as _, Store};
+use tokio::task::AbortHandle;
+
+use super::ask::{Ask, Handle};
+use crate::clock::Clock;
+
+/// What the loop performs its effects with.
+pub struct Outside {
+    disk: RaftDisk,
+    transport: Arc<RaftTransport>,
+    runtime: tokio::runtime::Handle,
+    clock: Clock,
+    own: RaftId,
+    skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+    known: BTreeSet<RaftId>,
+    handle: Option<Handle>,
+}
+
+impl Outside {
+    /// Everything but the loop's own handle.
+    pub fn new(
+        disk: RaftDisk,
+        transport: Arc<RaftTransport>,
+        skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+        clock: Clock,
+    ) -> Self {
+        let own = disk.member().raft_id;
+        let runtime = tokio::runtime::Handle::current();
+        Self { disk, transport, runtime, clock, own, skep_nodes, known: BTreeSet::new(), handle: None }
+    }
+
+    pub(super) fn with_handle(mut self, handle: Handle) -> Self {
+        self.handle = Some(handle);
+        self
+    }
+
+    /// One batch, one fsync.
+    pub(super) fn write(&mut self, writes: &[Persist]) -> Result<(), DiskError> {
+        self.disk.write(writes)
+    }
+
+    /// Entries for a follower that lags; none when they cannot be read, and a snapshot is sent instead.
+    pub(super) fn fetch(&mut self, range: LogRange) -> Vec<LogEntry> {
+        self.disk.read_entries(range).unwrap_or_else(|error| {
+            tracing::error!("old log entries cannot be read: {error}");
+            Vec::new()
+        })
+    }
+
+    pub(super) fn send(&mut self, message: PeerMessage) {
+        let kind = match message.kind {
+            MessageKind::Vote => RaftKind::Vote,
+            MessageKind::Snapshot { index, term } => return self.send_snapshot(message, index, term),
+            MessageKind::Append | MessageKind::Heartbeat | MessageKind::Other => RaftKind::Other,
+        };
+        let message = RaftMessage { to: message.to, from: message.from, kind, index: 0, bytes: message.bytes };
+        let to = message.to;
+        if !self.transport.send(message) {
+            self.report(Ask::Reachable(to, false));
+        }
+    }
+
+    /// Snapshots are read from disk away from the loop.
+    fn send_snapshot(&self, message: PeerMessage, index: u64, term: u64) {
+        let reader = self.disk.snapshot_reader();
+        let transport = Arc::clone(&self.transport);
+        let Some(handle) = self.handle.clone() else { return };
+        self.runtime.spawn_blocking(move || {
+            let bytes = reader
+                .load(index, term)
+                .map_err(|error| error.to_string())
+                .and_then(|data| wire::with_snapshot_data(&message.bytes, &data).map_err(|error| error.to_string()));
+            let sent = match bytes {
+                Ok(bytes) => transport.send(RaftMessage {
+                    to: message.to,
+                    from: message.from,
+                    kind: RaftKind::Snapshot,
+                    index,
+                    bytes,
+                }),
+                Err(error) => {
+                    tracing::error!("the snapshot at {index} cannot be sent: {error}");
+                    false
+                }
+            };
+            if !sent {
+                tell(&handle, Ask::SnapshotSent(message.to, false));
+            }
+        });
+    }
+
+    /// The transport learns who the members are.
+    pub(super) fn members(&mut self, members: &[Member]) {
+        let now: BTreeSet<RaftId> = members.iter().map(|member| member.raft_id).collect();
+        for gone in self.known.difference(&now) {
+            self.transport.remove_peer(*gone);
+        }
+        for member in members.iter().filter(|member| member.raft_id != self.own) {
+            if let Err(refusal) = self.transport.set_peer(member.raft_id, member.node_id.clone(), &member.addr) {
+                tracing::warn!("manager {} cannot be reached: {refusal}", member.node_id);
+            }
+        }
+        self.known = now;
+    }
+
+    /// Signs away from the loop: a signature takes longer than a turn.
+    pub(super) fn sign(&self, signing: Signing, facts: &Store) {
+        let Some(handle) = self.handle.clone() else { return };
+        let Some(cluster) = facts.cluster() else { return };
+        let clock = self.clock;
+        self.runtime.spawn_blocking(move || {
+            let result = sign(&signing, &cluster, clock);
+            if let Err(reason) = &result {
+                tracing::warn!("the certificate of {} cannot be signed: {reason}", signing.node);
+            }
+            tell(&handle, Ask::Signed(Box::new(signing), result));
+        });
+    }
+
+    /// Whether a node is known as a Skep.
+    pub(super) fn is_skep(&self, node: &NodeId) -> bool {
+        self.skep_nodes.lock().unwrap_or_else(PoisonError::into_inner).contains(node)
+    }
+
+    /// Tells the loop when `closed` is done.
+    pub(super) fn spawn_feed_watch(
+        &self,
+        stream: StreamId,
+        closed: impl Future<Output = ()> + Send + 'static,
+    ) -> Option<AbortHandle> {
+        let handle = self.handle.clone()?;
+        let watch = self.runtime.spawn(async move {
+            closed.await;
+            tell(&handle, Ask::FeedClosed(stream));
+        });
+        Some(watch.abort_handle())
+    }
+
+    pub(super) fn close(self) {
+        for id in &self.known {
+            self.transport.remove_peer(*id);
+        }
+    }
+
+    fn report(&self, ask: Ask) {
+        if let Some(handle) = &self.handle {
+            tell(handle, ask);
+        }
+    }
+}
+
+fn tell(handle: &Handle, ask: Ask) {
+    if let Err(refusal) = handle.tell(ask) {
+        tracing::debug!("{refusal}");
+    }
+}
+
+fn sign(signing: &Signing, cluster: &skep_model::Cluster, clock: Clock) -> Result<Bytes, String> {
+    let issuer = skep_pki::issuer(cluster).map_err(|refusal| refusal.message)?;
+    let key = std::str::from_utf8(&issuer.key).map_err(|error| error.to_string())?;
+    let signer =
+        Signer::new(&issuer.certificate, key, issuer.intermediates.clone()).map_err(|error| error.to_string())?;
+    let subject = Membership { node: signing.node.clone(), role: signing.role, cluster: cluster.id.clone() };
+    let life = skep_pki::certificate_life(cluster);
+    signer.sign(&signing.csr, &subject, life, clock.now().wall, &mut clock.rng()).map_err(|error| error.to_string())
+}

@@ -1,0 +1,341 @@
+//! The manager's loop: one thread that owns the machine, feeds it what was asked, and performs its effects in order.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use rand_chacha::ChaCha20Rng;
+use skep_manager::{Effect, Manager, RequestId, Status};
+use skep_model::{NodeId, Now, Refusal, Time};
+use skep_store::Event;
+use tokio::sync::{mpsc, watch};
+
+use super::ask::{ASK_QUEUE, Ask, Handle, Reply, Request};
+use super::board::Board;
+use super::feeds::Feeds;
+use super::outside::Outside;
+use crate::clock::Clock;
+
+/// Asks taken before the machine has its turn: they share one fsync.
+const BATCH_MAX: usize = 1024;
+/// A stream that ended waits so long for news of its connection, which may say that it was reset.
+const FEED_CLOSED_GRACE: Duration = Duration::from_millis(100);
+/// Pause before a failed write to disk is tried again.
+const DISK_RETRY: Duration = Duration::from_millis(500);
+
+/// The loop's own state.
+pub(super) struct Loop {
+    manager: Manager,
+    outside: Outside,
+    clock: Clock,
+    rng: ChaCha20Rng,
+    asks: Receiver<Ask>,
+    replies: BTreeMap<RequestId, Reply<skep_manager::Answer>>,
+    last_request: u64,
+    feeds: Feeds,
+    closing_feeds: Vec<(Time, skep_manager::StreamId)>,
+    watchers: Vec<mpsc::Sender<Arc<Vec<Event>>>>,
+    board: Arc<RwLock<Board>>,
+    status: watch::Sender<Status>,
+    next_tick: Instant,
+}
+
+/// Starts the loop on a thread of its own.
+pub fn spawn(
+    manager: Manager,
+    outside: Outside,
+    clock: Clock,
+) -> std::io::Result<(Handle, std::thread::JoinHandle<()>)> {
+    let (asks, queue) = sync_channel(ASK_QUEUE);
+    let (status, watched) = watch::channel(manager.status());
+    let board = Arc::new(RwLock::new(Board::default()));
+    let handle = Handle { asks, board: Arc::clone(&board), status: watched };
+    let mut state = Loop {
+        manager,
+        outside: outside.with_handle(handle.clone()),
+        clock,
+        rng: clock.rng(),
+        asks: queue,
+        replies: BTreeMap::new(),
+        last_request: 0,
+        feeds: Feeds::default(),
+        closing_feeds: Vec::new(),
+        watchers: Vec::new(),
+        board,
+        status,
+        next_tick: Instant::now(),
+    };
+    state.refresh_board();
+    let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(move || state.run())?;
+    Ok((handle, thread))
+}
+
+impl Loop {
+    fn run(mut self) {
+        loop {
+            let first = match self.asks.recv_timeout(self.patience()) {
+                Ok(ask) => Some(ask),
+                Err(RecvTimeoutError::Timeout) => None,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let mut next = first;
+            for _ in 0..BATCH_MAX {
+                match next {
+                    Some(Ask::Stop) => return self.stop(),
+                    Some(ask) => self.take(ask),
+                    None => break,
+                }
+                next = self.asks.try_recv().ok();
+            }
+            if let Some(left) = next {
+                match left {
+                    Ask::Stop => return self.stop(),
+                    ask => self.take(ask),
+                }
+            }
+            self.tick();
+            self.turn();
+        }
+    }
+
+    /// How long nothing needs to be done.
+    fn patience(&self) -> Duration {
+        let tick = self.next_tick.saturating_duration_since(Instant::now());
+        let now = self.clock.now().monotonic;
+        let wake = self.manager.wake_at().map(|at| at.since(now));
+        let feeds = self.closing_feeds.iter().map(|(at, _)| at.since(now)).min();
+        [wake, feeds].into_iter().flatten().fold(tick, Duration::min)
+    }
+
+    fn tick(&mut self) {
+        let interval = self.manager.tick_interval();
+        let late = Instant::now();
+        if late >= self.next_tick {
+            self.manager.tick(self.clock.now());
+            // After a long pause one tick is enough: many at once would look like silence of the others.
+            self.next_tick = (self.next_tick + interval).max(late);
+        }
+        let now = self.clock.now();
+        let due: Vec<_> = self.closing_feeds.extract_if(.., |(at, _)| *at <= now.monotonic).collect();
+        for (_, stream) in due {
+            if self.feeds.remove(stream).is_some() {
+                self.manager.stream_closed(stream, false, false, now);
+            }
+        }
+    }
+
+    /// Performs everything that follows, writes included, until nothing more does.
+    fn turn(&mut self) {
+        loop {
+            let effects = self.manager.turn(self.clock.now(), &mut self.rng);
+            if effects.is_empty() {
+                return;
+            }
+            let mut writes = Vec::new();
+            for effect in effects {
+                match effect {
+                    Effect::Persist(persist) => writes.push(persist),
+                    other => self.perform(other),
+                }
+            }
+            if let Some(last) = writes.last().map(|write| write.number) {
+                self.write(&writes);
+                self.manager.persisted(last);
+            }
+        }
+    }
+
+    /// Writes to disk, trying again for as long as it takes: nothing may be acknowledged before.
+    fn write(&mut self, writes: &[skep_consensus::Persist]) {
+        while let Err(error) = self.outside.write(writes) {
+            tracing::error!("the raft log cannot be written: {error}");
+            self.manager.persist_failed(&error.to_string());
+            std::thread::sleep(DISK_RETRY);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send(message) => self.outside.send(message),
+            Effect::Persist(_) => {}
+            Effect::FetchLog(range) => {
+                let entries = self.outside.fetch(range);
+                self.manager.log_fetched(range.low, &entries);
+            }
+            Effect::Reply { request, result } => {
+                let Some(reply) = self.replies.remove(&request) else { return };
+                if reply.send(result).is_err() {
+                    tracing::debug!("who asked has gone");
+                }
+            }
+            Effect::Dispatch(effect) => {
+                if let Some(stream) = self.feeds.perform(effect) {
+                    self.feeds.remove(stream);
+                    self.manager.stream_closed(stream, false, false, self.clock.now());
+                }
+            }
+            Effect::Sign(signing) => self.outside.sign(signing, self.manager.facts()),
+            Effect::Changed(events) => self.changed(events),
+            Effect::Replaced => self.refresh_board(),
+            Effect::Members(members) => {
+                self.outside.members(&members);
+                self.refresh_board();
+            }
+            Effect::Role(role) => {
+                tracing::info!(term = role.term, leader = ?role.leader, leads = role.is_leader, "raft role");
+                self.status.send_replace(self.manager.status());
+            }
+            Effect::Warn(message) => tracing::warn!("{message}"),
+        }
+    }
+
+    fn changed(&mut self, events: Vec<Event>) {
+        if events.iter().any(|event| Board::concerns(event)) {
+            self.refresh_board();
+        }
+        if self.watchers.is_empty() {
+            return;
+        }
+        let events = Arc::new(events);
+        // A watcher that does not keep up is dropped; its reader sees the end of the stream and asks anew.
+        self.watchers.retain(|watcher| watcher.try_send(Arc::clone(&events)).is_ok());
+    }
+
+    fn refresh_board(&mut self) {
+        let board = Board::of(&self.manager);
+        *self.board.write().unwrap_or_else(std::sync::PoisonError::into_inner) = board;
+        self.status.send_replace(self.manager.status());
+    }
+
+    fn take(&mut self, ask: Ask) {
+        let now = self.clock.now();
+        match ask {
+            Ask::Peer(bytes) => {
+                if let Err(refusal) = self.manager.peer_message(&bytes) {
+                    tracing::debug!("{refusal}");
+                }
+            }
+            Ask::Reachable(peer, reachable) => self.manager.peer_reachable(peer, reachable, now),
+            Ask::SnapshotSent(peer, arrived) => self.manager.snapshot_sent(peer, arrived),
+            Ask::PeerLost(peer) => self.manager.peer_connection_lost(peer, now),
+            Ask::Request(request, reply) => self.request(request, reply, now),
+            Ask::Session(caller, connection, request, sender, reply) => {
+                let stream = self.feeds.fresh();
+                let result = self.manager.register(&caller, request, stream, now, &mut self.rng);
+                if result.is_ok() {
+                    let watch = self.watch_feed(stream, &sender);
+                    self.feeds.add_session(stream, caller.node, connection, sender, watch);
+                }
+                answer(reply, result.map(drop));
+            }
+            Ask::Heartbeat(caller, request, reply) => {
+                answer(reply, self.manager.heartbeat(&caller, &request, now, &mut self.rng));
+            }
+            Ask::TaskStatus(caller, request, reply) => {
+                answer(reply, self.manager.update_task_status(&caller, request, now).map(drop));
+            }
+            Ask::Assignments(caller, connection, request, sender, reply) => {
+                let stream = self.feeds.fresh();
+                let result = self.manager.open_assignments(&caller, &request, stream);
+                if result.is_ok() {
+                    let watch = self.watch_feed(stream, &sender);
+                    self.feeds.add_assignments(stream, caller.node, connection, sender, watch);
+                }
+                answer(reply, result);
+            }
+            Ask::Leave(caller, request, reply) => answer(reply, self.manager.leave(&caller, &request, now).map(drop)),
+            Ask::FeedClosed(stream) => self.closing_feeds.push((now.monotonic.after(FEED_CLOSED_GRACE), stream)),
+            Ask::ConnectionClosed(connection, ending) => self.connection_closed(&connection, ending, now),
+            Ask::Signed(signing, result) => self.manager.signed(&signing, result, now, &mut self.rng),
+            Ask::Watch(watcher) => self.watchers.push(watcher),
+            Ask::HandOver(reply) => {
+                let handing = self.manager.hand_over();
+                if reply.send(handing).is_err() {
+                    tracing::debug!("who asked for a handover has gone");
+                }
+            }
+            Ask::Stop => {}
+        }
+    }
+
+    fn request(&mut self, request: Request, reply: Reply<skep_manager::Answer>, now: Now) {
+        self.last_request += 1;
+        let id = RequestId(self.last_request);
+        self.replies.insert(id, reply);
+        match request {
+            Request::Control(command) => self.manager.control(id, command, now, &mut self.rng),
+            Request::Join(node, address) => self.manager.join_raft(id, node, address, &mut self.rng),
+            Request::Leave(node) => self.manager.leave_raft(id, node, &mut self.rng),
+            Request::Issue(caller, request) => {
+                self.manager.issue_certificate(id, caller.as_ref(), &request, now, &mut self.rng);
+            }
+            Request::CertificateStatus(request) => self.manager.certificate_status(id, request),
+        }
+    }
+
+    fn connection_closed(
+        &mut self,
+        connection: &skep_rpc::backend::ConnectionId,
+        ending: skep_rpc::backend::Ending,
+        now: Now,
+    ) {
+        let reset = ending == skep_rpc::backend::Ending::Reset;
+        let gone: Vec<_> = self.feeds.remove_connection(connection);
+        let closed: BTreeSet<_> = gone.iter().map(|(stream, _)| *stream).collect();
+        self.closing_feeds.retain(|(_, stream)| !closed.contains(stream));
+        for (stream, node) in gone {
+            self.manager.stream_closed(stream, reset, self.outside.is_skep(&node), now);
+        }
+    }
+
+    /// Tells the loop when the transport drops a stream's receiver.
+    fn watch_feed<T: Send + 'static>(
+        &self,
+        stream: skep_manager::StreamId,
+        sender: &mpsc::Sender<T>,
+    ) -> Option<tokio::task::AbortHandle> {
+        let sender = sender.clone();
+        self.outside.spawn_feed_watch(stream, async move { sender.closed().await })
+    }
+
+    fn stop(mut self) {
+        // Who waits hears that the manager stops: their senders are dropped with the loop.
+        self.replies.clear();
+        self.outside.close();
+    }
+}
+
+fn answer<T>(reply: Reply<T>, result: Result<T, Refusal>) {
+    if reply.send(result).is_err() {
+        tracing::debug!("who asked has gone");
+    }
+}
+
+/// Source: interop §1.7; the subsystem of managers' keys.
+fn unlock_key(cluster: &skep_model::Cluster) -> (bytes::Bytes, u64) {
+    let key = cluster.unlock_keys.iter().find(|key| key.subsystem == "swarm-manager");
+    (key.map(|key| key.key.clone()).unwrap_or_default(), cluster.meta.version)
+}
+
+impl Board {
+    fn concerns(event: &Event) -> bool {
+        use skep_store::AnyObject;
+        matches!(event.object, AnyObject::Node(_) | AnyObject::Cluster(_))
+    }
+
+    fn of(manager: &Manager) -> Self {
+        use skep_store::Read as _;
+        let facts = manager.facts();
+        let cluster = facts.cluster();
+        let blacklisted = cluster.iter().flat_map(|cluster| cluster.blacklisted_certificates.keys());
+        Self {
+            members: manager.membership().iter().map(|member| (member.raft_id, member.clone())).collect(),
+            removed: manager.membership().removed().clone(),
+            roles: facts.nodes().iter().map(|node| (node.id.clone(), node.role)).collect(),
+            blacklisted: blacklisted.filter_map(|id| NodeId::optional(id)).collect(),
+            root_certificate: cluster.as_ref().map(|cluster| cluster.root_ca.ca_cert.clone()).unwrap_or_default(),
+            unlock_key: cluster.as_deref().map(unlock_key).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! A member that runs: its credentials, its agent, and its manager while it is one.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
+
+use skep_disk::{DataKey, KeyFile, NodeSettings};
+use skep_docker_api::{LocalState, Standing, SwarmInfo};
+use skep_executor::NodeFacts;
+use skep_manager::Genesis;
+use skep_model::pb::skep::{LeaveRequest, leave_request::Reason};
+use skep_model::pb::types::{NodeRole, Peer};
+use skep_model::{NodeId, Refusal, Verbatim, WallTime};
+use skep_rpc::{Clients, Credentials, NodeIdentity};
+use tokio::sync::mpsc;
+
+use super::files::Files;
+use super::node::{SwarmNode, internal};
+use crate::agent;
+use crate::manager::{Beginning, Handle, ManagerParts, ManagerRole};
+use crate::tasks::TaskRecords;
+
+/// A daemon that stops for a restart asks for its tasks to be kept so long.
+const RESTART_HOLD_MS: u64 = 60_000;
+/// A farewell that takes longer is not waited for.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How a member begins.
+pub(crate) enum Start {
+    /// The first manager of a new swarm.
+    Found(Box<Genesis>),
+    /// Just joined, through managers at these addresses.
+    Joined(Vec<String>),
+    /// From what is on disk.
+    Restart,
+    /// From what is on disk, as the only manager.
+    ForceNew,
+}
+
+/// Why a member cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum MemberError {
+    /// TLS with the identity on disk.
+    #[error(transparent)]
+    Tls(#[from] skep_rpc::tls::TlsError),
+    /// The worker's tasks on disk.
+    #[error(transparent)]
+    Disk(#[from] skep_disk::DiskError),
+    /// The manager.
+    #[error(transparent)]
+    Manager(#[from] crate::manager::StartError),
+    /// The files.
+    #[error(transparent)]
+    Files(#[from] super::files::FilesError),
+}
+
+/// A member that runs.
+pub struct Member {
+    pub(super) node_id: NodeId,
+    pub(super) credentials: Arc<Credentials>,
+    pub(super) clients: Arc<Clients>,
+    pub(super) settings: NodeSettings,
+    pub(super) files: Files,
+    pub(super) key_file: Mutex<KeyFile>,
+    pub(super) agent: tokio::sync::Mutex<Option<agent::Handle>>,
+    pub(super) session: tokio::sync::watch::Receiver<agent::SessionState>,
+    pub(super) manager: tokio::sync::Mutex<Option<ManagerRole>>,
+    pub(super) manager_handle: RwLock<Option<Handle>>,
+    pub(super) leader: RwLock<Option<tokio::sync::watch::Receiver<skep_rpc::Leader>>>,
+    pub(super) broker: RwLock<Option<crate::manager::LogBroker>>,
+    /// Told when the others took this manager out of the quorum.
+    pub(super) removed: mpsc::Sender<()>,
+    pub(super) follower: Mutex<Option<tokio::task::AbortHandle>>,
+}
+
+impl Member {
+    pub(super) async fn start(
+        node: &Arc<SwarmNode>,
+        identity: NodeIdentity,
+        key_file: KeyFile,
+        settings: NodeSettings,
+        start: Start,
+    ) -> Result<Arc<Self>, Refusal> {
+        let (removed, told) = mpsc::channel(1);
+        let node_id = identity.membership().node.clone();
+        let is_manager = identity.membership().role == NodeRole::Manager;
+        let root = identity.root().pem().clone();
+        let tls_info = identity.tls_info();
+        let credentials = Credentials::new(identity).map_err(|error| internal(MemberError::from(error)))?;
+        let clients = Clients::new(Arc::clone(&credentials));
+        let records = TaskRecords::open(&node.task_directory()).map_err(internal)?;
+        let own = Peer { node_id: node_id.to_string(), addr: settings.advertise_addr.clone() };
+        let mut remotes = node.files.remotes().map_err(internal)?;
+        if is_manager {
+            remotes = vec![own];
+        }
+        let mut description = crate::host::node_description(&node.deps.config);
+        description.tls_info = Some(tls_info);
+        let facts = Arc::new(NodeFacts {
+            id: node_id.clone(),
+            hostname: description.hostname.clone(),
+            os: "linux".to_owned(),
+            architecture: std::env::consts::ARCH.to_owned(),
+        });
+        let begin = skep_dispatch::worker::Start {
+            remotes,
+            description: Verbatim::new(description),
+            root,
+            tasks: records.all().map_err(internal)?,
+        };
+        let mut member = Self {
+            node_id,
+            credentials,
+            clients: Arc::clone(&clients),
+            settings,
+            files: node.files.clone(),
+            key_file: Mutex::new(key_file),
+            agent: tokio::sync::Mutex::new(None),
+            session: tokio::sync::watch::Sender::new(agent::SessionState::default()).subscribe(),
+            manager: tokio::sync::Mutex::new(None),
+            manager_handle: RwLock::new(None),
+            leader: RwLock::new(None),
+            broker: RwLock::new(None),
+            removed,
+            follower: Mutex::new(None),
+        };
+        if is_manager {
+            member.start_manager(node, member.beginning(start)?).await.map_err(internal)?;
+        }
+        let parts = agent::Parts {
+            clients,
+            executor: Arc::clone(&node.deps.runtime) as Arc<dyn skep_executor::Executor>,
+            runtime: Arc::clone(&node.deps.runtime),
+            records,
+            facts,
+            clock: node.deps.clock,
+        };
+        let (handle, news) = agent::spawn(parts, begin);
+        member.session = handle.state();
+        *member.agent.lock().await = Some(handle);
+        let member = Arc::new(member);
+        let follower = tokio::spawn(super::follow::follow(Arc::clone(node), Arc::clone(&member), news, told));
+        *member.follower.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower.abort_handle());
+        Ok(member)
+    }
+
+    fn beginning(&self, start: Start) -> Result<Beginning, Refusal> {
+        Ok(match start {
+            Start::Found(genesis) => Beginning::Found(genesis),
+            Start::Joined(addresses) => Beginning::Join(addresses),
+            Start::ForceNew => Beginning::ForceNew,
+            // A crash between the certificate and the log: the join goes on.
+            Start::Restart if !self.files.raft().exists() => Beginning::Join(self.known_managers()?),
+            Start::Restart => Beginning::Restart,
+        })
+    }
+
+    fn known_managers(&self) -> Result<Vec<String>, Refusal> {
+        Ok(self.files.remotes().map_err(internal)?.into_iter().map(|peer| peer.addr).collect())
+    }
+
+    /// Starts the manager's part. The log's key is on disk before the log is.
+    pub(super) async fn start_manager(&self, node: &SwarmNode, beginning: Beginning) -> Result<(), MemberError> {
+        let parts = ManagerParts {
+            node: self.node_id.clone(),
+            listen: self.settings.listen_addr.clone(),
+            advertise: self.settings.advertise_addr.clone(),
+            directory: self.files.raft(),
+            data_keys: self.data_keys()?,
+            credentials: Arc::clone(&self.credentials),
+            clients: Arc::clone(&self.clients),
+            clock: node.deps.clock,
+            warnings: node.warnings.clone(),
+        };
+        let role = ManagerRole::start(parts, beginning, self.removed.clone()).await?;
+        write(&self.leader, Some(role.backend.watch_leader()));
+        write(&self.broker, role.backend.broker().ok());
+        write(&self.manager_handle, Some(role.handle.clone()));
+        *self.manager.lock().await = Some(role);
+        Ok(())
+    }
+
+    fn data_keys(&self) -> Result<Vec<DataKey>, MemberError> {
+        let mut key_file = self.key_file.lock().unwrap_or_else(PoisonError::into_inner);
+        if key_file.headers.data_key.is_none() {
+            key_file.headers.data_key = Some(DataKey::generate()?);
+            key_file.save()?;
+        }
+        let keys = [&key_file.headers.data_key, &key_file.headers.data_key_pending];
+        Ok(keys.into_iter().flatten().cloned().collect())
+    }
+
+    /// Ends the manager's part.
+    pub(super) async fn stop_manager(&self) {
+        write(&self.manager_handle, None);
+        write(&self.leader, None);
+        write(&self.broker, None);
+        if let Some(role) = self.manager.lock().await.take() {
+            role.stop().await;
+        }
+    }
+
+    /// The manager's loop, while this node is a manager.
+    pub fn manager_handle(&self) -> Option<Handle> {
+        self.manager_handle.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Who leads, while this node is a manager.
+    pub fn leader(&self) -> Option<tokio::sync::watch::Receiver<skep_rpc::Leader>> {
+        self.leader.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The log broker, while this node is a manager.
+    pub fn broker(&self) -> Option<crate::manager::LogBroker> {
+        self.broker.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Calls to managers.
+    pub fn clients(&self) -> &Arc<Clients> {
+        &self.clients
+    }
+
+    pub(super) fn standing(&self, now: WallTime) -> Standing {
+        if self.manager_handle().is_some() {
+            return Standing::Manager;
+        }
+        let identity = self.credentials.identity();
+        if identity.not_after() < now {
+            Standing::CertificateExpired
+        } else if identity.membership().role == NodeRole::Manager {
+            Standing::Pending
+        } else {
+            Standing::Worker
+        }
+    }
+
+    pub(super) fn info(&self, warnings: Vec<String>) -> SwarmInfo {
+        let state = self.session.borrow().clone();
+        let managers = match self.manager_handle() {
+            Some(handle) => handle.read(|board| {
+                board.members.values().map(|member| (member.node_id.to_string(), member.addr.clone())).collect()
+            }),
+            None => state.remotes.into_iter().map(|peer| (peer.node_id, peer.addr)).collect(),
+        };
+        let node_addr = match crate::advertise::split_port(&self.settings.advertise_addr, 0) {
+            Ok((host, _)) => host,
+            Err(_) => self.settings.advertise_addr.clone(),
+        };
+        SwarmInfo {
+            state: LocalState::Active,
+            node_id: self.node_id.to_string(),
+            node_addr,
+            control_available: self.manager_handle().is_some(),
+            managers,
+            error: String::new(),
+            warnings,
+        }
+    }
+
+    /// Ends everything for a daemon that will come back: managers hold the node's tasks where they are.
+    pub(super) async fn stop_for_restart(&self) {
+        self.farewell(Reason::Restart, false).await;
+        self.stop_loops().await;
+    }
+
+    /// Tells a manager why this node goes. Best effort: a manager that does not hear it finds out by itself.
+    pub(super) async fn farewell(&self, reason: Reason, remove: bool) {
+        let Some((peer, session_id)) = self.session.borrow().session.clone() else { return };
+        let request = LeaveRequest { reason: reason.into(), session_id, remove, hold_ms: RESTART_HOLD_MS };
+        match tokio::time::timeout(FAREWELL_TIMEOUT, self.clients.leave(&peer.addr, request)).await {
+            Ok(Ok(_)) => {}
+            Ok(Err(refusal)) => tracing::warn!("the managers were not told that this node goes: {refusal}"),
+            Err(_) => tracing::warn!("the managers were not told in time that this node goes"),
+        }
+    }
+
+    pub(super) async fn stop_loops(&self) {
+        if let Some(follower) = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take() {
+            follower.abort();
+        }
+        if let Some(agent) = self.agent.lock().await.take() {
+            agent.stop().await;
+        }
+        self.stop_manager().await;
+    }
+}
+
+fn write<T>(place: &RwLock<T>, value: T) {
+    *place.write().unwrap_or_else(PoisonError::into_inner) = value;
+}

@@ -1,0 +1,175 @@
+//! Forming a swarm and changing who belongs to it, as an operator does it with the stock CLI.
+
+mod support;
+
+use support::{Swarm, wait_for, wait_until};
+
+#[test]
+fn before_init_the_node_is_inactive_and_says_what_to_do() {
+    let Some(swarm) = Swarm::start(1) else { return };
+    let info = swarm.docker(1, &["info", "--format", "{{.Swarm.LocalNodeState}}"]).expect();
+    assert_eq!(info, "inactive");
+    let refusal = swarm.docker(1, &["node", "ls"]).expect_failure();
+    assert!(
+        refusal.contains(
+            "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node \
+             to swarm and try again."
+        ),
+        "{refusal}"
+    );
+    let refusal = swarm.docker(1, &["swarm", "leave"]).expect_failure();
+    assert!(refusal.contains("This node is not part of a swarm"), "{refusal}");
+}
+
+#[test]
+fn init_prints_the_words_that_operators_know() {
+    let Some(swarm) = Swarm::start(1) else { return };
+    let address = swarm.address(1);
+    let said = swarm.docker(1, &["swarm", "init", "--advertise-addr", "eth0"]).expect();
+    assert!(said.starts_with("Swarm initialized: current node ("), "{said}");
+    assert!(said.contains("docker swarm join --token SWMTKN-1-"), "{said}");
+    assert!(said.contains(&format!("{address}:2377")), "{said}");
+    assert!(said.contains("docker swarm join-token manager"), "{said}");
+    let refusal = swarm.docker(1, &["swarm", "init"]).expect_failure();
+    assert!(refusal.contains("This node is already part of a swarm"), "{refusal}");
+    let node = swarm.docker(1, &["node", "ls", "--format", "{{.Self}} {{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus}} {{.EngineVersion}} {{.TLSStatus}}"]).expect();
+    wait_until("a node that is ready", || {
+        let node = swarm
+            .docker(1, &["node", "ls", "--format", "{{.Self}} {{.Hostname}} {{.Status}} {{.Availability}} {{.ManagerStatus}} {{.EngineVersion}} {{.TLSStatus}}"])
+            .out;
+        let wanted = format!("true h1 Ready Active Leader {} Ready", env!("CARGO_PKG_VERSION"));
+        if node.trim() == wanted { Ok(()) } else { Err(node) }
+    });
+    assert!(node.contains("h1") || node.contains("Leader"), "{node}");
+}
+
+#[test]
+fn what_cannot_join_is_told_why_and_stays_inactive() {
+    let Some(swarm) = Swarm::start(2) else { return };
+    swarm.init();
+    let address = format!("{}:2377", swarm.address(1));
+    let token = swarm.docker(1, &["swarm", "join-token", "-q", "worker"]).expect();
+    let (head, secret) = token.rsplit_once('-').unwrap();
+    let wrong_secret = format!("{head}-{}", "0".repeat(secret.len()));
+    let refusal = swarm.docker(2, &["swarm", "join", "--token", &wrong_secret, &address]).expect_failure();
+    assert!(refusal.contains("A valid join token is necessary to join this cluster"), "{refusal}");
+
+    let wrong_digest = format!("SWMTKN-1-{}-{secret}", "1".repeat(50));
+    let refusal = swarm.docker(2, &["swarm", "join", "--token", &wrong_digest, &address]).expect_failure();
+    assert!(refusal.contains("remote CA does not match fingerprint"), "{refusal}");
+
+    let refusal = swarm.docker(2, &["swarm", "join", "--token", "nonsense", &address]).expect_failure();
+    assert!(refusal.contains("invalid join token"), "{refusal}");
+
+    let nobody = format!("{}:2399", swarm.address(1));
+    let refusal = swarm.docker(2, &["swarm", "join", "--token", &token, &nobody]).expect_failure();
+    assert!(refusal.contains(&nobody), "{refusal}");
+
+    assert_eq!(swarm.docker(2, &["info", "--format", "{{.Swarm.LocalNodeState}}"]).expect(), "inactive");
+    assert_eq!(swarm.docker(1, &["node", "ls", "-q"]).expect().lines().count(), 1);
+
+    swarm.docker(2, &["swarm", "join", "--token", &token, &address]).expect();
+    let refusal = swarm.docker(2, &["swarm", "join", "--token", &token, &address]).expect_failure();
+    assert!(refusal.contains("This node is already part of a swarm"), "{refusal}");
+    let refusal = swarm.docker(2, &["node", "ls"]).expect_failure();
+    assert!(refusal.contains("Worker nodes can't be used to view or modify cluster state"), "{refusal}");
+}
+
+#[test]
+fn a_rotated_token_refuses_newcomers_and_members_stay() {
+    let Some(swarm) = Swarm::start(3) else { return };
+    swarm.init();
+    swarm.join(2, "worker");
+    let old = swarm.docker(1, &["swarm", "join-token", "-q", "worker"]).expect();
+    let new = swarm.docker(1, &["swarm", "join-token", "--rotate", "-q", "worker"]).expect();
+    assert_ne!(old, new);
+    let address = format!("{}:2377", swarm.address(1));
+    let refusal = swarm.docker(3, &["swarm", "join", "--token", &old, &address]).expect_failure();
+    assert!(refusal.contains("A valid join token is necessary"), "{refusal}");
+    swarm.docker(3, &["swarm", "join", "--token", &new, &address]).expect();
+    all_ready(&swarm, 1, 3);
+}
+
+#[test]
+fn nodes_leave_and_are_removed() {
+    let Some(swarm) = Swarm::formed(1, 3) else { return };
+    all_ready(&swarm, 1, 4);
+    let refusal = swarm.docker(1, &["node", "rm", "h2"]).expect_failure();
+    assert!(refusal.contains("is not down and can't be removed"), "{refusal}");
+    swarm.docker(2, &["swarm", "leave"]).expect();
+    // In good order: Down at once, not after missed heartbeats.
+    let state = swarm.docker(1, &["node", "inspect", "h2", "--format", "{{.Status.State}}"]).expect();
+    assert_eq!(state, "down");
+    swarm.docker(1, &["node", "rm", "h2"]).expect();
+    assert_eq!(swarm.docker(1, &["node", "ls", "-q"]).expect().lines().count(), 3);
+
+    swarm.skep(3, &["swarm", "leave", "--remove"]).expect();
+    wait_for("h3 to be off the list", || swarm.docker(1, &["node", "ls", "-q"]).out.lines().count() == 2);
+
+    swarm.docker(1, &["node", "rm", "--force", "h4"]).expect();
+    assert_eq!(swarm.docker(1, &["node", "ls", "-q"]).expect().lines().count(), 1);
+
+    let refusal = swarm.docker(1, &["swarm", "leave"]).expect_failure();
+    assert!(refusal.contains("Removing the last manager erases all current state of the swarm"), "{refusal}");
+    swarm.docker(1, &["swarm", "leave", "--force"]).expect();
+    assert_eq!(swarm.docker(1, &["info", "--format", "{{.Swarm.LocalNodeState}}"]).expect(), "inactive");
+}
+
+#[test]
+fn roles_change_and_the_quorum_stays() {
+    let Some(swarm) = Swarm::formed(3, 1) else { return };
+    all_ready(&swarm, 1, 4);
+    let refusal = swarm.docker(1, &["node", "rm", "h2"]).expect_failure();
+    assert!(refusal.contains("must be demoted to worker before removal"), "{refusal}");
+
+    swarm.docker(1, &["node", "promote", "h4"]).expect();
+    wait_manager(&swarm, 1, "h4", "Reachable");
+    wait_for("h4 to answer as a manager", || swarm.docker(4, &["node", "ls"]).ok);
+
+    swarm.docker(1, &["node", "demote", "h4"]).expect();
+    wait_manager(&swarm, 1, "h4", "");
+    swarm.docker(1, &["node", "demote", "h3"]).expect();
+    wait_manager(&swarm, 1, "h3", "");
+
+    // The leader itself: leadership is handed over first.
+    assert_eq!(swarm.leader(1).as_deref(), Some("h1"));
+    swarm.docker(1, &["node", "demote", "h1"]).expect();
+    wait_manager(&swarm, 2, "h2", "Leader");
+    wait_manager(&swarm, 2, "h1", "");
+    let refusal = swarm.docker(2, &["node", "demote", "h2"]).expect_failure();
+    assert!(refusal.contains("attempting to demote the last manager of the swarm"), "{refusal}");
+    all_ready(&swarm, 2, 4);
+}
+
+#[test]
+fn node_settings_are_kept_and_filtered() {
+    let Some(swarm) = Swarm::formed(1, 1) else { return };
+    all_ready(&swarm, 1, 2);
+    swarm.docker(1, &["node", "update", "--availability", "drain", "--label-add", "zone=a", "h2"]).expect();
+    let line = swarm
+        .docker(1, &["node", "ls", "--filter", "node.label=zone=a", "--format", "{{.Hostname}} {{.Availability}}"])
+        .expect();
+    assert_eq!(line, "h2 Drain");
+    assert_eq!(
+        swarm.docker(1, &["node", "ls", "--filter", "role=manager", "--format", "{{.Hostname}}"]).expect(),
+        "h1"
+    );
+    swarm.docker(1, &["node", "update", "--label-rm", "zone", "--availability", "active", "h2"]).expect();
+    assert_eq!(swarm.docker(1, &["node", "ls", "-q", "--filter", "node.label=zone=a"]).expect(), "");
+    let refusal = swarm.docker(1, &["node", "ls", "--filter", "colour=red"]).expect_failure();
+    assert!(refusal.contains("invalid filter 'colour'"), "{refusal}");
+}
+
+fn all_ready(swarm: &Swarm, asked: usize, count: usize) {
+    wait_until(&format!("{count} ready nodes"), || {
+        let list = swarm.docker(asked, &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"]).out;
+        if list.lines().filter(|line| line.ends_with(" Ready")).count() == count { Ok(()) } else { Err(list) }
+    });
+}
+
+fn wait_manager(swarm: &Swarm, asked: usize, host: &str, status: &str) {
+    wait_until(&format!("{host} to be {status:?}"), || {
+        let list = swarm.docker(asked, &["node", "ls", "--format", "{{.Hostname}}/{{.ManagerStatus}}"]).out;
+        if list.lines().any(|line| line == format!("{host}/{status}")) { Ok(()) } else { Err(list) }
+    });
+}
