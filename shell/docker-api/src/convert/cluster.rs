@@ -202,3 +202,43 @@ fn set<T>(slot: &mut T, value: Option<T>) {
         *slot = value;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ROOT: &str = "\
+-----BEGIN CERTIFICATE-----
+MIIBfTCCASOgAwIBAgIUGjy/SIkuK7WW/ZDl9fVMjJiZh+UwCgYIKoZIzj0EAwIw
+EzERMA8GA1UEAwwIc3dhcm0tY2EwIBcNMjYxMTIyMDQ0OTU2WhgPMjEyNjEwMjkw
+NDQ5NTZaMBMxETAPBgNVBAMMCHN3YXJtLWNhMFkwEwYHKoZIzj0CAQYIKoZIzj0D
+AQcDQgAEnYglRoAe1n4D3h2iYR/f+Ndu1309tewL0+9+nVogUTAPSxa9jDVXXELk
+lJepUtPL16YmSnCX/avzFpmrCBKOXKNTMFEwHQYDVR0OBBYEFBYeqMir85jceKK/
+jjnOlbmkVVtgMB8GA1UdIwQYMBaAFBYeqMir85jceKK/jjnOlbmkVVtgMA8GA1Ud
+EwEB/wQFMAMBAf8wCgYIKoZIzj0EAwIDSAAwRQIgbqCWLxt5IuSw8EHzSUrkdSWU
+rzujKfaadDp/k6se990CIQCDsDq3uRtsFa/rVEaDUYKHMALdviyr4OgL9WlhEQ42
+Dw==
+-----END CERTIFICATE-----
+";
+
+    #[test]
+    fn the_issuer_is_shown_as_it_is_encoded() {
+        let root = |ca_cert: &'static str| types::RootCa { ca_cert: ca_cert.into(), ..Default::default() };
+        let shown = serde_json::to_value(tls_info(&root(ROOT))).unwrap();
+        assert_eq!(shown["TrustRoot"], ROOT);
+        assert_eq!(shown["CertIssuerSubject"], "MBMxETAPBgNVBAMMCHN3YXJtLWNh");
+        // As `openssl x509 -pubkey` prints it.
+        let key = "MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAEnYglRoAe1n4D3h2iYR/f+Ndu1309tewL0+9+nVogUTAPSxa9jDVXXELklJepUtPL16Ym\
+                   SnCX/avzFpmrCBKOXA==";
+        assert_eq!(shown["CertIssuerPublicKey"], key);
+        let rotating = types::RootCa {
+            root_rotation: Some(types::RootRotation { ca_cert: ROOT.into(), ..Default::default() }),
+            ..root("the old one")
+        };
+        let shown = serde_json::to_value(tls_info(&rotating)).unwrap();
+        assert_eq!(
+            (shown["TrustRoot"].as_str(), shown["CertIssuerPublicKey"].as_str()),
+            (Some("the old one"), Some(key))
+        );
+    }
+}
