@@ -20,6 +20,7 @@ fn floors() -> BTreeMap<&'static str, u32> {
         ("skep-network", 30),
         ("skep-dispatch", 30),
         ("skep-manager", 35),
+        ("sim", 38),
         ("skep-rpc", 40),
         ("skep-docker-api", 40),
         ("skep-executor", 40),

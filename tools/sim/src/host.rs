@@ -1,0 +1,136 @@
+//! One host: a daemon that may be worker and manager, its disk, its containers, its clock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use skep_consensus::Member;
+use skep_dispatch::worker::{Attempt, Opening, Worker};
+use skep_manager::Manager;
+use skep_model::pb::types::{NodeRole, Peer};
+use skep_model::{NodeId, RaftId, Task, TaskId, Time};
+
+use crate::clock::HostClock;
+use crate::dice::Dice;
+use crate::disk::Disk;
+use crate::engine::Engine;
+
+/// Who the host is, by its certificate; on disk.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The node.
+    pub node: NodeId,
+    /// As what.
+    pub role: NodeRole,
+}
+
+/// Its place in the quorum; on disk.
+#[derive(Clone, Debug)]
+pub struct Seat {
+    /// Itself.
+    pub member: Member,
+    /// All members when it joined.
+    pub members: Vec<Member>,
+    /// Numbers used up when it joined.
+    pub removed: BTreeSet<RaftId>,
+}
+
+/// What the daemon is about to get from a manager.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Errand {
+    /// Nothing.
+    #[default]
+    None,
+    /// A certificate: the request.
+    Issue,
+    /// A certificate: what has become of it.
+    Status,
+    /// A place in the quorum.
+    Join,
+}
+
+/// What the worker's session assigned it, as seen from outside.
+#[derive(Clone, Default, Debug)]
+pub struct Assigned {
+    /// The present session.
+    pub attempt: Attempt,
+    /// The present stream of it.
+    pub opening: Opening,
+    /// The last message of it.
+    pub reference: String,
+    /// All tasks.
+    pub tasks: BTreeSet<TaskId>,
+}
+
+/// One host.
+pub struct Host {
+    /// The daemon runs.
+    pub up: bool,
+    /// The machine is on.
+    pub powered: bool,
+    /// Counts the daemon's starts.
+    pub life: u64,
+    /// It never comes back.
+    pub retired: bool,
+    /// host:port.
+    pub address: String,
+    /// Its clock.
+    pub clock: HostClock,
+    /// What its core is given.
+    pub dice: Dice,
+    /// It stands still until then.
+    pub stalled_until: Time,
+    /// Its certificate.
+    pub identity: Option<Identity>,
+    /// The role that the managers last said it has.
+    pub told_role: Option<NodeRole>,
+    /// As what it asks to join, while it has no certificate.
+    pub wanted_role: NodeRole,
+    /// Its place in the quorum.
+    pub seat: Option<Seat>,
+    /// The manager's disk.
+    pub disk: Disk,
+    /// Runs while the host is a manager.
+    pub manager: Option<Box<Manager>>,
+    /// Counts the manager's starts.
+    pub manager_life: u64,
+    /// A turn is on its way.
+    pub turn_due: bool,
+    /// When the manager is woken next.
+    pub manager_wake: Option<Time>,
+    /// What the manager had applied after its last turn.
+    pub applied: u64,
+    /// The daemon dies after so many effects, for so long.
+    pub dies_after: Option<(u64, Duration)>,
+    /// Members that the transport has said to be reachable.
+    pub reached: BTreeSet<RaftId>,
+    /// Runs once there is a certificate.
+    pub worker: Option<Worker>,
+    /// When the worker is woken next.
+    pub worker_wake: Option<Time>,
+    /// What it shall run.
+    pub assigned: Assigned,
+    /// The worker's tasks on disk.
+    pub task_disk: BTreeMap<TaskId, Task>,
+    /// Managers it knows, on disk.
+    pub remotes: Vec<Peer>,
+    /// Containers.
+    pub engine: Engine,
+    /// What it is about to get.
+    pub errand: Errand,
+    /// Tells errands' answers apart.
+    pub errand_number: u64,
+    /// The node id it was given, until the certificate is there.
+    pub promised: Option<NodeId>,
+}
+
+impl Host {
+    /// The node, once it has one.
+    pub fn node(&self) -> Option<&NodeId> {
+        self.identity.as_ref().map(|identity| &identity.node)
+    }
+
+    /// Whether it leads and decides.
+    pub fn leads(&self) -> bool {
+        self.up && self.manager.as_ref().is_some_and(|manager| manager.is_leading())
+    }
+}

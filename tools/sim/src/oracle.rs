@@ -1,0 +1,126 @@
+//! Who knows the truth: an own copy of the facts, built from what managers have applied, and every law about it.
+
+use skep_consensus::{EntryKind, LogEntry, Membership, Persist, Role};
+use skep_model::Time;
+use skep_model::pb::messages::AssignmentsMessage;
+use skep_store::Store;
+
+use crate::invariants::committed_never_differs::CommittedNeverDiffers;
+use crate::invariants::no_stale_append::NoStaleAppend;
+use crate::invariants::one_leader_per_term::OneLeaderPerTerm;
+use crate::invariants::secret_only_where_needed::SecretOnlyWhereNeeded;
+use crate::invariants::{self, Invariant, Violation};
+use crate::journal::Journal;
+use crate::network::HostId;
+
+type Verdict = Result<(), Violation>;
+
+/// The oracle.
+pub(crate) struct Oracle {
+    store: Store,
+    applied: u64,
+    laws: Vec<Box<dyn Invariant>>,
+    leaders: OneLeaderPerTerm,
+    appends: NoStaleAppend,
+    truth: CommittedNeverDiffers,
+    secrets: SecretOnlyWhereNeeded,
+    membership: Option<(u64, Membership)>,
+}
+
+impl Oracle {
+    pub fn new() -> Self {
+        Self {
+            store: Store::new(),
+            applied: 0,
+            laws: invariants::all(),
+            leaders: OneLeaderPerTerm::default(),
+            appends: NoStaleAppend::default(),
+            truth: CommittedNeverDiffers::default(),
+            secrets: SecretOnlyWhereNeeded::default(),
+            membership: None,
+        }
+    }
+
+    pub fn role(&mut self, host: HostId, _life: u64, role: Role) -> Verdict {
+        self.appends.learned(host, role.term);
+        if role.is_leader { self.leaders.leads(host, role.term) } else { Ok(()) }
+    }
+
+    pub fn persisting(&mut self, host: HostId, persist: &Persist) -> Verdict {
+        let leaders = &self.leaders;
+        self.appends.persisting(host, persist, |term| leaders.of(term))
+    }
+
+    /// A manager is gone: what it learned and did not write, it no longer knows.
+    pub fn manager_gone(&mut self, _host: HostId) {}
+
+    pub fn assignments(&mut self, stream: u64, message: &AssignmentsMessage) -> Verdict {
+        self.secrets.sent(stream, message)
+    }
+
+    pub fn stream_gone(&mut self, stream: u64) {
+        self.secrets.ended(stream);
+    }
+
+    /// A manager has applied an entry.
+    pub fn committed(&mut self, host: HostId, entry: &LogEntry, time: Time, journal: &mut Journal) -> Verdict {
+        if !self.truth.applied(host, entry)? {
+            return Ok(());
+        }
+        if entry.index != self.applied + 1 {
+            let detail = format!("h{host} applied {} when nobody had applied {}", entry.index, self.applied + 1);
+            return Err(Violation::new("committed_never_differs", detail));
+        }
+        self.applied = entry.index;
+        if entry.kind != EntryKind::Normal || entry.data.is_empty() {
+            return Ok(());
+        }
+        let Ok(decoded) = self.store.decode(entry.data.clone()) else { return Ok(()) };
+        let Ok(events) = self.store.apply(&decoded) else { return Ok(()) };
+        journal.say(time, || {
+            let words: Vec<String> = events.iter().map(describe).collect();
+            format!("  {} commits: {}", entry.index, words.join(", "))
+        });
+        for law in &mut self.laws {
+            law.committed(time, &self.store, &events)?;
+        }
+        Ok(())
+    }
+
+    /// A manager's facts, if it has applied as much as anybody.
+    pub fn compare(&mut self, host: HostId, applied: u64, facts: &Store, membership: &Membership) -> Verdict {
+        if applied == self.applied && facts.snapshot() != self.store.snapshot() {
+            let detail = format!("the store of h{host} at {applied} is not what the log makes");
+            return Err(Violation::new("committed_never_differs", detail));
+        }
+        match &self.membership {
+            Some((at, known)) if *at == applied && known != membership => {
+                let detail = format!("h{host} at {applied} knows the members {membership:?}, others {known:?}");
+                Err(Violation::new("committed_never_differs", detail))
+            }
+            Some((at, _)) if *at >= applied => Ok(()),
+            _ => {
+                self.membership = Some((applied, membership.clone()));
+                Ok(())
+            }
+        }
+    }
+}
+
+fn describe(event: &skep_store::Event) -> String {
+    let object = &event.object;
+    let more = match object {
+        skep_store::AnyObject::Task(task) => format!(
+            " {:?}/{:?} slot {} on {}",
+            task.state(),
+            task.desired_state,
+            task.slot,
+            task.node_id.as_ref().map(ToString::to_string).unwrap_or_default()
+        ),
+        skep_store::AnyObject::Node(node) => {
+            format!(" {:?} {:?} wanted {:?}", node.status.state(), node.role, node.spec.desired_role())
+        }
+        other => format!(" {}", other.unique_name()),
+    };
+    format!("{:?} {} {}{more}", event.action, object.kind().word(), object.id())
+}
