@@ -123,7 +123,11 @@ impl Network {
             let index = all.iter().find(|interface| interface.name == bridge).map(|interface| interface.index);
             for stray in all.iter().filter(|found| index.is_some() && found.master == index) {
                 if !interfaces.contains(&stray.name) {
-                    netlink.remove(stray.index)?;
+                    match netlink.remove(stray.index) {
+                        // Gone by itself meanwhile, with the namespace that its other end was in.
+                        Err(error) if error.raw_os_error() == Some(libc::ENODEV) => {}
+                        other => other?,
+                    }
                 }
             }
             Ok(index.is_some())

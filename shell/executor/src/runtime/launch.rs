@@ -20,8 +20,8 @@ use crate::error::{ControllerError, RuntimeError};
 use crate::network::Endpoint;
 use crate::shim;
 use crate::shim::client::ShimClient;
-use crate::shim::protocol::{ExecProcess, Instructions, LogInstructions, PROTOCOL_VERSION};
-use crate::spec::{Accounts, BoundFile, Facts, User, check, device_rules, document};
+use crate::shim::protocol::{Confinement, ExecProcess, Instructions, LogInstructions, PROTOCOL_VERSION};
+use crate::spec::{Accounts, BoundFile, Facts, User, check, confinement, device_rules, document};
 
 /// Exit code of a container that could not be started, as a shell's for a program that it cannot find.
 const EXIT_CODE_NOT_STARTED: i32 = 127;
@@ -135,7 +135,8 @@ fn write_down(
             endpoint.as_ref().map(|endpoint| endpoint.ports.clone()).unwrap_or_else(|| record.wanted_ports.clone());
         record.exec_base = base;
     })?;
-    write_document(shared, container, order, spec, &record, &user, &bound, endpoint, rootfs)
+    let made = Made { user, bound, network_namespace: endpoint.map(|endpoint| endpoint.namespace), rootfs };
+    write_document(shared, container, order, spec, made)
 }
 
 fn with_home(env: &[String], home: &str) -> Vec<String> {
@@ -146,18 +147,22 @@ fn with_home(env: &[String], home: &str) -> Vec<String> {
     env
 }
 
-#[allow(clippy::too_many_arguments)]
+/// What was made for a start.
+struct Made {
+    user: User,
+    bound: Vec<BoundFile>,
+    network_namespace: Option<PathBuf>,
+    rootfs: PathBuf,
+}
+
 fn write_document(
     shared: &Shared,
     container: &ContainerHandle,
     order: &TaskOrder,
     spec: &ContainerSpec,
-    record: &Record,
-    user: &User,
-    bound: &[BoundFile],
-    endpoint: Option<Endpoint>,
-    rootfs: PathBuf,
+    made: Made,
 ) -> Result<PathBuf, ControllerError> {
+    let record = container.record();
     let cgroup_path = format!("{}/{}", shared.config.cgroup_parent.trim_end_matches('/'), container.id);
     let facts = Facts {
         spec,
@@ -166,13 +171,12 @@ fn write_document(
         env: record.env.clone(),
         working_dir: record.working_dir.clone(),
         hostname: &record.hostname,
-        user,
-        rootfs,
+        user: &made.user,
+        rootfs: made.rootfs,
         mounts: &record.mounts,
-        files: bound,
-        network_namespace: endpoint.map(|endpoint| endpoint.namespace),
+        files: &made.bound,
+        network_namespace: made.network_namespace,
         cgroup_path: cgroup_path.clone(),
-        architecture: std::env::consts::ARCH,
         swap_limit: shared.swap_limit,
     };
     let instructions = Instructions {
@@ -187,10 +191,25 @@ fn write_document(
         init: spec.init == Some(true),
         cgroup_path,
         devices: device_rules(),
+        confinement: confine(shared, container, spec)?,
     };
     let oci = document(&facts)?;
     write_json(container.directory.join("config.json"), &oci)?;
     Ok(write_json(container.directory.join("shim.json"), &instructions)?)
+}
+
+/// Has the filter compiled and written where the shim finds it.
+fn confine(shared: &Shared, container: &ContainerHandle, spec: &ContainerSpec) -> Result<Confinement, ControllerError> {
+    let confined = confinement(spec)?;
+    let mut filter = None;
+    if confined.filtered {
+        let path = container.directory.join("seccomp.bpf");
+        let bytes = shared.filters.get(&confined.capabilities, std::env::consts::ARCH)?;
+        std::fs::write(&path, bytes).map_err(RuntimeError::file("write", &path))?;
+        filter = Some(path);
+    }
+    let capabilities = confined.capabilities.into_iter().collect();
+    Ok(Confinement { capabilities, filter, no_new_privileges: confined.no_new_privileges })
 }
 
 fn write_json(path: PathBuf, value: &impl serde::Serialize) -> Result<PathBuf, RuntimeError> {

@@ -102,9 +102,6 @@ impl Follower {
             }
             if let Some(reader) = &mut current {
                 while let Some(line) = next(reader)? {
-                    if self.query.until.is_some_and(|until| WallTime(crate::shim::now_nanos()) > until) {
-                        return Ok(());
-                    }
                     if let Some(line) = self.wanted(&line)
                         && !self.send(line)
                     {
@@ -119,7 +116,8 @@ impl Follower {
                     continue;
                 }
             }
-            if over || self.lines.is_closed() {
+            let late = self.query.until.is_some_and(|until| WallTime(crate::shim::now_nanos()) > until);
+            if over || late || self.lines.is_closed() {
                 return Ok(());
             }
             std::thread::sleep(FOLLOW_INTERVAL);

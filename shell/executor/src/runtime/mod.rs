@@ -25,14 +25,14 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use skep_model::engine::{Container, LogQuery};
+use skep_model::engine::{Container, ContainerState, LogQuery};
 use skep_model::{Refusal, TaskId};
 use tokio::sync::{Semaphore, broadcast};
 
 use crate::config::{CONCURRENT_STARTS, RuntimeConfig};
 use crate::controller::{Controller, Executor, TaskOrder};
 use crate::error::RuntimeError;
-use crate::images::ImageStore;
+use crate::images::{ImageStore, ImageUse};
 use crate::network::{Network, Surviving};
 use crate::shim::client::ShimClient;
 use crate::shim::program::ShimProgram;
@@ -87,6 +87,7 @@ impl Runtime {
             network: Network::open(&config, &surviving).await?,
             program: ShimProgram::seal(config.shim_program.as_deref())?,
             starts: Semaphore::new(CONCURRENT_STARTS),
+            filters: crate::spec::Filters::default(),
             swap_limit: Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
                 || Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
             config,
@@ -129,6 +130,17 @@ impl Runtime {
     pub fn container(&self, id: &str) -> Option<Container> {
         let container = self.shared.container(id).ok()?;
         Some(container.record().show(&container.now()))
+    }
+
+    /// Which images containers stand on: for removing and pruning images.
+    pub fn image_uses(&self) -> Vec<ImageUse> {
+        let running = |container: &Container| container.state == ContainerState::Running;
+        let usage = |container: Container| ImageUse {
+            running: running(&container),
+            image_id: container.image_id,
+            container_id: container.id,
+        };
+        self.containers().into_iter().map(usage).collect()
     }
 
     /// What happens to containers from now on.

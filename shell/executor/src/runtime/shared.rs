@@ -15,6 +15,7 @@ use crate::config::RuntimeConfig;
 use crate::images::ImageStore;
 use crate::network::Network;
 use crate::shim::program::ShimProgram;
+use crate::spec::Filters;
 
 /// The runtime's insides.
 pub struct Shared {
@@ -28,6 +29,8 @@ pub struct Shared {
     pub program: ShimProgram,
     /// Turns for starting.
     pub starts: Semaphore,
+    /// System call filters that were compiled.
+    pub filters: Filters,
     /// Whether the kernel limits swap separately.
     pub swap_limit: bool,
     pub(super) containers: Mutex<BTreeMap<String, Arc<ContainerHandle>>>,

@@ -79,7 +79,8 @@ impl TaskController {
         let live = container.now();
         let status = live.status.unwrap_or_default();
         let code = status.exit_code.unwrap_or(0);
-        let out_of_memory = status.oom_killed.then(|| "out of memory".to_owned());
+        // A child that ran out of memory does not make a good end bad.
+        let out_of_memory = (status.oom_killed && code != 0).then(|| "out of memory".to_owned());
         let cause = live.cause.or(status.error).or(out_of_memory);
         match (code, cause) {
             (0, None) => Ok(()),
@@ -174,6 +175,9 @@ impl Controller for TaskController {
 
     async fn terminate(&self) -> Result<(), ControllerError> {
         let Some(container) = self.known() else { return Ok(()) };
+        // At once, whoever is waiting for a gentle end; and again when a start was under way.
+        container.kill().await?;
+        let _turn = container.verbs.lock().await;
         Ok(container.kill().await?)
     }
 
@@ -204,6 +208,8 @@ impl Controller for TaskController {
 pub async fn remove(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) -> Result<(), ControllerError> {
     container.kill().await?;
     let _turn = container.verbs.lock().await;
+    // A start may have been under way.
+    container.kill().await?;
     let begun = container.now().status.is_some();
     if begun {
         container.cleaned().await?;

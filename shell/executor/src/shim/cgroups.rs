@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 /// A cgroup may stay busy for a moment after its last process; tries to remove it, and the pause between.
@@ -79,6 +80,21 @@ fn remove_tree(directory: &Path) -> io::Result<()> {
         std::thread::sleep(REMOVE_PAUSE);
     }
     fs::remove_dir(directory)
+}
+
+/// Ends a creation that was cut off: its processes are children of the calling process by now, and may still be making
+/// cgroups. Returns the directories that are left to be removed.
+pub fn sweep(path: &str) -> io::Result<Vec<PathBuf>> {
+    for _ in 0..REMOVE_ATTEMPTS {
+        directories(path)?.iter().for_each(|directory| kill_members(directory));
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Err(nix::errno::Errno::ECHILD) => break,
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(REMOVE_PAUSE),
+            Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    directories(path)
 }
 
 /// Sends KILL to every member; those that are gone meanwhile do not matter.

@@ -104,7 +104,12 @@ impl Shim {
 
     fn begin_exec(&mut self, process: &ExecProcess, streams: &[OwnedFd]) -> io::Result<OwnedFd> {
         let init = self.init.as_ref().ok_or_else(not_running)?;
-        let place = Place { bundle: &self.instructions.bundle, init, cgroups: &self.status.cgroups };
+        let place = Place {
+            bundle: &self.instructions.bundle,
+            init,
+            cgroups: &self.status.cgroups,
+            confinement: &self.instructions.confinement,
+        };
         exec::begin(&place, process, streams)
     }
 

@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setgroups};
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confine;
 use super::process::{chain, restore_signals};
 use super::protocol::Instructions;
 use super::workload::Workload;
@@ -89,10 +90,11 @@ fn prepare(stdio: &Stdio) -> io::Result<()> {
 
 fn create(instructions: &Instructions) -> Result<Outcome, String> {
     let state = instructions.run_directory.join(STATE_DIRECTORY);
+    let confine = Confine::read(&instructions.confinement).map_err(|error| format!("system call filter: {error}"))?;
     let mut builder = ContainerBuilder::new(instructions.container_id.clone(), SyscallType::default())
         .with_root_path(&state)
         .map_err(|error| chain(&error))?
-        .with_executor(Workload { init: instructions.init });
+        .with_executor(Workload { init: instructions.init, confine });
     if instructions.terminal {
         builder = builder.with_console_socket(Some(instructions.run_directory.join(CONSOLE_FILE)));
     }

@@ -206,4 +206,34 @@ mod tests {
         assert_eq!(run(&code, ask(DEVICE_BLOCK, ACCESS_READ), 8, 0), 0);
         assert_eq!(run(&code, ask(DEVICE_BLOCK, ACCESS_READ | ACCESS_MKNOD), 8, 0), 0);
     }
+
+    /// The cgroup goes with it, whatever becomes of the test.
+    struct Cgroup(std::path::PathBuf);
+
+    impl Drop for Cgroup {
+        fn drop(&mut self) {
+            let _busy = std::fs::remove_dir(&self.0).is_err();
+        }
+    }
+
+    #[test]
+    fn the_kernel_takes_the_program_and_obeys_it() {
+        use std::os::fd::AsFd;
+        let mounts = crate::shim::cgroups::hierarchies().expect("mounts");
+        let unified = mounts.into_iter().find(|mount| mount.join("cgroup.controllers").exists());
+        let (true, Some(unified)) = (nix::unistd::geteuid().is_root(), unified) else {
+            eprintln!("SKIPPED: the device filter needs root and a cgroup v2 mount");
+            return;
+        };
+        let cgroup = Cgroup(unified.join(format!("skep-test-devices-{}", std::process::id())));
+        std::fs::create_dir(&cgroup.0).expect("a cgroup");
+        let directory = std::fs::File::open(&cgroup.0).expect("opened");
+        restrict(directory.as_fd(), &rules()).expect("attached");
+        let script = format!(
+            "echo $$ > {}/cgroup.procs; : < /dev/null && echo null; (: < /dev/zero) 2> /dev/null || echo no zero",
+            cgroup.0.display()
+        );
+        let output = std::process::Command::new("sh").args(["-c", &script]).output().expect("it runs");
+        assert_eq!(String::from_utf8_lossy(&output.stdout), "null\nno zero\n", "{output:?}");
+    }
 }

@@ -8,9 +8,8 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
-use libcontainer::capabilities::{drop_privileges, reset_effective};
-use libcontainer::oci_spec::runtime::{LinuxCapabilities, LinuxSeccomp, PosixRlimit, Spec};
-use libcontainer::seccomp::initialize_seccomp;
+use libcontainer::capabilities::reset_effective;
+use libcontainer::oci_spec::runtime::{PosixRlimit, Spec};
 use libcontainer::syscall::Syscall;
 use libcontainer::syscall::syscall::create_syscall;
 use nix::sched::{CloneFlags, setns};
@@ -18,8 +17,9 @@ use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
 use nix::unistd::{ForkResult, Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, execve, fork, setsid};
 use serde::{Deserialize, Serialize};
 
+use super::confine::Confine;
 use super::process::{chain, restore_signals};
-use super::protocol::ExecProcess;
+use super::protocol::{Confinement, ExecProcess};
 use super::workload::{EXIT_CODE_NOT_FOUND, find, strings};
 use super::{cgroups, wire};
 
@@ -53,14 +53,6 @@ pub enum Step {
     Failed(String),
 }
 
-/// What the document says that further processes get too.
-struct Confinement {
-    capabilities: Option<LinuxCapabilities>,
-    seccomp: Option<LinuxSeccomp>,
-    rlimits: Vec<PosixRlimit>,
-    no_new_privileges: bool,
-}
-
 /// Where to run it.
 pub struct Place<'a> {
     /// Directory of `config.json`.
@@ -69,6 +61,14 @@ pub struct Place<'a> {
     pub init: &'a OwnedFd,
     /// The container's cgroups.
     pub cgroups: &'a [PathBuf],
+    /// What its processes give up.
+    pub confinement: &'a Confinement,
+}
+
+/// What further processes get as the first one did.
+struct Bounds {
+    confine: Option<Confine>,
+    rlimits: Vec<PosixRlimit>,
 }
 
 /// Forks the helper; the streams are the process's standard ones, none for a terminal.
@@ -107,7 +107,7 @@ pub fn heard(steps: &OwnedFd) -> io::Result<Option<(Step, Option<OwnedFd>)>> {
 fn enter(place: &Place<'_>, process: &ExecProcess, streams: &[OwnedFd], report: &OwnedFd) -> Result<(), String> {
     let words = |what: &'static str| move |error: &dyn std::error::Error| format!("{what}: {}", chain(error));
     restore_signals().map_err(|error| words("signals")(&error))?;
-    let confinement = confinement(place.bundle, process)?;
+    let bounds = bounds(place, process)?;
     cgroups::join(place.cgroups).map_err(|error| words("join cgroups")(&error))?;
     // Processes of the container must not look into this one, which still holds the host's files.
     nix::sys::prctl::set_dumpable(false).map_err(|error| words("dumpable")(&error))?;
@@ -123,7 +123,7 @@ fn enter(place: &Place<'_>, process: &ExecProcess, streams: &[OwnedFd], report: 
     let pid = unsafe { libc::syscall(libc::SYS_clone, libc::CLONE_PARENT | libc::SIGCHLD, 0, 0, 0, 0) };
     match pid {
         0 => {
-            let error = match run(&confinement, process, streams, report) {
+            let error = match run(&bounds, process, streams, report) {
                 Ok(never) => match never {},
                 Err(error) => error,
             };
@@ -139,27 +139,18 @@ fn enter(place: &Place<'_>, process: &ExecProcess, streams: &[OwnedFd], report: 
     }
 }
 
-fn confinement(bundle: &Path, process: &ExecProcess) -> Result<Confinement, String> {
-    let spec = Spec::load(bundle.join("config.json")).map_err(|error| chain(&error))?;
-    let own = spec.process().as_ref();
-    let mut capabilities = own.and_then(|own| own.capabilities().clone());
-    if let Some(set) = &mut capabilities {
-        let bounding = set.bounding().clone();
-        let held = if process.uid == 0 { bounding } else { Some(Default::default()) };
-        set.set_effective(held.clone());
-        set.set_permitted(held);
-    }
-    Ok(Confinement {
-        capabilities: capabilities.filter(|_| !process.privileged),
-        seccomp: spec.linux().as_ref().and_then(|linux| linux.seccomp().clone()).filter(|_| !process.privileged),
-        rlimits: own.and_then(|own| own.rlimits().clone()).unwrap_or_default(),
-        no_new_privileges: own.and_then(|own| own.no_new_privileges()).unwrap_or(false),
+fn bounds(place: &Place<'_>, process: &ExecProcess) -> Result<Bounds, String> {
+    let spec = Spec::load(place.bundle.join("config.json")).map_err(|error| chain(&error))?;
+    let confine = (!process.privileged).then(|| Confine::read(place.confinement)).transpose();
+    Ok(Bounds {
+        confine: confine.map_err(|error| format!("system call filter: {error}"))?,
+        rlimits: spec.process().as_ref().and_then(|own| own.rlimits().clone()).unwrap_or_default(),
     })
 }
 
 /// The process itself, up to its program.
 fn run(
-    confinement: &Confinement,
+    bounds: &Bounds,
     process: &ExecProcess,
     streams: &[OwnedFd],
     report: &OwnedFd,
@@ -179,7 +170,7 @@ fn run(
     } else {
         return Err("the three standard streams are missing".to_owned());
     }
-    let path = confine(confinement, process)?;
+    let path = confine(bounds, process)?;
     let args = strings(&process.args)?;
     let env: Vec<CString> = strings(&process.env)?;
     match execve(&path, &args, &env) {
@@ -195,33 +186,24 @@ fn attach(stdin: &OwnedFd, stdout: &OwnedFd, stderr: &OwnedFd) -> nix::Result<()
 }
 
 /// Gives up what the container does not have; returns the program.
-fn confine(confinement: &Confinement, process: &ExecProcess) -> Result<CString, String> {
+fn confine(bounds: &Bounds, process: &ExecProcess) -> Result<CString, String> {
     let syscall = create_syscall();
     let syscall: &dyn Syscall = syscall.as_ref();
     let words =
         |what: &'static str| move |error: libcontainer::syscall::SyscallError| format!("{what}: {}", chain(&error));
-    for limit in &confinement.rlimits {
+    for limit in &bounds.rlimits {
         syscall.set_rlimit(limit).map_err(words("resource limits"))?;
     }
     let cwd = if process.cwd.is_empty() { "/" } else { &process.cwd };
     nix::unistd::chdir(cwd).map_err(|error| format!("chdir to {cwd:?}: {error}"))?;
     let groups: Vec<Gid> = process.additional_gids.iter().map(|gid| Gid::from_raw(*gid)).collect();
     nix::unistd::setgroups(&groups).map_err(|error| format!("groups: {error}"))?;
-    if confinement.no_new_privileges {
-        nix::sys::prctl::set_no_new_privs().map_err(|error| format!("no new privileges: {error}"))?;
-    }
-    let filter = |wanted: bool| match &confinement.seccomp {
-        Some(seccomp) if wanted => initialize_seccomp(seccomp).map(|_| ()).map_err(|error| chain(&error)),
-        _ => Ok(()),
-    };
     syscall.close_range(0).map_err(words("close descriptors"))?;
-    filter(!confinement.no_new_privileges)?;
     set_user(process)?;
-    reset_effective(syscall).map_err(words("capabilities"))?;
-    if let Some(capabilities) = &confinement.capabilities {
-        drop_privileges(capabilities, syscall).map_err(words("capabilities"))?;
+    match &bounds.confine {
+        Some(confine) => confine.apply()?,
+        None => reset_effective(syscall).map_err(words("capabilities"))?,
     }
-    filter(confinement.no_new_privileges)?;
     find(process.args.first().ok_or("no command specified")?, &process.env, Path::new(cwd))
 }
 

@@ -38,6 +38,19 @@ pub struct Instructions {
     pub cgroup_path: String,
     /// Devices that the container may use, for the filter on cgroup v2.
     pub devices: Vec<DeviceRule>,
+    /// What its processes give up before they run.
+    pub confinement: Confinement,
+}
+
+/// What a container's processes give up. The document has nothing of this.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Confinement {
+    /// Capabilities that they can hold; root holds them at once, others by what they execute.
+    pub capabilities: Vec<String>,
+    /// The compiled system call filter; `None` for none.
+    pub filter: Option<PathBuf>,
+    /// Whether programs can gain nothing by being executed.
+    pub no_new_privileges: bool,
 }
 
 /// Where and how output is logged.

@@ -294,10 +294,7 @@ impl Shim {
         let Some(creation) = self.creation.take() else { return Ok(()) };
         let outcome = create::outcome(creation.outcome)?;
         if let Some(error) = outcome.error {
-            self.status.cgroups = cgroups::directories(&self.instructions.cgroup_path)?;
-            self.status.error = Some(error);
-            self.ended(EXIT_CODE_NOT_FOUND);
-            return Ok(());
+            return self.not_created(error);
         }
         self.status.pid = outcome.pid;
         self.status.pid_start_ticks = start_ticks(outcome.pid).unwrap_or(0);
@@ -310,6 +307,25 @@ impl Shim {
             self.ended(code);
         }
         self.unclaimed.clear();
+        Ok(())
+    }
+
+    /// The creator is gone. Unless it left word, what it was making is swept away: its children may still hold the
+    /// other end of the pipe, so that its end would never be seen.
+    fn creator_ended(&mut self) -> io::Result<()> {
+        let Some(creation) = &self.creation else { return Ok(()) };
+        let mut probe = [PollFd::new(creation.outcome.as_fd(), PollFlags::POLLIN)];
+        if matches!(poll(&mut probe, PollTimeout::ZERO), Ok(ready) if ready > 0) {
+            return self.created();
+        }
+        self.creation = None;
+        self.not_created("the creation was ended".to_owned())
+    }
+
+    fn not_created(&mut self, error: String) -> io::Result<()> {
+        self.status.cgroups = cgroups::sweep(&self.instructions.cgroup_path)?;
+        self.status.error = Some(error);
+        self.ended(EXIT_CODE_NOT_FOUND);
         Ok(())
     }
 
@@ -359,7 +375,9 @@ impl Shim {
                 Ok(_) | Err(nix::errno::Errno::EINTR) => continue,
                 Err(error) => return Err(error.into()),
             };
-            if pid == self.status.pid {
+            if self.creation.as_ref().is_some_and(|creation| creation.creator.as_raw() == pid) {
+                self.creator_ended()?;
+            } else if pid == self.status.pid {
                 self.ended(code);
             } else if let Some(exec) = self.execs.remove(&pid) {
                 self.announce(&Report::ExecEnded { exec, exit_code: code });

@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, Signal, kill, sigprocmask};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{AccessFlags, ForkResult, Pid, access, execv, fork};
 
+use super::confine::Confine;
 use super::process::SIGNAL_EXIT_BASE;
 
 /// What a shell says of a program that it cannot find.
@@ -20,11 +21,14 @@ pub const EXIT_CODE_NOT_FOUND: i32 = 127;
 pub struct Workload {
     /// Whether our own code is process 1.
     pub init: bool,
+    /// What is given up before the program runs.
+    pub confine: Confine,
 }
 
 impl Executor for Workload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let (path, args) = program(spec).map_err(ExecutorError::Other)?;
+        self.confine.apply().map_err(ExecutorError::Other)?;
         if self.init {
             run_under_init().map_err(|error| ExecutorError::Other(error.to_string()))?;
         }

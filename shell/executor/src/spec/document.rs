@@ -11,7 +11,7 @@ use skep_model::pb::types::{ContainerSpec, ResourceRequirements, privileges};
 use super::mounts::PlannedMount;
 use super::template::Context;
 use super::users::User;
-use super::{capabilities, devices, mounts, seccomp};
+use super::{capabilities, devices, mounts};
 
 const OCI_VERSION: &str = "1.0.2";
 /// Where programs are looked for when neither image nor spec says so (Docker's).
@@ -95,10 +95,31 @@ pub struct Facts<'a> {
     pub network_namespace: Option<PathBuf>,
     /// Below each cgroup hierarchy.
     pub cgroup_path: String,
-    /// As `uname -m` says it.
-    pub architecture: &'a str,
     /// Whether the kernel limits swap separately.
     pub swap_limit: bool,
+}
+
+/// What a container may do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Confined {
+    /// The bound of what its processes can ever hold.
+    pub capabilities: BTreeSet<String>,
+    /// Whether system calls are filtered.
+    pub filtered: bool,
+    /// Whether programs can gain nothing by being executed.
+    pub no_new_privileges: bool,
+}
+
+/// What the spec allows. Not part of the document: the shim's own code confines the process in the last step, with a
+/// filter that was compiled before.
+pub fn confinement(spec: &ContainerSpec) -> Result<Confined, Refusal> {
+    let privileges = spec.privileges.clone().unwrap_or_default();
+    let mode = privileges.seccomp.as_ref().map(|options| options.mode());
+    Ok(Confined {
+        capabilities: capabilities::resolve(&spec.capability_add, &spec.capability_drop)?,
+        filtered: mode != Some(privileges::seccomp_opts::SeccompMode::Unconfined),
+        no_new_privileges: privileges.no_new_privileges,
+    })
 }
 
 /// Entrypoint and arguments: those of the spec, else those of the image. An entrypoint of the spec's own drops both of
@@ -149,21 +170,18 @@ pub fn environment(
 /// The whole document.
 pub fn document(facts: &Facts<'_>) -> Result<Value, Refusal> {
     let spec = facts.spec;
-    let held = capabilities::resolve(&spec.capability_add, &spec.capability_drop)?;
     Ok(json!({
         "ociVersion": OCI_VERSION,
-        "process": process(facts, &held)?,
+        "process": process(facts)?,
         "root": {"path": facts.rootfs, "readonly": spec.read_only},
         "hostname": facts.hostname,
         "mounts": all_mounts(facts),
-        "linux": linux(facts, &held)?,
+        "linux": linux(facts),
     }))
 }
 
-fn process(facts: &Facts<'_>, held: &BTreeSet<String>) -> Result<Value, Refusal> {
+fn process(facts: &Facts<'_>) -> Result<Value, Refusal> {
     let spec = facts.spec;
-    // As the kernel does on exec: only root holds capabilities at once.
-    let active = if facts.user.uid == 0 { held.clone() } else { BTreeSet::new() };
     let mut process = json!({
         "terminal": spec.tty,
         "user": {
@@ -174,17 +192,9 @@ fn process(facts: &Facts<'_>, held: &BTreeSet<String>) -> Result<Value, Refusal>
         "args": facts.args,
         "env": with_home(&facts.env, &facts.user.home),
         "cwd": if facts.working_dir.is_empty() { "/" } else { &facts.working_dir },
-        "capabilities": {
-            "bounding": held,
-            "effective": active,
-            "permitted": active,
-            "inheritable": [],
-            "ambient": [],
-        },
         "rlimits": limits(spec)?,
         "oomScoreAdj": spec.oom_score_adj,
     });
-    // Absent and false differ for the library: with a value, the filter is loaded after capabilities are gone.
     if spec.privileges.as_ref().is_some_and(|privileges| privileges.no_new_privileges) {
         process["noNewPrivileges"] = json!(true);
     }
@@ -221,7 +231,7 @@ fn all_mounts(facts: &Facts<'_>) -> Vec<Value> {
     list
 }
 
-fn linux(facts: &Facts<'_>, held: &BTreeSet<String>) -> Result<Value, Refusal> {
+fn linux(facts: &Facts<'_>) -> Value {
     let spec = facts.spec;
     let mut namespaces: Vec<Value> =
         ["pid", "ipc", "uts", "mount", "cgroup"].iter().map(|kind| json!({"type": kind})).collect();
@@ -236,17 +246,12 @@ fn linux(facts: &Facts<'_>, held: &BTreeSet<String>) -> Result<Value, Refusal> {
         "readonlyPaths": READ_ONLY_PATHS,
         "sysctl": spec.sysctls,
     });
-    let seccomp_mode =
-        spec.privileges.as_ref().and_then(|privileges| privileges.seccomp.as_ref()).map(|options| options.mode());
-    if seccomp_mode != Some(privileges::seccomp_opts::SeccompMode::Unconfined) {
-        linux["seccomp"] = seccomp::profile(held, facts.architecture);
-    }
     let propagations: BTreeSet<&String> =
         facts.mounts.iter().filter_map(|mount| mount.root_propagation.as_ref()).collect();
     if let Some(widest) = propagations.iter().find(|name| name.as_str() == "shared").or(propagations.first()) {
         linux["rootfsPropagation"] = json!(widest);
     }
-    Ok(linux)
+    linux
 }
 
 fn resources(facts: &Facts<'_>) -> Value {

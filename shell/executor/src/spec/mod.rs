@@ -16,8 +16,9 @@ mod users;
 mod tests;
 
 pub use devices::rules as device_rules;
-pub use document::{BoundFile, Facts, command, document, environment};
+pub use document::{BoundFile, Facts, command, confinement, document, environment};
 pub use mounts::{PlannedMount, plan};
 pub use refuse::check;
+pub use seccomp::Filters;
 pub use template::Context;
 pub use users::{Accounts, User, open_inside};

@@ -2,10 +2,21 @@
 //!
 //! The same set as Docker's default profile allows (facts taken from its published list): everything else answers
 //! EPERM. `clone3`, whose flags a filter cannot see, answers ENOSYS so that programs fall back to `clone`.
+//!
+//! Compiled by the daemon, once per set of capabilities, rather than in each container by the runtime library: that
+//! took longer than all the rest of a start.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{Read, Seek};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use serde_json::{Value, json};
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use skep_model::{Code, Refusal};
+
+/// Filters kept; services with capabilities of their own are few.
+const FILTERS_MAX: usize = 64;
 
 /// Who a process is, and its groups, limits and priorities.
 const IDENTITY: &str = "\
@@ -110,15 +121,70 @@ const ADMINISTRATION: &str = "\
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 /// `personality` values that change nothing of importance: Linux, Linux on 32 bits, both with UNAME26, and a question.
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-const ERRNO_EPERM: u32 = 1;
-const ERRNO_ENOSYS: u32 = 38;
+const ERRNO_EPERM: i32 = 1;
+const ERRNO_ENOSYS: i32 = 38;
 /// Address families on both sides of the two that stay closed: AF_ALG (38) and AF_VSOCK (40).
-const SOCKET_FAMILIES: [(&str, u64); 3] = [("SCMP_CMP_LT", 38), ("SCMP_CMP_EQ", 39), ("SCMP_CMP_GT", 40)];
+const SOCKET_FAMILIES: [(ScmpCompareOp, u64); 3] =
+    [(ScmpCompareOp::Less, 38), (ScmpCompareOp::Equal, 39), (ScmpCompareOp::Greater, 40)];
 
-/// The filter (OCI `linux.seccomp`) for a container with these capabilities, on this architecture (`uname -m`).
-pub fn profile(capabilities: &BTreeSet<String>, architecture: &str) -> Value {
-    let mut syscalls = Vec::new();
-    let mut allow = |names: Vec<&str>| syscalls.push(json!({"names": names, "action": "SCMP_ACT_ALLOW"}));
+/// What happens to some system calls, perhaps only with a certain argument.
+struct Rule {
+    names: Vec<&'static str>,
+    action: ScmpAction,
+    argument: Option<ScmpArgCompare>,
+}
+
+/// Filters that were compiled, by the capabilities they are for. Compiling one takes longer than starting a container.
+#[derive(Default)]
+pub struct Filters {
+    compiled: Mutex<BTreeMap<BTreeSet<String>, Arc<[u8]>>>,
+}
+
+impl Filters {
+    /// The filter for a container with these capabilities, as the kernel takes it (`struct sock_filter`s).
+    pub fn get(&self, capabilities: &BTreeSet<String>, architecture: &str) -> Result<Arc<[u8]>, Refusal> {
+        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(filter) = compiled.get(capabilities) {
+            return Ok(Arc::clone(filter));
+        }
+        let failed = |error: String| Refusal::new(Code::Internal, format!("the system call filter: {error}"));
+        let filter: Arc<[u8]> = compile(capabilities, architecture).map_err(failed)?.into();
+        if compiled.len() >= FILTERS_MAX {
+            compiled.clear();
+        }
+        compiled.insert(capabilities.clone(), Arc::clone(&filter));
+        Ok(filter)
+    }
+}
+
+fn compile(capabilities: &BTreeSet<String>, architecture: &str) -> Result<Vec<u8>, String> {
+    let words = |error: libseccomp::error::SeccompError| error.to_string();
+    let mut filter = ScmpFilterContext::new(ScmpAction::Errno(ERRNO_EPERM)).map_err(words)?;
+    for older in older_architectures(architecture) {
+        filter.add_arch(*older).map_err(words)?;
+    }
+    for rule in rules(capabilities, architecture) {
+        for name in rule.names {
+            // A call that this library does not know yet stays closed, as everything that is not on the list.
+            let Ok(call) = ScmpSyscall::from_name(name) else { continue };
+            let added = match rule.argument {
+                Some(argument) => filter.add_rule_conditional(rule.action, call, &[argument]),
+                None => filter.add_rule(rule.action, call),
+            };
+            added.map_err(|error| format!("{name}: {error}"))?;
+        }
+    }
+    let memory = memfd_create(c"skep-seccomp", MFdFlags::MFD_CLOEXEC).map_err(|error| error.to_string())?;
+    filter.export_bpf(&memory).map_err(words)?;
+    let mut file = File::from(memory);
+    let mut bytes = Vec::new();
+    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+fn rules(capabilities: &BTreeSet<String>, architecture: &str) -> Vec<Rule> {
+    let mut rules = Vec::new();
+    let mut allow = |names| rules.push(Rule { names, action: ScmpAction::Allow, argument: None });
     let topics = [IDENTITY, SOCKETS, TIME, SIGNALS, WAITING, MEMORY, PROCESSES, IPC, ATTRIBUTES, ASYNCHRONOUS, FILES];
     allow(topics.iter().flat_map(|topic| topic.split_whitespace()).collect());
     allow(of_architecture(architecture).to_vec());
@@ -127,33 +193,21 @@ pub fn profile(capabilities: &BTreeSet<String>, architecture: &str) -> Value {
             allow(names.split_whitespace().collect());
         }
     }
+    let mut conditional = |name, argument| {
+        rules.push(Rule { names: vec![name], action: ScmpAction::Allow, argument: Some(argument) });
+    };
     for (operation, value) in SOCKET_FAMILIES {
-        syscalls.push(conditional("socket", 0, operation, value, None));
+        conditional("socket", ScmpArgCompare::new(0, operation, value));
     }
     for value in PERSONALITIES {
-        syscalls.push(conditional("personality", 0, "SCMP_CMP_EQ", value, None));
+        conditional("personality", ScmpArgCompare::new(0, ScmpCompareOp::Equal, value));
     }
     if !capabilities.contains("CAP_SYS_ADMIN") {
-        let argument = if architecture == "s390x" { 1 } else { 0 };
-        // The OCI document means `argument & value == valueTwo`; libcontainer 0.7 reads the two the other way round.
-        // Should it change its mind, no process could fork any more, which a test would see.
-        syscalls.push(conditional("clone", argument, "SCMP_CMP_MASKED_EQ", 0, Some(NAMESPACE_FLAGS)));
-        syscalls.push(json!({"names": ["clone3"], "action": "SCMP_ACT_ERRNO", "errnoRet": ERRNO_ENOSYS}));
+        let flags = if architecture == "s390x" { 1 } else { 0 };
+        conditional("clone", ScmpArgCompare::new(flags, ScmpCompareOp::MaskedEqual(NAMESPACE_FLAGS), 0));
+        rules.push(Rule { names: vec!["clone3"], action: ScmpAction::Errno(ERRNO_ENOSYS), argument: None });
     }
-    json!({
-        "defaultAction": "SCMP_ACT_ERRNO",
-        "defaultErrnoRet": ERRNO_EPERM,
-        "architectures": architectures(architecture),
-        "syscalls": syscalls,
-    })
-}
-
-fn conditional(name: &str, index: u32, operation: &str, value: u64, second: Option<u64>) -> Value {
-    let mut argument = json!({"index": index, "value": value, "op": operation});
-    if let Some(second) = second {
-        argument["valueTwo"] = json!(second);
-    }
-    json!({"names": [name], "action": "SCMP_ACT_ALLOW", "args": [argument]})
+    rules
 }
 
 fn of_architecture(architecture: &str) -> &'static [&'static str] {
@@ -169,14 +223,12 @@ fn of_architecture(architecture: &str) -> &'static [&'static str] {
     }
 }
 
-/// The machine's own calling convention and the older ones that it can run.
-fn architectures(architecture: &str) -> &'static [&'static str] {
+/// Older calling conventions that the machine can run, beside its own.
+fn older_architectures(architecture: &str) -> &'static [ScmpArch] {
     match architecture {
-        "x86_64" => &["SCMP_ARCH_X86_64", "SCMP_ARCH_X86", "SCMP_ARCH_X32"],
-        "aarch64" => &["SCMP_ARCH_AARCH64", "SCMP_ARCH_ARM"],
-        "s390x" => &["SCMP_ARCH_S390X", "SCMP_ARCH_S390"],
-        "riscv64" => &["SCMP_ARCH_RISCV64"],
-        "ppc64le" => &["SCMP_ARCH_PPC64LE"],
+        "x86_64" => &[ScmpArch::X86, ScmpArch::X32],
+        "aarch64" => &[ScmpArch::Arm],
+        "s390x" => &[ScmpArch::S390],
         _ => &[],
     }
 }
@@ -185,39 +237,33 @@ fn architectures(architecture: &str) -> &'static [&'static str] {
 mod tests {
     use super::*;
 
-    fn names(profile: &Value, action: &str) -> BTreeSet<String> {
-        let rules = profile["syscalls"].as_array().expect("rules").iter();
-        let unconditional = rules.filter(|rule| rule["action"] == action && rule.get("args").is_none());
-        unconditional
-            .flat_map(|rule| rule["names"].as_array().expect("names"))
-            .map(|name| name.as_str().expect("text").to_owned())
-            .collect()
+    fn names(rules: &[Rule], action: ScmpAction) -> BTreeSet<&'static str> {
+        let unconditional = rules.iter().filter(|rule| rule.action == action && rule.argument.is_none());
+        unconditional.flat_map(|rule| rule.names.iter().copied()).collect()
     }
 
     #[test]
     fn capabilities_open_what_belongs_to_them() {
-        let bare = profile(&BTreeSet::new(), "x86_64");
-        let allowed = names(&bare, "SCMP_ACT_ALLOW");
+        let bare = rules(&BTreeSet::new(), "x86_64");
+        let allowed = names(&bare, ScmpAction::Allow);
         assert!(allowed.contains("openat") && allowed.contains("arch_prctl") && allowed.contains("ptrace"));
-        for refused in [
-            "mount",
-            "unshare",
-            "setns",
-            "bpf",
-            "reboot",
-            "init_module",
-            "io_uring_setup",
-            "keyctl",
-            "socket",
-            "clone",
-            "kexec_load",
-        ] {
+        let closed = "mount unshare setns bpf reboot init_module io_uring_setup keyctl socket clone kexec_load";
+        for refused in closed.split_whitespace() {
             assert!(!allowed.contains(refused), "{refused}");
         }
-        assert!(names(&bare, "SCMP_ACT_ERRNO").contains("clone3"));
-        let admin = profile(&BTreeSet::from(["CAP_SYS_ADMIN".to_owned()]), "x86_64");
-        assert!(names(&admin, "SCMP_ACT_ALLOW").contains("mount"));
-        assert!(names(&admin, "SCMP_ACT_ERRNO").is_empty());
+        assert!(names(&bare, ScmpAction::Errno(ERRNO_ENOSYS)).contains("clone3"));
+        let admin = rules(&BTreeSet::from(["CAP_SYS_ADMIN".to_owned()]), "x86_64");
+        assert!(names(&admin, ScmpAction::Allow).contains("mount"));
+        assert!(names(&admin, ScmpAction::Errno(ERRNO_ENOSYS)).is_empty());
+    }
+
+    #[test]
+    fn a_filter_is_compiled_once() {
+        let filters = Filters::default();
+        let first = filters.get(&BTreeSet::new(), std::env::consts::ARCH).expect("compiled");
+        assert!(first.len() > 1000 && first.len().is_multiple_of(8));
+        let second = filters.get(&BTreeSet::new(), std::env::consts::ARCH).expect("kept");
+        assert!(Arc::ptr_eq(&first, &second));
     }
 
     #[test]

@@ -92,6 +92,11 @@ impl Lab {
         format!("172.31.{}.1", self.number)
     }
 
+    /// Parent of the containers' cgroups in a hierarchy.
+    pub fn cgroups(&self, hierarchy: &Path) -> PathBuf {
+        hierarchy.join(self.cgroup.trim_start_matches('/'))
+    }
+
     /// Where things are.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
@@ -252,7 +257,7 @@ impl Drop for Lab {
             }
         }
         for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let parent = hierarchy.path().join(self.cgroup.trim_start_matches('/'));
+            let parent = self.cgroups(&hierarchy.path());
             for child in fs::read_dir(&parent).into_iter().flatten().flatten() {
                 let _file = fs::remove_dir(child.path()).is_err();
             }
