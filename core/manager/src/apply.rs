@@ -2,8 +2,8 @@
 
 use rand_core::RngCore;
 use skep_consensus::{Committed, Payload};
-use skep_model::{Code, Refusal};
-use skep_store::{CommitError, Event};
+use skep_model::{Cluster, Code, Refusal};
+use skep_store::{CommitError, Event, Read as _};
 
 use crate::effect::Effect;
 use crate::state::Manager;
@@ -24,6 +24,7 @@ impl Manager {
     fn apply_entry(&mut self, index: u64, bytes: bytes::Bytes) {
         match self.ledger.commit_payload(bytes) {
             Ok((id, events)) => {
+                self.follow_policy(&events);
                 self.observe(&events);
                 if !events.is_empty() {
                     self.effects.push(Effect::Changed(events));
@@ -45,6 +46,21 @@ impl Manager {
                 Code::Aborted,
                 "the change did not fit the state of the swarm; try again",
             ));
+        }
+    }
+
+    /// How often the log is cut is the cluster's to say, on followers too.
+    fn follow_policy(&mut self, events: &[Event]) {
+        if events.iter().any(|event| event.object.get::<Cluster>().is_some()) {
+            self.read_snapshot_policy();
+        }
+    }
+
+    /// Takes the snapshot policy from the facts, where they have one.
+    pub(crate) fn read_snapshot_policy(&mut self) {
+        let cluster = self.ledger.committed().cluster();
+        if let Some(raft) = cluster.as_ref().and_then(|cluster| cluster.spec.raft.as_ref()) {
+            self.consensus.set_snapshot_policy(raft.snapshot_interval, raft.log_entries_for_slow_followers);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use rand_core::RngCore;
 use skep_consensus::Role;
-use skep_model::{Now, Refusal};
+use skep_model::{Code, Now, Refusal};
 use skep_store::{Event, Read as _, Tx};
 
 use crate::effect::Effect;
@@ -72,7 +72,7 @@ impl Manager {
     /// Nothing that is in flight counts any more; who waits for it is told so.
     pub(crate) fn void_proposals(&mut self, refusal: &Refusal) {
         self.ledger.abandon();
-        for (request, result) in self.waiting.give_up(refusal) {
+        for (request, result) in self.waiting.give_up(refusal, &lost_leadership()) {
             self.effects.push(Effect::Reply { request, result });
         }
         if self.leading {
@@ -168,4 +168,9 @@ fn tell(tx: &Tx<'_>, since: usize, mut observe: impl FnMut(&Event)) {
     for event in tx.written_since(since) {
         observe(&event);
     }
+}
+
+/// SwarmKit's text for a proposal whose fate its proposer will not learn.
+fn lost_leadership() -> Refusal {
+    Refusal::new(Code::Unknown, "raft: failed to process the request: node lost leader status")
 }

@@ -64,6 +64,7 @@ impl Manager {
         match installed {
             Ok(membership) => {
                 self.consensus.restore_membership(membership);
+                self.read_snapshot_policy();
                 self.applied = snapshot.index;
                 self.tell_members();
                 self.effects.push(Effect::Replaced);

@@ -113,6 +113,7 @@ impl Manager {
             unreachable: BTreeSet::new(),
             active_since: BTreeMap::new(),
         };
+        manager.read_snapshot_policy();
         manager.tell_members();
         Ok(manager)
     }

@@ -47,21 +47,20 @@ pub(crate) enum QueuedMembership {
 }
 
 impl Waiting {
-    /// Everybody who waits hears the same: leadership is lost.
-    pub(crate) fn give_up(&mut self, refusal: &Refusal) -> Vec<(RequestId, Result<Answer, Refusal>)> {
+    /// Everybody who waits is told: `refusal` where nothing was proposed, `unsure` where it was and may still come true.
+    pub(crate) fn give_up(&mut self, refusal: &Refusal, unsure: &Refusal) -> Vec<(RequestId, Result<Answer, Refusal>)> {
         let all = std::mem::take(self);
-        let mut requests: Vec<RequestId> = all.commits.into_values().flatten().map(|(request, _)| request).collect();
-        requests.extend(all.reads.into_values().map(|(request, _)| request));
-        requests.extend(
-            all.memberships
-                .into_values()
-                .map(|(MembershipWait::Join(request) | MembershipWait::Leave(request))| request),
-        );
-        requests.extend(all.membership_queue.into_iter().map(|queued| match queued {
+        let mut proposed: Vec<RequestId> = all.commits.into_values().flatten().map(|(request, _)| request).collect();
+        proposed.extend(all.memberships.into_values().map(|wait| match wait {
+            MembershipWait::Join(request) | MembershipWait::Leave(request) => request,
+        }));
+        let mut others: Vec<RequestId> = all.reads.into_values().map(|(request, _)| request).collect();
+        others.extend(all.membership_queue.into_iter().map(|queued| match queued {
             QueuedMembership::Join(request, ..) | QueuedMembership::Leave(request, _) => request,
         }));
-        requests.extend(all.certificates.into_iter().map(|(request, _)| request));
-        requests.into_iter().map(|request| (request, Err(refusal.clone()))).collect()
+        others.extend(all.certificates.into_iter().map(|(request, _)| request));
+        let proposed = proposed.into_iter().map(|request| (request, Err(unsure.clone())));
+        proposed.chain(others.into_iter().map(|request| (request, Err(refusal.clone())))).collect()
     }
 
     /// How many wait for a quorum.

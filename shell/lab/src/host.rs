@@ -106,6 +106,15 @@ impl Host {
         command
     }
 
+    /// Sends a signal (`TERM`, `KILL`) to the program that a command of [`Self::command`] started. The child itself
+    /// only waits for it, because entering a process namespace takes a fork.
+    pub fn signal(&self, child: &Child, signal: &str) -> Result<(), LabError> {
+        let pid = child.id();
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let program = children.split_whitespace().next().unwrap_or_default();
+        run(Command::new("kill").args(["-s", signal, program])).map(drop)
+    }
+
     /// Its name.
     pub fn hostname(&self) -> &str {
         &self.hostname

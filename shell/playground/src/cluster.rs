@@ -124,7 +124,7 @@ impl Cluster {
     /// KILL, as a crash would.
     pub fn kill_daemon(&mut self, index: usize) -> anyhow::Result<()> {
         if let Some(mut child) = self.daemons[index].take() {
-            child.kill()?;
+            self.lab.hosts()[index].signal(&child, "KILL")?;
             child.wait()?;
         }
         Ok(())

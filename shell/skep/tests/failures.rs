@@ -43,6 +43,8 @@ fn without_a_quorum_reads_are_stale_writes_are_refused_and_nothing_is_lost() {
     let mut names: Vec<String> =
         swarm.docker(2, &["config", "ls", "--format", "{{.Name}}"]).expect().lines().map(str::to_owned).collect();
     names.sort();
+    // What was refused without a quorum may have been proposed before it was lost, and so come true.
+    names.retain(|name| name != "lost");
     assert_eq!(names, ["after", "before"]);
 }
 

@@ -9,7 +9,7 @@ use skep_model::pb::messages as m;
 use skep_model::{Code, ControlRequest, ControlResponse, NodeId, Refusal, Task, TaskState};
 use skep_rpc::backend::Feed;
 use skep_store::AnyObject;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use super::ask::{Ask, Handle};
 
@@ -50,6 +50,8 @@ struct Subscription {
     /// Of those, the ones that have not ended yet.
     open: BTreeSet<NodeId>,
     problems: Vec<String>,
+    /// Dropped with the subscription: whoever watches over it holds the reader open and must end with it.
+    _alive: oneshot::Sender<()>,
 }
 
 impl LogBroker {
@@ -146,6 +148,7 @@ impl LogBroker {
         }
         let nodes = self.nodes_with(&selector).await?;
         let (reader, feed) = mpsc::channel(READER_QUEUE);
+        let (alive, ended) = oneshot::channel();
         let id = {
             let mut state = self.state();
             if state.subscriptions.len() >= SUBSCRIPTIONS_MAX {
@@ -167,6 +170,7 @@ impl LogBroker {
                 asked: BTreeSet::new(),
                 open: BTreeSet::new(),
                 problems: Vec::new(),
+                _alive: alive,
             };
             state.subscriptions.insert(id.clone(), subscription);
             for node in nodes {
@@ -176,7 +180,7 @@ impl LogBroker {
             id
         };
         let broker = self.clone();
-        tokio::spawn(async move { broker.watch_over(id, selector, reader, watched).await });
+        tokio::spawn(async move { broker.watch_over(id, selector, reader, watched, ended).await });
         Ok(feed)
     }
 
@@ -187,11 +191,13 @@ impl LogBroker {
         selector: m::LogSelector,
         reader: mpsc::Sender<Result<m::SubscribeLogsMessage, Refusal>>,
         mut changes: mpsc::Receiver<Arc<Vec<skep_store::Event>>>,
+        mut ended: oneshot::Receiver<()>,
     ) {
         let mut watching = true;
         loop {
             tokio::select! {
                 () = reader.closed() => break,
+                _ = &mut ended => return,
                 events = changes.recv(), if watching => match events {
                     None => watching = false,
                     Some(events) => {

@@ -280,8 +280,7 @@ fn data_key(parts: &ManagerParts) -> Result<DataKey, StartError> {
 fn found(parts: &ManagerParts, rng: &mut dyn rand_core::RngCore) -> Result<Opened, StartError> {
     let member = Member { raft_id: RaftId::random(rng), node_id: parts.node.clone(), addr: parts.advertise.clone() };
     let (recovered, persist) = skep_consensus::bootstrap(&member, rng.next_u64() | 1);
-    let mut disk = RaftDisk::create(&parts.directory, data_key(parts)?, &member)?;
-    disk.write(&[persist])?;
+    let disk = RaftDisk::create_with(&parts.directory, data_key(parts)?, &member, &[persist])?;
     Ok(Opened { disk, recovered, facts: Store::default() })
 }
 

@@ -29,15 +29,6 @@ pub enum FilesError {
     /// The key on disk.
     #[error("the node's key on disk cannot be used: {0}")]
     Key(String),
-    /// A directory that could not be removed.
-    #[error("cannot remove {path}")]
-    Wipe {
-        /// Which one.
-        path: PathBuf,
-        /// The system's answer.
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 /// What lies on disk of this node's identity.
@@ -152,20 +143,12 @@ impl Files {
 
     /// Forgets the raft log: this node is no manager any more.
     pub fn wipe_raft(&self) -> Result<(), FilesError> {
-        wipe(&self.raft())
+        Ok(skep_disk::remove_dir(&self.raft())?)
     }
 
     /// Forgets everything: the node is in no swarm.
     pub fn wipe(&self) -> Result<(), FilesError> {
-        wipe(&self.root)
-    }
-}
-
-fn wipe(path: &Path) -> Result<(), FilesError> {
-    match std::fs::remove_dir_all(path) {
-        Ok(()) => Ok(()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
-        Err(source) => Err(FilesError::Wipe { path: path.to_owned(), source }),
+        Ok(skep_disk::remove_dir(&self.root)?)
     }
 }
 

@@ -127,7 +127,7 @@ impl Swarm {
     /// KILL, as a crash would.
     pub fn kill_daemon(&mut self, number: usize) {
         if let Some(mut child) = self.daemons[number - 1].take() {
-            child.kill().expect("kill");
+            self.host(number).signal(&child, "KILL").expect("kill");
             child.wait().expect("wait");
         }
     }
@@ -135,8 +135,7 @@ impl Swarm {
     /// TERM; the daemon's exit code.
     pub fn stop_daemon(&mut self, number: usize) -> Option<i32> {
         let mut child = self.daemons[number - 1].take()?;
-        let done = Command::new("kill").arg(child.id().to_string()).status().expect("kill");
-        assert!(done.success());
+        self.host(number).signal(&child, "TERM").expect("kill");
         child.wait().expect("wait").code()
     }
 
