@@ -12,22 +12,22 @@ pub const DEFAULT_HOST: &str = "unix:///run/skep/skep.sock";
 #[derive(Debug, Clone, Default, clap::Args)]
 pub struct Connection {
     /// Daemon socket to connect to (unix://PATH, tcp://HOST:PORT); else SKEP_HOST, DOCKER_HOST
-    #[arg(short = 'H', long, global = true, value_name = "URL")]
+    #[arg(short = 'H', long, value_name = "URL")]
     pub host: Option<String>,
     /// Use TLS; implied by --tlsverify
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub tls: bool,
     /// Use TLS and verify the daemon
-    #[arg(long, global = true)]
+    #[arg(long)]
     pub tlsverify: bool,
     /// Trust certs signed only by this CA
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub tlscacert: Option<PathBuf>,
     /// Path to TLS certificate file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub tlscert: Option<PathBuf>,
     /// Path to TLS key file
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, value_name = "FILE")]
     pub tlskey: Option<PathBuf>,
 }
 

@@ -58,6 +58,11 @@ pub fn decimal_size(bytes: f64) -> String {
     scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 3)
 }
 
+/// Powers of 1000, four digits: `12.35MB`.
+pub fn long_decimal_size(bytes: f64) -> String {
+    scaled(bytes, 1000.0, &["B", "kB", "MB", "GB", "TB", "PB", "EB"], 4)
+}
+
 /// Powers of 1024, four digits: `15.5GiB`.
 pub fn binary_size(bytes: f64) -> String {
     scaled(bytes, 1024.0, &["B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"], 4)
@@ -160,9 +165,9 @@ pub fn go_duration(nanos: i64) -> String {
         if fraction.is_empty() { format!("{}", value / unit) } else { format!("{}.{fraction}", value / unit) }
     };
     match total {
-        ..1_000 => format!("{sign}{total}ns"),
-        ..1_000_000 => format!("{sign}{}µs", decimal(total, 1_000)),
-        ..1_000_000_000 => format!("{sign}{}ms", decimal(total, 1_000_000)),
+        0..1_000 => format!("{sign}{total}ns"),
+        1_000..1_000_000 => format!("{sign}{}µs", decimal(total, 1_000)),
+        1_000_000..1_000_000_000 => format!("{sign}{}ms", decimal(total, 1_000_000)),
         _ => {
             let (hours, rest) = (total / 3_600_000_000_000, total % 3_600_000_000_000);
             let (minutes, rest) = (rest / 60_000_000_000, rest % 60_000_000_000);

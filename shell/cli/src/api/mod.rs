@@ -227,9 +227,9 @@ pub fn escape(text: &str) -> String {
     escaped
 }
 
-/// Names of images keep their slashes in a path.
+/// Names of images keep their slashes, tags and digests in a path.
 pub fn escape_path(text: &str) -> String {
-    text.split('/').map(escape).collect::<Vec<_>>().join("/")
+    escape(text).replace("%2F", "/").replace("%3A", ":").replace("%40", "@")
 }
 
 fn older(left: &str, right: &str) -> bool {

@@ -14,6 +14,7 @@ use crate::value::Value;
 
 /// A command longer than this is cut in a table.
 const MAX_COMMAND_CHARACTERS: usize = 20;
+const TOP_COLUMN_WIDTH: usize = 20;
 
 #[derive(Debug, Subcommand)]
 pub enum ContainerCommand {
@@ -193,7 +194,7 @@ fn row(container: &Value, truncate: bool) -> crate::format::Row {
         ("ID", Value::from(if truncate { short_id(id) } else { id })),
         ("Image", Value::from(image(container, truncate))),
         ("Command", Value::from(format!("{command:?}"))),
-        ("CreatedAt", Value::from(created_at.map_or_else(String::new, |time| go_seconds(time)))),
+        ("CreatedAt", Value::from(created_at.map_or_else(String::new, go_seconds))),
         ("RunningFor", Value::from(format!("{} ago", duration(seconds_since(created_at))))),
         ("Status", Value::from(container.text("Status"))),
         ("State", Value::from(container.text("State"))),
@@ -237,43 +238,34 @@ fn image(container: &Value, truncate: bool) -> String {
     crate::human::image_name(image)
 }
 
-/// `0.0.0.0:80->80/tcp, 443/tcp`; neighbouring ports as a range.
+/// `443/tcp, 0.0.0.0:8080->80/tcp`: neighbouring ports that keep their number as a range, then those that change it.
 fn ports(container: &Value) -> String {
     let mut ports: Vec<(u64, u64, String, String)> = container
         .list("Ports")
         .iter()
         .map(|port| {
-            (
-                port.uint("PrivatePort"),
-                port.uint("PublicPort"),
-                port.text("Type").to_owned(),
-                port.text("IP").to_owned(),
-            )
+            (port.uint("PrivatePort"), port.uint("PublicPort"), port.text("Type").into(), port.text("IP").into())
         })
         .collect();
     ports.sort_by(|left, right| (left.0, &left.3, left.1, &left.2).cmp(&(right.0, &right.3, right.1, &right.2)));
-    let mut groups: Vec<(String, String, [u64; 2], [u64; 2])> = Vec::new();
+    let host = |ip: &str| if ip.contains(':') { format!("[{ip}]") } else { ip.to_owned() };
+    let mut groups: Vec<(String, String, u64, u64)> = Vec::new();
+    let mut mapped = Vec::new();
     for (private, public, kind, ip) in ports {
-        let joins = |group: &&mut (String, String, [u64; 2], [u64; 2])| {
-            let open = public == 0 && group.2[0] == 0 || public != 0 && group.2[1] + 1 == public;
-            group.0 == ip && group.1 == kind && group.3[1] + 1 == private && open
-        };
-        if let Some(group) = groups.iter_mut().find(joins) {
-            (group.2[1], group.3[1]) = (public, private);
-        } else {
-            groups.push((ip, kind, [public; 2], [private; 2]));
+        if !ip.is_empty() && public != private {
+            mapped.push(format!("{}:{public}->{private}/{kind}", host(&ip)));
+            continue;
+        }
+        match groups.iter_mut().find(|group| group.0 == ip && group.1 == kind && group.3 + 1 == private) {
+            Some(group) => group.3 = private,
+            None => groups.push((ip, kind, private, private)),
         }
     }
-    let range = |[first, last]: [u64; 2]| if last > first { format!("{first}-{last}") } else { first.to_string() };
-    let show = |(ip, kind, public, private): &(String, String, [u64; 2], [u64; 2])| {
-        let ip = if ip.contains(':') { format!("[{ip}]") } else { ip.clone() };
-        match public[0] {
-            0 => format!("{}/{kind}", range(*private)),
-            _ if ip.is_empty() => format!("{}->{}/{kind}", range(*public), range(*private)),
-            _ => format!("{ip}:{}->{}/{kind}", range(*public), range(*private)),
-        }
+    let show = |(ip, kind, first, last): &(String, String, u64, u64)| {
+        let range = if last > first { format!("{first}-{last}") } else { first.to_string() };
+        if ip.is_empty() { format!("{range}/{kind}") } else { format!("{}:{range}->{range}/{kind}", host(ip)) }
     };
-    groups.iter().map(show).collect::<Vec<_>>().join(", ")
+    groups.iter().map(show).chain(mapped).collect::<Vec<_>>().join(", ")
 }
 
 pub async fn stop(context: &Context, arguments: StopArguments) -> Result<(), Failure> {
@@ -313,5 +305,5 @@ pub async fn top(context: &Context, arguments: TopArguments) -> Result<(), Failu
         let cells: Vec<&str> = process.list_itself().iter().filter_map(Value::as_text).collect();
         lines.push(cells.join("\t"));
     }
-    context.write(align(&lines))
+    context.write(align(&lines, TOP_COLUMN_WIDTH))
 }

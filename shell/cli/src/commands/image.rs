@@ -12,7 +12,7 @@ use crate::api::{Filters, JsonStream, Payload, Pieces, escape_path};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::format::Columns;
-use crate::human::{decimal_size, duration, seconds_since, short_id};
+use crate::human::{decimal_size, duration, long_decimal_size, seconds_since, short_id};
 use crate::value::Value;
 
 const DEFAULT_TAG: &str = "latest";
@@ -285,7 +285,7 @@ pub async fn pull(context: &Context, arguments: PullArguments) -> Result<(), Fai
     if !arguments.image.contains('@') && !arguments.image[name.len()..].starts_with(':') && !arguments.quiet {
         context.line(format!("Using default tag: {tag}"))?;
     }
-    let mut query = vec![("fromImage", name.clone()), ("tag", tag.clone())];
+    let mut query = vec![("fromImage", canonical(&name)), ("tag", tag.clone())];
     if let Some(platform) = arguments.platform {
         query.push(("platform", platform));
     }
@@ -451,7 +451,7 @@ async fn prune(context: &Context, arguments: PruneArguments) -> Result<(), Failu
         }
         context.line("")?;
     }
-    context.line(format!("Total reclaimed space: {}", decimal_size(report.float("SpaceReclaimed"))))
+    context.line(format!("Total reclaimed space: {}", long_decimal_size(report.float("SpaceReclaimed"))))
 }
 
 #[cfg(test)]

@@ -47,7 +47,8 @@ pub async fn logs(context: &Context, arguments: LogsArguments) -> Result<(), Fai
             query.push((name, since_stamp(&stamp)?));
         }
     }
-    let mut pieces = context.client.get_stream(&format!("{path}/logs"), &query).await?;
+    let mut pieces =
+        context.client.get_stream(&format!("/containers/{}/logs", escape(container.text("Id"))), &query).await?;
     let raw = container.bool("Config.Tty");
     let mut demultiplexer = Demultiplexer::default();
     while let Some(piece) = pieces.next().await? {

@@ -343,7 +343,7 @@ async fn unlock_key(context: &Context, arguments: UnlockKeyArguments) -> Result<
         }
         update_swarm(context, &swarm, swarm.at("Spec").clone(), Some("rotateManagerUnlockKey")).await?;
         if !arguments.quiet {
-            context.line("Successfully rotated manager unlock key.\n")?;
+            context.line("Successfully rotated manager unlock key.")?;
         }
     }
     let key = fetch_unlock_key(context).await?;

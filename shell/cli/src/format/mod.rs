@@ -63,13 +63,15 @@ fn json_lines(context: &Context, rows: Vec<Row>) -> Result<(), Failure> {
         row.retain(|(name, _)| *name != "Label");
         row.sort_by_key(|(name, _)| *name);
         let object = Value::Map(row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
-        output.push_str(&object.to_json());
+        // Go escapes these three in documents that it makes itself.
+        let escaped = object.to_json().replace('<', "\\u003c").replace('>', "\\u003e").replace('&', "\\u0026");
+        output.push_str(&escaped);
         output.push('\n');
     }
     context.write(output)
 }
 
 /// Lines with tabs as a table, for outputs that are not lists.
-pub fn align(lines: &[String]) -> String {
-    table::align(lines)
+pub fn align(lines: &[String], min_width: usize) -> String {
+    table::align_to(lines, min_width)
 }

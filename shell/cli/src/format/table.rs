@@ -5,10 +5,15 @@ const PADDING: usize = 3;
 
 /// Lines with tabs to lines with aligned columns; the last cell of a line ends where it ends.
 pub fn align(lines: &[String]) -> String {
+    align_to(lines, MIN_WIDTH)
+}
+
+/// The same with another least width.
+pub fn align_to(lines: &[String], min_width: usize) -> String {
     let rows: Vec<Vec<&str>> =
         lines.iter().flat_map(|line| line.split('\n')).map(|line| line.split('\t').collect()).collect();
     let mut output = String::new();
-    let widths = widths(&rows);
+    let widths = widths(&rows, min_width);
     for (row, widths) in rows.iter().zip(widths) {
         for (column, cell) in row.iter().enumerate() {
             output.push_str(cell);
@@ -22,7 +27,7 @@ pub fn align(lines: &[String]) -> String {
 }
 
 /// The width of each cell but the last of its line. A column reaches over the neighbouring lines that have it.
-fn widths(rows: &[Vec<&str>]) -> Vec<Vec<usize>> {
+fn widths(rows: &[Vec<&str>], min_width: usize) -> Vec<Vec<usize>> {
     let mut widths: Vec<Vec<usize>> = rows.iter().map(|row| vec![0; row.len() - 1]).collect();
     let columns = widths.iter().map(Vec::len).max().unwrap_or(0);
     for column in 0..columns {
@@ -31,7 +36,7 @@ fn widths(rows: &[Vec<&str>]) -> Vec<Vec<usize>> {
             let length = widths[start..].iter().take_while(|row| row.len() > column).count();
             let block = start..start + length;
             let widest = rows[block.clone()].iter().map(|row| row[column].chars().count() + PADDING).max().unwrap_or(0);
-            widths[block].iter_mut().for_each(|row| row[column] = widest.max(MIN_WIDTH));
+            widths[block].iter_mut().for_each(|row| row[column] = widest.max(min_width));
             start += length + 1;
         }
     }

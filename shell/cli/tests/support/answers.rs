@@ -58,9 +58,7 @@ pub fn answer(method: &str, path: &str, query: &str) -> Answer {
             "stuck" => ok(quick("paused", 2)),
             other => missing(&format!("service {other}")),
         },
-        (_, ["tasks"]) if query.contains("quickid") => {
-            ok(json!([task("q1", 1, "running", "", STAMP), task("q2", 2, "running", "", STAMP)]))
-        }
+        (_, ["tasks"]) if query.contains("quickid") => ok(quick_tasks()),
         (_, ["tasks"]) => ok(tasks()),
         (_, ["tasks", "taskid00000000000000000a1"]) => ok(task("taskid00000000000000000a1", 1, "running", "", STAMP)),
         (_, ["tasks", name]) => missing(&format!("task {name}")),
@@ -141,7 +139,7 @@ fn tls() -> Value {
 
 fn node(host: &str, own: bool) -> Value {
     json!({"ID": if own { SELF } else { "aaaaaaaaaaaaaaaaaaaaaaaaa" }, "Version": {"Index": 9}, "CreatedAt": STAMP, "UpdatedAt": STAMP,
-        "Spec": {"Labels": {"zone": "a", "b": ""}, "Role": "manager", "Availability": "active", "Unknown": {"kept": 1}},
+        "Spec": {"Labels": {"zone": "a", "b": ""}, "Role": "manager", "Availability": "active"},
         "Description": {"Hostname": host, "Platform": {"Architecture": "x86_64", "OS": "linux"},
             "Resources": {"NanoCPUs": 2_000_000_000_i64, "MemoryBytes": 16_645_906_432_i64},
             "Engine": {"EngineVersion": "0.1.0", "Labels": {"l": "v"}, "Plugins": [{"Type": "Network", "Name": "bridge"}, {"Type": "Network", "Name": "overlay"}, {"Type": "Log", "Name": "json-file"}]},
@@ -217,6 +215,12 @@ fn task(id: &str, slot: u64, state: &str, error: &str, created: &str) -> Value {
         "Spec": {"ContainerSpec": {"Image": format!("busybox:1@sha256:{}", "4".repeat(64))}},
         "Status": {"Timestamp": created, "State": state, "Err": error, "PortStatus": {"Ports": [{"Protocol": "tcp", "TargetPort": 80, "PublishedPort": 9000, "PublishMode": "host"}]}},
         "DesiredState": if state == "running" { "running" } else { "shutdown" }})
+}
+
+fn quick_tasks() -> Value {
+    let mut tasks = json!([task("q1", 1, "running", "", STAMP), task("q2", 2, "running", "", STAMP)]);
+    tasks.as_array_mut().unwrap().iter_mut().for_each(|task| task["NodeID"] = json!(SELF));
+    tasks
 }
 
 fn tasks() -> Value {

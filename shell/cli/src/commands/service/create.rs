@@ -150,10 +150,11 @@ async fn build(context: &Context, arguments: &CreateArguments) -> Result<Value, 
     put(&mut service, "EndpointSpec.Ports", each(&arguments.publish, options::ports)?.into_iter().flatten().collect());
     attach(context, &mut service, arguments).await?;
     spec::apply(&mut service, &arguments.flags)?;
-    if arguments.mode == "replicated-job" && arguments.flags.max_concurrent.is_none() {
-        if let Some(replicas) = arguments.flags.replicas {
-            service.set("Mode.ReplicatedJob.MaxConcurrent", replicas);
-        }
+    if arguments.mode == "replicated-job"
+        && arguments.flags.max_concurrent.is_none()
+        && let Some(replicas) = arguments.flags.replicas
+    {
+        service.set("Mode.ReplicatedJob.MaxConcurrent", replicas);
     }
     if arguments.mode.ends_with("-job") && (service.has("UpdateConfig") || service.has("RollbackConfig")) {
         return Err(Failure::new("update and rollback configuration is not supported for jobs"));

@@ -20,7 +20,7 @@ pub async fn pin(context: &Context, spec: &mut Value, auth: Option<&str>) -> Opt
     spec.set(IMAGE, tagged.as_str());
     let headers: Vec<(&'static str, String)> =
         auth.map(|auth| ("x-registry-auth", auth.to_owned())).into_iter().collect();
-    let path = format!("/distribution/{}/json", escape_path(&image));
+    let path = format!("/distribution/{}/json", escape_path(&tagged));
     let answer = context.client.send(http::Method::GET, &path, &[], &headers, crate::api::Payload::Nothing).await;
     let found = match answer {
         Ok(answer) => read(answer).await,

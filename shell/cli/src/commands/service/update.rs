@@ -144,10 +144,11 @@ pub async fn update(context: &Context, arguments: UpdateArguments) -> Result<(),
     change(context, &mut changed, &arguments).await?;
     let image = changed.text("TaskTemplate.ContainerSpec.Image").to_owned();
     let auth = if arguments.flags.with_registry_auth { Some(registry::credentials(&image)?) } else { None };
-    if arguments.image.is_some() && !arguments.flags.no_resolve_image {
-        if let Some(warning) = registry::pin(context, &mut changed, auth.as_deref()).await {
-            context.warn(warning)?;
-        }
+    if arguments.image.is_some()
+        && !arguments.flags.no_resolve_image
+        && let Some(warning) = registry::pin(context, &mut changed, auth.as_deref()).await
+    {
+        context.warn(warning)?;
     }
     let rollback = if arguments.rollback { "previous" } else { "none" };
     let mut query = vec![("rollback", rollback.to_owned())];
@@ -238,6 +239,9 @@ fn lists(service: &mut Value, arguments: &UpdateArguments) -> Result<(), Failure
     edit(service, &container("Ulimits"), ulimits, &arguments.ulimit_rm, |ulimit| ulimit.text("Name").to_owned());
     let placement = |member: &str| format!("TaskTemplate.Placement.{member}");
     edit(service, &placement("Constraints"), texts(&arguments.constraint_add), &arguments.constraint_rm, itself);
+    if !arguments.constraint_add.is_empty() || !arguments.constraint_rm.is_empty() {
+        service.list_mut(&placement("Constraints")).sort_by_key(itself);
+    }
     let preferences =
         |list: &[String]| list.iter().map(|text| options::preference(text)).collect::<Result<Vec<_>, _>>();
     let spread = |preference: &Value| preference.text("Spread.SpreadDescriptor").to_owned();
