@@ -240,12 +240,19 @@ fn a_killed_shim_takes_its_container_along() {
         let status = std::fs::read(lab.path("data/containers").join(&container).join("status.json")).expect("status");
         let status: serde_json::Value = serde_json::from_slice(&status).expect("json");
         let shim = i32::try_from(status["shim_pid"].as_i64().expect("a number")).expect("a pid");
+        let stat = std::fs::read_to_string(format!("/proc/{shim}/stat")).expect("a shim");
+        let parent = stat.rsplit_once(')').and_then(|(_, fields)| fields.split_whitespace().nth(1)).expect("a field");
+        let parent = parent.parse::<i32>().expect("a pid");
         let pid = controller.report().container.expect("a container").pid;
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(shim), nix::sys::signal::Signal::SIGKILL).expect("killed");
         let error = tokio::time::timeout(PATIENCE, controller.wait()).await.expect("it ends").expect_err("lost");
         assert_eq!(error.exit_code(), Some(255));
         controller.remove().await.expect("removed");
         assert!(!std::path::Path::new(&format!("/proc/{pid}/ns/net")).exists(), "its process is gone");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), nix::sys::signal::Signal::SIGKILL).expect("killed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let (output, _) = lab.script("echo again", plain()).await;
+        assert_eq!(output, "again\n", "shims are forked from a new process");
     });
 }
 

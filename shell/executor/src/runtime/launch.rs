@@ -65,7 +65,7 @@ async fn begin(
     let (handle, order, host) = (Arc::clone(container), order.clone(), Arc::clone(shared));
     let writing = tokio::task::spawn_blocking(move || write_down(&host, &handle, &order, endpoint, rootfs));
     let instructions = writing.await.map_err(|error| rootfs_failed(error.to_string()))??;
-    let client = ShimClient::launch(&shared.program, &container.id, &instructions)?;
+    let client = ShimClient::launch(&shared.nursery, &container.id, &instructions)?;
     container.set_client(Some(Arc::clone(&client)));
     let mut seen = client.watch();
     let first = seen.wait_for(|seen| seen.status.is_some() || seen.gone).await.map(|seen| seen.status.clone());

@@ -14,7 +14,7 @@ use super::task::TaskController;
 use crate::config::RuntimeConfig;
 use crate::images::ImageStore;
 use crate::network::Network;
-use crate::shim::program::ShimProgram;
+use crate::shim::nursery::Nursery;
 use crate::spec::Filters;
 
 /// The runtime's insides.
@@ -25,8 +25,8 @@ pub struct Shared {
     pub images: ImageStore,
     /// The node-local network.
     pub network: Network,
-    /// What shims run.
-    pub program: ShimProgram,
+    /// Where shims come from.
+    pub nursery: Nursery,
     /// Turns for starting.
     pub starts: Semaphore,
     /// System call filters that were compiled.

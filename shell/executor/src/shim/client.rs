@@ -6,7 +6,6 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
-use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -14,9 +13,9 @@ use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
 
-use super::program::ShimProgram;
+use super::nursery::Nursery;
 use super::protocol::{ExecProcess, LINE_MAX_BYTES, Report, Request, SOCKET_FILE, ShimStatus, Verb};
-use super::{SHIM_ARGUMENT, wire};
+use super::wire;
 use crate::error::RuntimeError;
 
 /// Descriptors that may wait for their reply.
@@ -50,30 +49,15 @@ fn held<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl ShimClient {
     /// Starts a shim with the instructions in a file. Its container is being created when this returns.
-    pub fn launch(program: &ShimProgram, container: &str, instructions: &Path) -> Result<Arc<Self>, RuntimeError> {
-        let spawn = || -> io::Result<UnixStream> {
-            let (ours, theirs) = StdUnixStream::pair()?;
+    pub fn launch(nursery: &Nursery, container: &str, instructions: &Path) -> Result<Arc<Self>, RuntimeError> {
+        let operation = || format!("connect the shim of container {container}");
+        let (ours, theirs) = StdUnixStream::pair().map_err(RuntimeError::host(operation()))?;
+        nursery.fork(instructions, &OwnedFd::from(theirs))?;
+        let connect = || {
             ours.set_nonblocking(true)?;
-            let messages = File::create(instructions.with_file_name("shim.log"))?;
-            let mut child = tokio::process::Command::new(program.path())
-                .arg0("skep-shim")
-                .arg(SHIM_ARGUMENT)
-                .arg(instructions)
-                .env_clear()
-                .current_dir("/")
-                .stdin(Stdio::from(OwnedFd::from(theirs)))
-                .stdout(Stdio::null())
-                .stderr(Stdio::from(messages))
-                .spawn()?;
-            // Reaped when it ends while this daemon lives; afterwards that is the system's business.
-            tokio::spawn(async move {
-                if let Err(error) = child.wait().await {
-                    tracing::warn!(%error, "cannot wait for a shim");
-                }
-            });
             UnixStream::from_std(ours)
         };
-        let socket = spawn().map_err(RuntimeError::host(format!("start the shim of container {container}")))?;
+        let socket = connect().map_err(RuntimeError::host(operation()))?;
         Ok(Self::over(socket, container))
     }
 
