@@ -69,6 +69,13 @@ pub fn answer(method: &str, path: &str, query: &str) -> Answer {
         ("GET", ["networks"]) => ok(json!([network()])),
         ("POST", ["networks", "create"]) => status(201, json!({"Id": "newnetworkid", "Warning": ""})),
         ("GET", ["networks", _]) => ok(network()),
+        _ => engine_answer(method, path, &parts),
+    }
+}
+
+/// Containers, images and the rest of one node.
+fn engine_answer(method: &str, path: &str, parts: &[&str]) -> Answer {
+    match (method, parts) {
         ("GET", ["containers", "json"]) => ok(json!([container(), other_container()])),
         (_, ["containers", "nope", ..]) => missing("No such container: nope"),
         ("GET", ["containers", _, "json"]) => {
