@@ -36,7 +36,6 @@ use crate::images::{ImageStore, ImageUse};
 use crate::network::{Network, Surviving};
 use crate::shim::client::ShimClient;
 use crate::shim::nursery::Nursery;
-use crate::shim::program::ShimProgram;
 use crate::shim::protocol::ShimStatus;
 use crate::shim::{boot_id, remove_cgroups, start_ticks};
 use container::ContainerHandle;
@@ -86,7 +85,7 @@ impl Runtime {
             found.iter().filter(|container| container.client().is_some()).map(survivor).collect();
         let shared = Arc::new(Shared {
             network: Network::open(&config, &surviving).await?,
-            nursery: Nursery::new(ShimProgram::seal(config.shim_program.as_deref())?, &config.exec_root),
+            nursery: Nursery::new(config.shim_program.as_deref(), &config.exec_root),
             starts: Semaphore::new(CONCURRENT_STARTS),
             filters: crate::spec::Filters::default(),
             swap_limit: Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()

@@ -1,5 +1,5 @@
-//! The shim: a small single-threaded process per container, forked from this same binary re-executed (`nursery`). It creates the container,
-//! is its parent, holds its output, waits for its end and writes its status; the daemon may come and go.
+//! The shim: a small single-threaded process per container, forked from this same binary re-executed (`nursery`). It
+//! creates the container, is its parent, holds its output, waits for its end and writes its status; the daemon may come and go.
 //!
 //! It must never need the daemon, never touch images or networks, never start a thread (it forks), and stay small:
 //! whatever is heavy runs in children that end. Start reading at `serve`, then `protocol`.

@@ -27,7 +27,8 @@ const PATH_MAX_BYTES: usize = 4096;
 
 /// The daemon's handle.
 pub struct Nursery {
-    program: ShimProgram,
+    /// The running binary unless another one is given.
+    program: Option<PathBuf>,
     exec_root: PathBuf,
     /// To the running one; made anew should it be gone.
     socket: Mutex<Option<StdUnixStream>>,
@@ -35,7 +36,8 @@ pub struct Nursery {
 
 impl Nursery {
     /// For a daemon; the process itself begins with the first shim.
-    pub fn new(program: ShimProgram, exec_root: &Path) -> Self {
+    pub fn new(program: Option<&Path>, exec_root: &Path) -> Self {
+        let program = program.map(Path::to_owned);
         Self { program, exec_root: exec_root.to_owned(), socket: Mutex::new(None) }
     }
 
@@ -50,13 +52,15 @@ impl Nursery {
         {
             return Ok(());
         }
-        let fresh = self.begin().map_err(RuntimeError::host("start the process that shims are forked from"))?;
+        // Sealed only now: a daemon without containers needs no copy, and the process keeps it from here on.
+        let program = ShimProgram::seal(self.program.as_deref())?;
+        let fresh = self.begin(&program).map_err(RuntimeError::host("start the process that shims are forked from"))?;
         wire::send(fresh.as_raw_fd(), path, &[connection.as_fd()]).map_err(failed)?;
         *socket = Some(fresh);
         Ok(())
     }
 
-    fn begin(&self) -> io::Result<StdUnixStream> {
+    fn begin(&self, program: &ShimProgram) -> io::Result<StdUnixStream> {
         // Whole messages, so that each is one path.
         let (ours, theirs) = nix::sys::socket::socketpair(
             nix::sys::socket::AddressFamily::Unix,
@@ -64,7 +68,7 @@ impl Nursery {
             None,
             nix::sys::socket::SockFlag::SOCK_CLOEXEC,
         )?;
-        let mut command = Command::new(self.program.path());
+        let mut command = Command::new(program.path());
         std::os::unix::process::CommandExt::arg0(&mut command, "skep-shim");
         let mut child = command
             .args([SHIM_ARGUMENT, NURSERY_ARGUMENT])

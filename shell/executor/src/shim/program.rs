@@ -1,4 +1,5 @@
-//! The program that shims run: a sealed copy of our own binary in memory, one per run of the daemon.
+//! The program that shims run: a sealed copy of our own binary in memory, one per run of the daemon, made for the
+//! first container.
 //!
 //! A container that gets hold of its shim's `/proc/…/exe` (CVE-2019-5736) finds a file that nobody can write.
 
