@@ -216,6 +216,7 @@ fn others() {
         &["events", "--since", "1", "--until", "2"],
         &["events", "--since", "1", "--until", "2", "--format", "json"],
         &["stats", "--no-stream", "c1"],
+        &["exec", "-e", "A=1", "-w", "/tmp", "c1", "ls", "-l"],
     ]);
 }
 

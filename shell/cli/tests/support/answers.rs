@@ -76,6 +76,9 @@ pub fn answer(method: &str, path: &str, query: &str) -> Answer {
 /// Containers, images and the rest of one node.
 fn engine_answer(method: &str, path: &str, parts: &[&str]) -> Answer {
     match (method, parts) {
+        ("POST", ["containers", "c1", "exec"]) => status(201, json!({"Id": "e1"})),
+        ("POST", ["exec", "e1", "start"]) => Answer { status: 101, ..frames(&[(1, "listed\n"), (2, "complaint\n")]) },
+        ("GET", ["exec", "e1", "json"]) => ok(json!({"ID": "e1", "Running": false, "ExitCode": 3})),
         ("GET", ["containers", "json"]) => ok(json!([container(), other_container()])),
         (_, ["containers", "nope", ..]) => missing("No such container: nope"),
         ("GET", ["containers", _, "json"]) => {

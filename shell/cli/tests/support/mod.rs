@@ -90,6 +90,8 @@ fn serve(mut stream: UnixStream, seen: &Mutex<Vec<String>>) {
         answer.kind,
         answer.body.len()
     );
+    let upgrade = "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n".to_owned();
+    let head = if answer.status == 101 { upgrade } else { head };
     let body: &[u8] = if method == "HEAD" { b"" } else { &answer.body };
     // A client that has heard enough may be gone.
     let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body));
