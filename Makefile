@@ -15,7 +15,7 @@ playground: $(STAMP)-run
 
 ## Every test: units, simulated clusters, real containers, several hosts, the stock docker CLI, a real Docker Engine.
 test: $(STAMP)-test
-	cargo test --workspace --no-fail-fast
+	@./tools/test.sh
 
 ## The release binary.
 build: $(STAMP)-build
