@@ -19,7 +19,8 @@ const READS_WAITING_MAX: usize = 65_536;
 const APPEND_JOINED_BYTES_MAX: usize = 1024 * 1024;
 
 impl Consensus {
-    fn may_propose(&self, term: u64) -> Result<(), ProposeError> {
+    /// Whether a proposal decided in `term` would be taken now, its size aside.
+    pub fn may_propose(&self, term: u64) -> Result<(), ProposeError> {
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader {
             return Err(ProposeError::NotLeader { leader: self.leader() });

@@ -154,13 +154,34 @@ impl Consensus {
     }
 
     fn wrap(&self, messages: Vec<Message>) -> Vec<PeerMessage> {
-        let wrap = |message: Message| PeerMessage {
-            to: RaftId(message.to),
-            from: self.config.id,
-            kind: wire::kind_of(&message),
-            bytes: wire::encode(&message),
+        let wrap = |mut message: Message| {
+            self.mend_append(&mut message);
+            PeerMessage {
+                to: RaftId(message.to),
+                from: self.config.id,
+                kind: wire::kind_of(&message),
+                bytes: wire::encode(&message),
+            }
         };
         messages.into_iter().map(wrap).collect()
+    }
+
+    /// raft joins entries to a waiting append that has none, even one for another place (raft 0.7, `try_batching`): the
+    /// follower's progress was set back, or on, in between. Such a message claims that its entries lie elsewhere, and
+    /// a follower that believes it acknowledges what it does not have.
+    fn mend_append(&self, message: &mut Message) {
+        let Some(before) = message.entries.first().map(|first| first.index.saturating_sub(1)) else { return };
+        if before == message.index {
+            return;
+        }
+        match self.raw.raft.raft_log.term(before) {
+            Ok(term) => {
+                message.index = before;
+                message.log_term = term;
+            }
+            // The term is no longer known: as an append without entries it is at least true, and the next one follows.
+            Err(_) => message.entries.clear(),
+        }
     }
 
     fn hand_out(&mut self, now: Time, entries: Vec<Entry>, effects: &mut Effects) {

@@ -26,6 +26,9 @@ impl Manager {
         if !self.leading {
             return self.reply(request, Err(Refusal::no_leader()));
         }
+        if let Err(error) = self.consensus.may_propose(self.role.term) {
+            return self.reply(request, Err(error.into()));
+        }
         let last_index = self.consensus.last_index();
         let number = Self::request_number(rng);
         let done = self.ledger.transact(now, last_index, number, |tx| skep_pki::issue(tx, caller, wanted, rng));
@@ -93,7 +96,8 @@ impl Manager {
         self.waiting.signing.remove(&signing.node);
         self.issuance.retry(signing.node.clone());
         self.dirty = true;
-        if !self.leading {
+        // What cannot be stored now waits to be signed again.
+        if !self.leading || self.consensus.may_propose(self.role.term).is_err() {
             return;
         }
         let last_index = self.consensus.last_index();

@@ -27,6 +27,9 @@ impl Manager {
         if !self.leading {
             return self.reply(request, Err(Refusal::no_leader()));
         }
+        if let Err(error) = self.consensus.may_propose(self.role.term) {
+            return self.reply(request, Err(error.into()));
+        }
         let members = self.member_views();
         let (expiry, extended_constraints) = (self.certificate_expiry, self.only_skep);
         let last_index = self.consensus.last_index();
@@ -54,7 +57,7 @@ impl Manager {
         let Some(entry) = entry else { return self.reply(request, Ok(answer)) };
         let id = entry.id;
         self.waiting.commits.entry(id).or_default().push((request, answer));
-        // A refusal voids everything in flight, this request included, and so answers it.
+        // A refusal takes the entry back, and so answers the request.
         if self.propose(vec![entry]).is_ok() {
             self.dirty = true;
         }

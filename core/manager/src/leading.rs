@@ -1,5 +1,7 @@
 //! Gaining and losing leadership, and the deciders' turn in its fixed order.
 
+use std::time::Duration;
+
 use rand_core::RngCore;
 use skep_consensus::Role;
 use skep_model::{Code, Now, Refusal};
@@ -11,6 +13,9 @@ use crate::state::Manager;
 /// How often the order allocate → orchestrate → schedule is repeated within one turn. Two carry a new service's task
 /// from NEW to ASSIGNED; a third settles what scheduling made possible.
 const DECIDER_ROUNDS_MAX: usize = 3;
+
+/// What was refused (too much waits for a quorum) is decided again after this.
+const PAUSE_AFTER_REFUSAL: Duration = Duration::from_millis(100);
 
 impl Manager {
     pub(crate) fn change_role(&mut self, role: Role, now: Now, rng: &mut dyn RngCore) {
@@ -75,15 +80,21 @@ impl Manager {
         for (request, result) in self.waiting.give_up(refusal, &lost_leadership()) {
             self.effects.push(Effect::Reply { request, result });
         }
-        if self.leading {
-            self.effects.extend(self.dispatcher.start_over().into_iter().map(Effect::Dispatch));
-            self.orchestrator.lead();
-            self.scheduler.lead();
-            self.network.lead();
-            self.roles.lead();
-            self.issuance.lead();
-            self.dirty = true;
+        self.look_again();
+    }
+
+    /// What the deciders decided came to nothing: they look at the facts anew.
+    pub(crate) fn look_again(&mut self) {
+        if !self.leading {
+            return;
         }
+        self.effects.extend(self.dispatcher.start_over().into_iter().map(Effect::Dispatch));
+        self.orchestrator.lead();
+        self.scheduler.lead();
+        self.network.lead();
+        self.roles.lead();
+        self.issuance.lead();
+        self.dirty = true;
     }
 
     /// allocate → orchestrate → schedule, repeated while it moves, then the dispatcher's own writes. Whether anything
@@ -137,6 +148,7 @@ impl Manager {
         }
         if let Err(refusal) = self.propose(entries) {
             self.effects.push(Effect::Warn(format!("the deciders' changes were not taken: {refusal}")));
+            self.paused_until = now.monotonic.after(PAUSE_AFTER_REFUSAL);
             return false;
         }
         true

@@ -68,6 +68,8 @@ pub struct Manager {
     pub(crate) leading: bool,
     /// Something happened since the last turn of the deciders.
     pub(crate) dirty: bool,
+    /// The deciders' last changes were not taken: they rest until then.
+    pub(crate) paused_until: Time,
     pub(crate) applied: u64,
     pub(crate) next_read: u64,
     pub(crate) members_told: Vec<Member>,
@@ -107,6 +109,7 @@ impl Manager {
             role: Role::default(),
             leading: false,
             dirty: true,
+            paused_until: Time::default(),
             applied,
             next_read: 0,
             members_told: Vec::new(),

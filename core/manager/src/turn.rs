@@ -1,7 +1,7 @@
 //! The heartbeat of the machine: take what consensus has, apply it, let the deciders have their turn, repeat.
 
 use rand_core::RngCore;
-use skep_consensus::ReadReady;
+use skep_consensus::{ProposeError, ReadReady};
 use skep_model::{Now, Refusal, Time};
 
 use crate::effect::Effect;
@@ -20,11 +20,11 @@ impl Manager {
     /// When `turn` wants to be called even if nothing happens (ticks apart).
     pub fn wake_at(&self) -> Option<Time> {
         let consensus = self.consensus.wake_at();
-        if !self.leading {
+        // What cannot be proposed waits for the disk, or for the handover: nothing is due before.
+        if !self.leading || self.consensus.may_propose(self.role.term).is_err() {
             return consensus;
         }
         let deciders = [
-            consensus,
             self.dispatcher.wake_at(),
             self.orchestrator.wake_at(),
             self.scheduler.wake_at(),
@@ -32,7 +32,8 @@ impl Manager {
             self.roles.wake_at(),
             self.keys.wake_at(),
         ];
-        deciders.into_iter().flatten().min()
+        let deciders = deciders.into_iter().flatten().min().map(|at| at.max(self.paused_until));
+        [consensus, deciders].into_iter().flatten().min()
     }
 
     /// Gathers everything that follows from the inputs since the last turn.
@@ -83,7 +84,9 @@ impl Manager {
 
     /// Lets the deciders have their turn, if anything happened or is due. Whether something was proposed.
     fn decide(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
-        if !self.leading {
+        // Deciding what cannot be proposed would lose what the deciders were told, for nothing.
+        let waits = self.paused_until > now.monotonic || self.consensus.may_propose(self.role.term).is_err();
+        if !self.leading || waits {
             return false;
         }
         let due = self.wake_at().is_some_and(|at| at <= now.monotonic);
@@ -97,15 +100,26 @@ impl Manager {
         proposed
     }
 
-    /// Hands what is proposed to consensus; when that refuses, everything in flight is void.
+    /// Hands what is proposed to consensus. When that refuses an entry, this and the later ones are taken back; what
+    /// was proposed before may still be committed, and so stays in flight.
     pub(crate) fn propose(&mut self, entries: Vec<skep_store::Entry>) -> Result<(), Refusal> {
-        for entry in entries {
-            if let Err(error) = self.consensus.propose(self.role.term, entry.encode()) {
-                // The ledger's overlay holds what will never be committed: forget it all and look at facts again.
-                let refusal = Refusal::from(error);
+        let mut entries = entries.into_iter();
+        while let Some(entry) = entries.next() {
+            let Err(error) = self.consensus.propose(self.role.term, entry.encode()) else { continue };
+            let lost = matches!(error, ProposeError::NotLeader { .. } | ProposeError::StaleTerm { .. });
+            let refusal = Refusal::from(error);
+            if lost {
                 self.void_proposals(&refusal);
                 return Err(refusal);
             }
+            self.ledger.take_back(entry.id);
+            for taken_back in std::iter::once(entry).chain(entries) {
+                for (request, _) in self.waiting.commits.remove(&taken_back.id).unwrap_or_default() {
+                    self.reply(request, Err(refusal.clone()));
+                }
+            }
+            self.look_again();
+            return Err(refusal);
         }
         Ok(())
     }

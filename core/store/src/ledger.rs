@@ -6,7 +6,7 @@ use bytes::Bytes;
 use skep_model::pb::messages::StoreSnapshot;
 use skep_model::{Code, Now, Refusal};
 
-use crate::change::{Change, Event};
+use crate::change::{Action, Change, Event};
 use crate::codec::{self, CodecError};
 use crate::entry::{ENTRY_BYTES_MAX, Entry, TURN_BYTES_MAX, TURN_CHANGES_MAX};
 use crate::overlay::{Overlay, View};
@@ -133,6 +133,20 @@ impl Ledger {
             self.overlay.settle(&change.object.key(), flight.writer);
         }
         Some(flight.entry)
+    }
+
+    /// Takes back an entry that was not proposed after all, and every later one: they were built on it. What was
+    /// proposed before stays in flight, for it may still be committed.
+    pub fn take_back(&mut self, entry_id: u64) {
+        let Some(position) = self.flights.iter().position(|flight| flight.entry.id == entry_id) else { return };
+        self.flights.truncate(position);
+        self.overlay.clear();
+        for flight in &self.flights {
+            for change in &flight.entry.changes {
+                let row = (change.action != Action::Remove).then(|| change.object.clone());
+                self.overlay.write(&change.object.key(), row, flight.writer);
+            }
+        }
     }
 
     /// Forgets everything in flight: leadership is lost.

@@ -328,3 +328,34 @@ fn a_removal_that_would_cost_the_quorum_is_seen() {
     let single = Membership::new([member(1)], BTreeSet::new());
     assert!(!single.removal_keeps_quorum(RaftId(1), &reachable(&[1])));
 }
+
+/// Found by the simulator: raft joins entries to an empty append for another place.
+#[test]
+fn an_append_says_where_its_entries_lie() {
+    let mut group = Group::of(17, Mode::Skep, 3);
+    let leader = group.wait_for_leader();
+    let followers: Vec<u64> = group.alive().into_iter().filter(|&id| id != leader).collect();
+    let now = group.now;
+    let term = group.consensus(leader).role().term;
+    group.consensus(leader).propose(term, Bytes::from_static(b"one")).unwrap();
+    let effects = group.consensus(leader).take_effects(now);
+    group.consensus(leader).persisted(effects.persist.unwrap().number);
+    let sent = effects.send.into_iter().find(|message| message.to.0 == followers[0]).unwrap();
+    group.consensus(followers[0]).step(&sent.bytes).unwrap();
+    let written = group.consensus(followers[0]).take_effects(now).persist.unwrap();
+    group.consensus(followers[0]).persisted(written.number);
+    let answers = group.consensus(followers[0]).take_effects(now).send;
+    // The answer commits, which the leader tells the other one by an append without entries; then that one is
+    // lost from sight, and the next entries for it begin where it was last heard.
+    for answer in answers {
+        group.consensus(leader).step(&answer.bytes).unwrap();
+    }
+    group.consensus(leader).report_unreachable(RaftId(followers[1]));
+    group.consensus(leader).propose(term, Bytes::from_static(b"two")).unwrap();
+    let appends = group.consensus(leader).take_effects(now).send;
+    let appends: Vec<_> = appends.iter().filter(|message| message.to.0 == followers[1]).collect();
+    assert!(!appends.is_empty());
+    for append in appends {
+        group.consensus(followers[1]).step(&append.bytes).unwrap();
+    }
+}

@@ -102,6 +102,24 @@ fn abandoning_goes_back_to_what_is_committed() {
 }
 
 #[test]
+fn what_is_taken_back_takes_along_what_was_built_on_it_and_nothing_else() {
+    let mut ledger = Ledger::default();
+    let first = launched(&mut ledger, 1, |tx| tx.create(service("web")));
+    let second = launched(&mut ledger, 2, |tx| tx.create(task("t1", "web", 1, Some("n1"))));
+    launched(&mut ledger, 3, |tx| tx.remove::<Service>(&service_id("web")));
+    launched(&mut ledger, 4, |tx| tx.remove::<Task>(&task_id("t1")));
+    ledger.take_back(3);
+    assert_eq!(ledger.in_flight(), 2);
+    assert!(ledger.view().service(&service_id("web")).is_some());
+    assert_eq!(ledger.view().tasks_on_node(&node_id("n1")).len(), 1);
+    ledger.commit(&first).unwrap();
+    ledger.commit(&second).unwrap();
+    assert_eq!(ledger.view().tasks(), ledger.committed().tasks());
+    ledger.take_back(9);
+    assert_eq!(ledger.in_flight(), 0);
+}
+
+#[test]
 fn another_leaders_entry_abandons_what_is_in_flight() {
     let mut ledger = Ledger::default();
     launched(&mut ledger, 1, |tx| tx.create(service("web")));
