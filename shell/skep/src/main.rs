@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let rest = || std::iter::once(OsString::from(format!("skep {first}"))).chain(words.iter().skip(2).cloned());
     let done = match first.as_str() {
         "daemon" => daemon(Flags::parse_from(rest())),
+        "bench" => skep_bench::run(&skep_bench::Flags::parse_from(rest())),
         "playground" => skep_playground::run(&skep_playground::Flags::parse_from(rest())),
         "playground-web" => skep_playground::web::serve(),
         _ => return skep_cli::run(words),

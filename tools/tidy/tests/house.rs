@@ -29,6 +29,7 @@ fn floors() -> BTreeMap<&'static str, u32> {
         ("skep-node", 50),
         ("skep-cli", 50),
         ("skep-playground", 55),
+        ("skep-bench", 55),
         ("skep", 60),
         ("skep-e2e", 70),
         ("skep-tidy", 0),
