@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skep_consensus::Member;
+use skep_consensus::{LogEntry, Member};
 use skep_dispatch::worker::{Attempt, Opening, Worker};
 use skep_manager::Manager;
 use skep_model::pb::types::{NodeRole, Peer};
@@ -99,6 +99,8 @@ pub struct Host {
     pub manager_wake: Option<Time>,
     /// What the manager had applied after its last turn.
     pub applied: u64,
+    /// Entries of the log that were not yet seen to be applied; not cut when the log is.
+    pub log: BTreeMap<u64, LogEntry>,
     /// The daemon dies after so many effects, for so long.
     pub dies_after: Option<(u64, Duration)>,
     /// Members that the transport has said to be reachable.

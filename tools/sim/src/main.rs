@@ -138,6 +138,9 @@ fn many(first: u64, end: u64, options: Options, arguments: &Arguments) -> ExitCo
     });
     let (seconds, done, events) = (started.elapsed().as_secs_f64(), done.into_inner(), events.into_inner());
     let micros = seconds * 1e6 / events.max(1) as f64;
-    println!("\r{done} seeds in {seconds:.1} s, {events} events, {micros:.2} us each, {} failed", failed.load(Ordering::Relaxed));
+    println!(
+        "\r{done} seeds in {seconds:.1} s, {events} events, {micros:.2} us each, {} failed",
+        failed.load(Ordering::Relaxed)
+    );
     if failed.into_inner() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

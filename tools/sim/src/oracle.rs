@@ -41,7 +41,7 @@ impl Oracle {
         }
     }
 
-    pub fn role(&mut self, host: HostId, _life: u64, role: Role) -> Verdict {
+    pub fn role(&mut self, host: HostId, role: Role) -> Verdict {
         self.appends.learned(host, role.term);
         if role.is_leader { self.leaders.leads(host, role.term) } else { Ok(()) }
     }
@@ -51,8 +51,15 @@ impl Oracle {
         self.appends.persisting(host, persist, |term| leaders.of(term))
     }
 
-    /// A manager is gone: what it learned and did not write, it no longer knows.
-    pub fn manager_gone(&mut self, _host: HostId) {}
+    /// A manager's turn is over: from now on it knows what it learned in it.
+    pub fn turn_done(&mut self, host: HostId) {
+        self.appends.settle(host);
+    }
+
+    /// A manager is gone: what it learned in its last turn, it no longer knows.
+    pub fn manager_gone(&mut self, host: HostId) {
+        self.appends.forget(host);
+    }
 
     pub fn assignments(&mut self, stream: u64, message: &AssignmentsMessage) -> Verdict {
         self.secrets.sent(stream, message)

@@ -19,6 +19,8 @@ pub mod transition_owner;
 pub mod unique_addresses;
 pub mod unique_numbers;
 
+pub(crate) use unique_numbers::ports_clash;
+
 use std::fmt;
 
 use skep_model::pb::types::task_spec::Runtime;
@@ -84,7 +86,8 @@ pub(crate) fn reserved_cpus(task: &Task) -> i64 {
 
 /// The task counts against its node's resources.
 pub(crate) fn holds_resources(task: &Task) -> bool {
-    task.desired_state <= TaskState::Complete && !task.has_ended()
+    let there = TaskState::Assigned..=TaskState::Running;
+    task.desired_state <= TaskState::Complete && there.contains(&task.state())
 }
 
 /// Secrets that the task refers to.

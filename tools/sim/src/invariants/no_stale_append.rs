@@ -10,16 +10,32 @@ use crate::network::HostId;
 /// See the file's head.
 #[derive(Default)]
 pub struct NoStaleAppend {
-    /// The newest term that each manager has told of.
+    /// The newest term that each manager knew before its present turn.
     known: BTreeMap<HostId, u64>,
+    /// What it learned in this turn, perhaps after it appended.
+    learning: BTreeMap<HostId, u64>,
     seen: BTreeSet<(u64, u64)>,
 }
 
 impl NoStaleAppend {
-    /// A manager knows this term.
+    /// A manager tells of this term.
     pub fn learned(&mut self, host: HostId, term: u64) {
-        let known = self.known.entry(host).or_default();
-        *known = term.max(*known);
+        let learning = self.learning.entry(host).or_default();
+        *learning = term.max(*learning);
+    }
+
+    /// Its turn is over.
+    pub fn settle(&mut self, host: HostId) {
+        if let Some(term) = self.learning.remove(&host) {
+            let known = self.known.entry(host).or_default();
+            *known = term.max(*known);
+        }
+    }
+
+    /// Its process is gone.
+    pub fn forget(&mut self, host: HostId) {
+        self.learning.remove(&host);
+        self.known.remove(&host);
     }
 
     /// A manager writes; `leader` says who led in a term.

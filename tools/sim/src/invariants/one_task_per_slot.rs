@@ -24,7 +24,8 @@ impl Invariant for OneTaskPerSlot {
             let there = match &place {
                 Place::Slot(slot) => facts.tasks_in_slot(&id, *slot),
                 Place::Node(node) => {
-                    let on_node = |task: &std::sync::Arc<Task>| task.node_id.as_ref().map(|id| id.as_str()) == Some(node);
+                    let on_node =
+                        |task: &std::sync::Arc<Task>| task.node_id.as_ref().map(|id| id.as_str()) == Some(node);
                     facts.tasks_of_service(&id).into_iter().filter(on_node).collect()
                 }
             };

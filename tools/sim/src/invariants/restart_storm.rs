@@ -36,7 +36,8 @@ impl Invariant for RestartStorm {
             let delay = policy.map_or(defaults::RESTART_DELAY, duration).max(Duration::from_millis(100));
             let most = WINDOW.as_millis() / delay.as_millis().max(1) + OTHERWISE;
             if times.len() as u128 > most {
-                let detail = format!("slot {} of {:?} got {} tasks in {WINDOW:?}", task.slot, task.service_id, times.len());
+                let detail =
+                    format!("slot {} of {:?} got {} tasks in {WINDOW:?}", task.slot, task.service_id, times.len());
                 return Err(Violation::new("restart_storm", detail));
             }
         }

@@ -14,7 +14,10 @@ impl Invariant for StateNeverBack {
         for (old, new) in task_updates(events) {
             if new.state() < old.state() || new.desired_state < old.desired_state {
                 let (from, to) = ((old.state(), old.desired_state), (new.state(), new.desired_state));
-                return Err(Violation::new("state_never_back", format!("task {} went from {from:?} to {to:?}", new.id)));
+                return Err(Violation::new(
+                    "state_never_back",
+                    format!("task {} went from {from:?} to {to:?}", new.id),
+                ));
             }
         }
         Ok(())

@@ -49,7 +49,8 @@ impl Invariant for UniqueNumbers {
 fn numbers(object: &AnyObject) -> Vec<String> {
     if let Some(network) = object.get::<Network>() {
         let vni = network.driver_state.as_ref().and_then(|state| state.options.get(VNI_OPTION));
-        let subnets = network.ipam.iter().flat_map(|ipam| &ipam.configs).map(|config| format!("subnet {}", config.subnet));
+        let subnets =
+            network.ipam.iter().flat_map(|ipam| &ipam.configs).map(|config| format!("subnet {}", config.subnet));
         return vni.map(|vni| format!("vni {vni}")).into_iter().chain(subnets).collect();
     }
     let Some(service) = object.get::<Service>() else { return Vec::new() };
@@ -62,6 +63,11 @@ fn bound(task: &Task) -> impl Iterator<Item = (i32, u32)> + '_ {
     let ports = task.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
     let on_host = |port: &&PortConfig| port.publish_mode() == PublishMode::Host && port.published_port != 0;
     ports.filter(on_host).map(|port| (port.protocol, port.published_port))
+}
+
+/// Whether both want one port of a host.
+pub(crate) fn ports_clash(left: &Task, right: &Task) -> bool {
+    bound(left).any(|port| bound(right).any(|taken| taken == port))
 }
 
 fn host_ports(facts: &Store, object: &AnyObject) -> Result<(), Violation> {

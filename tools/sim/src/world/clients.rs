@@ -60,6 +60,8 @@ pub(crate) struct Owned {
     pub id: String,
     pub existence: Existence,
     pub value: u64,
+    /// Every value that was ever asked for: an update that fails may roll back by itself.
+    history: Vec<u64>,
     doubts: Vec<Doubt>,
     busy: bool,
 }
@@ -67,12 +69,25 @@ pub(crate) struct Owned {
 /// What an answer is about.
 #[derive(Clone, Debug)]
 enum Purposed {
-    Create { object: usize },
-    Remove { object: usize },
-    Read { object: usize, then: Option<Change> },
-    Update { object: usize, value: u64, quoted: u64 },
+    Create {
+        object: usize,
+    },
+    Remove {
+        object: usize,
+    },
+    Read {
+        object: usize,
+        then: Option<Change>,
+    },
+    Update {
+        object: usize,
+        value: u64,
+        quoted: u64,
+    },
     /// Of a node: nobody keeps account.
-    ReadNode { change: NodeChange },
+    ReadNode {
+        change: NodeChange,
+    },
     Forget,
 }
 
@@ -128,10 +143,8 @@ impl World {
                 let role = if manager { NodeRole::Manager } else { NodeRole::Worker };
                 let host = self.add_host(role);
                 let known: Vec<_> = self.hosts.iter().filter(|other| other.seat.is_some()).collect();
-                let remotes = known.iter().map(|other| types::Peer {
-                    node_id: String::new(),
-                    addr: other.address.clone(),
-                });
+                let remotes =
+                    known.iter().map(|other| types::Peer { node_id: String::new(), addr: other.address.clone() });
                 self.hosts[host].remotes = remotes.collect();
                 self.start_daemon(host, 0);
             }
@@ -143,9 +156,8 @@ impl World {
 
     /// Asks a manager that runs; which, is diced.
     fn ask(&mut self, request: ControlRequest, purposed: Purposed, dice: &mut Dice) {
-        let managers: Vec<HostId> = (0..self.hosts.len())
-            .filter(|&host| self.hosts[host].up && self.hosts[host].manager.is_some())
-            .collect();
+        let managers: Vec<HostId> =
+            (0..self.hosts.len()).filter(|&host| self.hosts[host].up && self.hosts[host].manager.is_some()).collect();
         let object = purposed.object();
         let Some(at) = dice.pick(&managers) else { return };
         if let Some(object) = object {
@@ -206,6 +218,7 @@ impl World {
             id: String::new(),
             existence: Existence::Unknown,
             value: number,
+            history: vec![number],
             doubts: Vec::new(),
             busy: false,
         });
@@ -316,14 +329,16 @@ impl World {
         match (response, purposed) {
             (ControlResponse::GetService(response), Purposed::Read { object, then: Some(change) }) => {
                 let Some(service) = response.service else { return };
-                let quoted = service.value.meta.as_ref().and_then(|meta| meta.version).map_or(0, |version| version.index);
+                let quoted =
+                    service.value.meta.as_ref().and_then(|meta| meta.version).map_or(0, |version| version.index);
                 let Some(spec) = service.value.spec else { return };
                 let (spec, value, rollback) = match change {
                     Change::Update { number } => {
                         (Verbatim::new(specs::changed(dice, &spec, number)), number, Rollback::None)
                     }
                     Change::RollBack => {
-                        let before = service.value.previous_spec.as_ref().and_then(|spec| value_of(spec.annotations.as_ref()));
+                        let before =
+                            service.value.previous_spec.as_ref().and_then(|spec| value_of(spec.annotations.as_ref()));
                         let Some(before) = before else { return };
                         (spec, before, Rollback::Previous)
                     }
@@ -335,6 +350,7 @@ impl World {
                     ..Default::default()
                 };
                 request.set_rollback(rollback);
+                self.clients.objects[object].history.push(value);
                 self.ask(request.into(), Purposed::Update { object, value, quoted }, dice);
             }
             (ControlResponse::GetNode(response), Purposed::ReadNode { change }) => {
@@ -345,8 +361,7 @@ impl World {
                     NodeChange::Role(role) => spec.set_desired_role(role),
                 });
                 let version = node.value.meta.as_ref().and_then(|meta| meta.version);
-                let request =
-                    m::UpdateNodeRequest { node_id: node.value.id, node_version: version, spec: Some(spec) };
+                let request = m::UpdateNodeRequest { node_id: node.value.id, node_version: version, spec: Some(spec) };
                 self.ask(request.into(), Purposed::Forget, dice);
             }
             _ => {}
@@ -449,12 +464,13 @@ impl Owned {
         let Some(service) = &response.service else { return Ok(()) };
         let version = service.value.meta.as_ref().and_then(|meta| meta.version).map_or(0, |version| version.index);
         let value = service.value.spec.as_ref().and_then(|spec| value_of(spec.annotations.as_ref()));
-        self.observe(value, version)
+        self.observe(value, version, rolled_back(service.value.update_status.as_ref()))
     }
 
     /// The value and version in the facts.
-    pub(crate) fn observe(&mut self, value: Option<u64>, version: u64) -> Verdict {
-        let doubted = self.doubts.iter().any(|doubt| Some(doubt.value) == value);
+    pub(crate) fn observe(&mut self, value: Option<u64>, version: u64, rolled_back: bool) -> Verdict {
+        let doubted = self.doubts.iter().any(|doubt| Some(doubt.value) == value)
+            || rolled_back && value.is_some_and(|value| self.history.contains(&value));
         if value != Some(self.value) && !doubted {
             let detail = format!(
                 "{} has the value {value:?}; acknowledged was {}, in doubt {:?}",
@@ -482,6 +498,12 @@ fn is_certain(refusal: &Refusal) -> bool {
         Code::Unknown => *refusal == Refusal::out_of_sequence(),
         _ => false,
     }
+}
+
+/// The manager has put back an earlier spec.
+pub(crate) fn rolled_back(status: Option<&types::UpdateStatus>) -> bool {
+    use types::update_status::UpdateState as S;
+    status.is_some_and(|status| matches!(status.state(), S::RollbackStarted | S::RollbackPaused | S::RollbackCompleted))
 }
 
 /// The value in a label.

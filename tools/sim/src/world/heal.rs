@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use skep_dispatch::worker::Worker;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::{NodeRole, service_spec::Mode};
-use skep_model::{Node, Service, Task, TaskState, Time};
+use skep_model::{Node, Task, TaskState, Time};
 use skep_store::{Read as _, Store};
 
-use super::clients::{Existence, NodeChange, Sort, value_of};
+use super::clients::{Existence, NodeChange, Sort, rolled_back, value_of};
 use super::{Happening, LOOK_EVERY_US, World};
 use crate::dice::{Dice, Purpose};
 use crate::engine::{Condition, Troubles};
@@ -69,7 +69,8 @@ impl World {
             .filter(|node| node.availability() != Availability::Active)
             .map(|node| node.id.clone())
             .collect();
-        let hosts = (0..self.hosts.len()).filter(|&host| self.hosts[host].node().is_some_and(|node| idle.contains(node)));
+        let hosts =
+            (0..self.hosts.len()).filter(|&host| self.hosts[host].node().is_some_and(|node| idle.contains(node)));
         for host in hosts.collect::<Vec<HostId>>() {
             let mut dice = Dice::new(self.plan.seed, Purpose::Operation(self.time.0));
             self.change_node(host, NodeChange::Availability(Availability::Active), &mut dice);
@@ -133,7 +134,9 @@ impl World {
                 return Some(format!("h{host} has another seat than member {}", member.raft_id));
             }
             let status = manager.status();
-            if status.applied != applied || status.role.leader != self.hosts[leader].seat.as_ref().map(|s| s.member.raft_id) {
+            if status.applied != applied
+                || status.role.leader != self.hosts[leader].seat.as_ref().map(|s| s.member.raft_id)
+            {
                 return Some(format!("h{host} has applied {} of {applied}", status.applied));
             }
         }
@@ -176,9 +179,20 @@ impl World {
                 Some(Mode::Global(_)) => facts.nodes().iter().filter(|node| node.takes_tasks()).count(),
                 _ => continue,
             };
-            let running = wanted.iter().filter(|task| task.state() == TaskState::Running).count();
-            let stuck = wanted.iter().filter(|task| cannot_be_placed(facts, &service, task)).count();
-            if running + stuck != expected || wanted.len() != expected {
+            let stuck = wanted.iter().filter(|task| cannot_be_placed(facts, task)).count();
+            let mut places: BTreeMap<_, (usize, usize)> = BTreeMap::new();
+            for task in &wanted {
+                let node = task.node_id.clone().filter(|_| task.slot == 0);
+                let (running, others) = places.entry((task.slot, node)).or_default();
+                match task.state() {
+                    TaskState::Running => *running += 1,
+                    _ if cannot_be_placed(facts, task) => {}
+                    _ => *others += 1,
+                }
+            }
+            let fine = places.values().all(|(running, others)| *running <= 1 && *others == 0);
+            if places.len() != expected || !fine {
+                let running = wanted.iter().filter(|task| task.state() == TaskState::Running).count();
                 let states: Vec<_> = wanted.iter().map(|task| (task.slot, task.state(), task.desired_state)).collect();
                 return Some(format!("{} runs {running} of {expected}: {states:?}", service.name()));
             }
@@ -190,8 +204,13 @@ impl World {
                 return Some(format!("{} is still being updated", service.name()));
             }
         }
+        // What stands on a node that is down stays there until the node is given up, after a day (interop §4.2).
+        let down = |task: &Task| {
+            let node = task.node_id.as_ref().and_then(|node| facts.node(node));
+            node.is_some_and(|node| !node.is_ready())
+        };
         let orphan = facts.tasks().into_iter().find(|task| {
-            task.service_id.as_ref().is_some_and(|service| facts.service(service).is_none())
+            task.service_id.as_ref().is_some_and(|service| facts.service(service).is_none()) && !down(task)
         });
         orphan.map(|task| format!("task {} has no service", task.id))
     }
@@ -247,7 +266,8 @@ impl World {
             }
             let service = facts.service_by_name(&object.name).filter(|_| object.sort == Sort::Service);
             if let Some(service) = service.filter(|_| object.existence == Existence::Certain) {
-                object.observe(value_of(service.spec.annotations.as_ref()), service.meta.version)?;
+                let value = value_of(service.spec.annotations.as_ref());
+                object.observe(value, service.meta.version, rolled_back(service.update_status.as_ref()))?;
             }
         }
         Ok(())
@@ -271,13 +291,19 @@ fn trouble_with_tasks(worker: &Worker, facts: &Store, node: &skep_model::NodeId)
     missing.map(|(task, state)| format!("task {task} is {state:?} there and unknown here"))
 }
 
-/// Waits for a node, and there is none with room: that is how it should be.
-fn cannot_be_placed(facts: &Store, _service: &Service, task: &Task) -> bool {
-    if task.state() != TaskState::Pending || task.node_id.is_some() {
+/// Waits for a node, or for its own, and there is no room: that is how it should be.
+fn cannot_be_placed(facts: &Store, task: &Task) -> bool {
+    if task.state() != TaskState::Pending {
         return false;
     }
     let reserved = crate::invariants::reserved_cpus(task);
-    reserved > 0 && facts.nodes().iter().filter(|node| node.takes_tasks()).all(|node| free(facts, node) < reserved)
+    let mine = |node: &&std::sync::Arc<Node>| task.node_id.as_ref().is_none_or(|own| *own == node.id);
+    let full = |node: &Node| {
+        let there = facts.tasks_on_node(&node.id);
+        let taken = there.iter().filter(|other| crate::invariants::holds_resources(other));
+        free(facts, node) < reserved || taken.into_iter().any(|other| crate::invariants::ports_clash(task, other))
+    };
+    facts.nodes().iter().filter(|node| node.takes_tasks()).filter(mine).all(|node| full(node))
 }
 
 fn free(facts: &Store, node: &Node) -> i64 {

@@ -73,6 +73,7 @@ impl World {
             turn_due: false,
             manager_wake: None,
             applied: 0,
+            log: Default::default(),
             dies_after: None,
             reached: BTreeSet::new(),
             worker: None,
@@ -235,6 +236,13 @@ impl World {
                 place.manager = Some(Box::new(manager));
                 place.manager_life += 1;
                 place.applied = applied;
+                place.log = place
+                    .disk
+                    .seen
+                    .entries
+                    .range(applied + 1..)
+                    .map(|(index, entry)| (*index, entry.clone()))
+                    .collect();
                 place.turn_due = false;
                 let life = place.manager_life;
                 self.say(|| format!("h{host} manages, from snapshot {applied}"));

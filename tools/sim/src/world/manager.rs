@@ -69,6 +69,7 @@ impl World {
             self.kill(host, false, Some(down));
             return;
         }
+        self.oracle.turn_done(host);
         self.note_applied(host);
         self.plan_wake(host);
     }
@@ -106,6 +107,8 @@ impl World {
                 self.say(|| format!("h{host} warns: {text}"));
                 self.check(crate::invariants::decisions_fit::judge(&text));
             }
+            // The simulator damages no snapshot on its way.
+            Effect::Fatal(text) => panic!("h{host} cannot go on: {text}"),
             Effect::Changed(_) | Effect::Replaced | Effect::Members(_) => {}
         }
     }
@@ -205,7 +208,7 @@ impl World {
 
     fn note_role(&mut self, host: HostId, role: Role) {
         self.say(|| format!("h{host} term {} leads {} ready {}", role.term, role.is_leader, role.is_ready));
-        let verdict = self.oracle.role(host, self.hosts[host].manager_life, role);
+        let verdict = self.oracle.role(host, role);
         self.check(verdict);
         if role.is_removed {
             let life = self.hosts[host].manager_life;
@@ -220,6 +223,14 @@ impl World {
         self.check(verdict);
         if self.plant == Some(Plant::MemberForgotten) {
             forget_member(&mut persist);
+        }
+        if persist.snapshot.as_ref().is_some_and(|snapshot| snapshot.replaces_log) {
+            self.hosts[host].log.clear();
+        }
+        if let Some(first) = persist.entries.first() {
+            let log = &mut self.hosts[host].log;
+            log.split_off(&first.index);
+            log.extend(persist.entries.iter().map(|entry| (entry.index, entry.clone())));
         }
         let number = persist.number;
         let idle = self.hosts[host].disk.writing == 0;
@@ -242,8 +253,7 @@ impl World {
             return;
         }
         let slow = place.disk.slow > 0;
-        let delay =
-            if slow { self.dice.disks.micros(30_000, 700_000) } else { self.dice.disks.micros(150, 2_500) };
+        let delay = if slow { self.dice.disks.micros(30_000, 700_000) } else { self.dice.disks.micros(150, 2_500) };
         let life = place.manager_life;
         self.after(delay, Happening::DiskDone { host, life });
     }
@@ -301,7 +311,7 @@ impl World {
         let before = std::mem::replace(&mut self.hosts[host].applied, applied);
         for index in before + 1..=applied {
             // What came in a snapshot is not in the log.
-            let Some(entry) = self.hosts[host].disk.seen.entries.get(&index).cloned() else { continue };
+            let Some(entry) = self.hosts[host].log.remove(&index) else { continue };
             let verdict = self.oracle.committed(host, &entry, self.time, &mut self.journal);
             self.check(verdict);
         }

@@ -142,7 +142,8 @@ impl World {
             return self.stop_manager(host, life);
         }
         self.hosts[host].told_role = Some(node.role);
-        if node.role != identity.role {
+        // A request for a certificate is on its way: the renewal itself changes the node, too.
+        if node.role != identity.role && matches!(self.hosts[host].errand, Errand::None | Errand::Join) {
             self.hosts[host].errand = Errand::None;
             self.next_errand(host);
         }

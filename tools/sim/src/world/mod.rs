@@ -43,6 +43,9 @@ const LOOK_EVERY_US: u64 = 2_000_000;
 /// How often whole stores are compared.
 const COMPARE_EVERY_US: u64 = 10_000_000;
 
+/// Events in one second of the world's time; more is a loop that never rests.
+const EVENTS_PER_SECOND_MAX: u64 = 60_000;
+
 /// Something that is going to happen.
 pub(crate) enum Happening {
     Tick { host: HostId, life: u64 },
@@ -105,6 +108,7 @@ pub struct World {
     pub(crate) violation: Option<Violation>,
     /// Events taken off the queue.
     pub events: u64,
+    events_before: u64,
 }
 
 impl World {
@@ -138,6 +142,7 @@ impl World {
             done: false,
             violation: None,
             events: 0,
+            events_before: 0,
             plan,
         };
         world.found();
@@ -160,9 +165,19 @@ impl World {
     pub fn run(&mut self, until: Time) {
         while self.violation.is_none() && !self.done {
             let Some((at, what)) = self.queue.take().filter(|(at, _)| *at <= until) else { return };
-            self.time = self.time.max(at);
-            self.events += 1;
+            self.count(at);
             self.step(what);
+        }
+    }
+
+    fn count(&mut self, at: Time) {
+        if at.0 / 1_000_000 > self.time.0 / 1_000_000 {
+            self.events_before = self.events;
+        }
+        self.time = self.time.max(at);
+        self.events += 1;
+        if self.events - self.events_before > EVENTS_PER_SECOND_MAX {
+            self.broken(Violation::new("no_busy_loop", "the world does not come to rest"));
         }
     }
 
@@ -193,7 +208,9 @@ impl World {
             Happening::Turn { host, life } => self.turn(host, life),
             Happening::DiskDone { host, life } => self.disk_done(host, life),
             Happening::RaftMessage { from, to, message, bytes } => self.raft_arrives(from, to, &message, &bytes),
-            Happening::SnapshotOutcome { host, life, peer, arrived } => self.snapshot_outcome(host, life, peer, arrived),
+            Happening::SnapshotOutcome { host, life, peer, arrived } => {
+                self.snapshot_outcome(host, life, peer, arrived)
+            }
             Happening::Reachable { host, life, peer, reachable, reset } => {
                 self.peer_seen(host, life, peer, reachable, reset);
             }

@@ -41,8 +41,7 @@ pub(crate) fn service(dice: &mut Dice, name: &str, number: u64, known: &Known) -
         ports.push(PortConfig { target_port: 80, published_port, ..PortConfig::default() });
     }
     if global && dice.permille(300) {
-        let mut port =
-            PortConfig { target_port: 81, published_port: 9000 + number as u32, ..PortConfig::default() };
+        let mut port = PortConfig { target_port: 81, published_port: 9000 + number as u32, ..PortConfig::default() };
         port.set_publish_mode(types::port_config::PublishMode::Host);
         ports.push(port);
     }

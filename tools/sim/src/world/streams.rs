@@ -85,7 +85,8 @@ impl World {
     fn break_stream(&mut self, number: u64, manager: Option<(Duration, bool)>, worker: Option<Duration>) {
         let Some(stream) = self.streams.open.remove(&number) else { return };
         if let Some((delay, reset)) = manager {
-            let what = Happening::StreamGone { manager: stream.manager, life: stream.manager_life, stream: number, reset };
+            let what =
+                Happening::StreamGone { manager: stream.manager, life: stream.manager_life, stream: number, reset };
             self.after(delay, what);
         }
         if let Some(delay) = worker {

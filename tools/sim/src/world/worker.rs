@@ -111,13 +111,7 @@ impl World {
     }
 
     /// Everything of one session goes to the manager that it was opened with.
-    fn worker_call(
-        &mut self,
-        host: HostId,
-        attempt: skep_dispatch::worker::Attempt,
-        at: Option<HostId>,
-        body: Body,
-    ) {
+    fn worker_call(&mut self, host: HostId, attempt: skep_dispatch::worker::Attempt, at: Option<HostId>, body: Body) {
         let life = self.hosts[host].life;
         let peer = || {
             let (_, peer, _) = self.hosts[host].worker.as_ref()?.session()?;
