@@ -66,6 +66,11 @@ impl Manager {
     fn read(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
         if !self.leading {
             let result = self.query(command, now, rng).map(|response| Answer::Control { response, stale: true });
+            // A refusal cannot say that it may be out of date: what is not found here may exist all the same.
+            let result = result.map_err(|refusal| match refusal.code {
+                Code::NotFound => Refusal::no_leader(),
+                _ => refusal,
+            });
             return self.reply(request, result);
         }
         self.next_read += 1;

@@ -33,15 +33,17 @@ pub(crate) fn rolls_back(service: &Service) -> bool {
 
 /// Takes the service's update as far as it may go now. `slots` are the ones that stay.
 pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Service>, slots: &mut [Slot]) {
-    if matches!(status::of(service), UpdateState::Paused | UpdateState::RollbackPaused) {
-        memory.rollout = None;
-        return;
-    }
     let config = Config::of(service);
     let snapshot = Arc::clone(service);
     let mut comparison = Comparison::new(&snapshot);
     let plan = step::plan(turn, &mut comparison, service, slots, &config);
     memory.takes_over = plan.takes_over;
+    if matches!(status::of(service), UpdateState::Paused | UpdateState::RollbackPaused) {
+        memory.rollout = None;
+        // Nothing new is begun, but a slot that has two tasks comes back to one.
+        step::tidy(turn, slots, &plan);
+        return;
+    }
     let mut rollout = match memory.rollout.take() {
         Some(rollout) if rollout.is_of(service) => rollout,
         _ => Rollout::rebuild(service, slots, plan.outdated.len()),
