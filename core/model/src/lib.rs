@@ -17,6 +17,7 @@ pub mod objects;
 pub mod pb;
 pub mod refusal;
 pub mod task_state;
+pub mod template;
 pub mod time;
 pub mod verbatim;
 

@@ -80,5 +80,5 @@ fn validate_spec(spec: &ConfigSpec) -> Result<(), Refusal> {
             "config data must be larger than 0 and less than {DATA_BYTES_LIMIT} bytes"
         )));
     }
-    Ok(())
+    validate::templating("config", spec.templating.as_ref(), &spec.data)
 }

@@ -101,5 +101,5 @@ fn validate_spec(spec: &SecretSpec) -> Result<(), Refusal> {
             "secret data must be larger than 0 and less than {DATA_BYTES_LIMIT} bytes"
         )));
     }
-    Ok(())
+    validate::templating("secret", spec.templating.as_ref(), &spec.data)
 }

@@ -173,10 +173,29 @@ pub(crate) async fn remove(api: &Api, term: &str) -> Answer {
     Ok(reply::empty(StatusCode::NO_CONTENT))
 }
 
-/// The id of a network that a service names; a network of this node alone is refused in Docker's words.
-pub(crate) async fn id_for_service(api: &Api, target: &str) -> Result<String, Failure> {
+/// A network that a service names.
+pub(crate) struct ServiceNetwork {
+    pub(crate) id: String,
+    /// What a user should know who relies on it.
+    pub(crate) warning: Option<String>,
+}
+
+/// The network that a service names; a network of this node alone is refused in Docker's words.
+pub(crate) async fn for_service(api: &Api, target: &str) -> Result<ServiceNetwork, Failure> {
     match lookup::network(api, target).await {
-        Ok((network, _)) => Ok(network.value.id),
+        Ok((network, _)) => {
+            let network = network.value;
+            let spec = network.spec.as_deref();
+            let name = spec.and_then(|spec| spec.annotations.as_ref()).map_or("", |annotations| &annotations.name);
+            let driver = spec.and_then(|spec| spec.driver_config.as_ref()).map_or("overlay", |driver| &driver.name);
+            let warning = (driver == "overlay").then(|| {
+                format!(
+                    "network {name}: addresses are allocated and kept, but nothing carries overlay networks yet: until \
+                     then tasks get the bridge of their node, and do not reach tasks on other nodes or find them by name"
+                )
+            });
+            Ok(ServiceNetwork { id: network.id, warning })
+        }
         Err(failure) if failure.status == StatusCode::NOT_FOUND => {
             let local = api.engine.networks().await?;
             let Some(network) = local.iter().find(|network| network.name == target || network.id == target) else {

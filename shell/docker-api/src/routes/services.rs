@@ -125,8 +125,11 @@ async fn prepare(
     current: Option<&pb::Service>,
 ) -> Result<(types::ServiceSpec, Option<Vec<String>>), Failure> {
     adjust(&mut spec, request.version);
+    let mut warnings = Vec::new();
     for config in &mut spec.task_template.networks {
-        config.target = super::networks::id_for_service(api, &config.target).await?.into();
+        let network = super::networks::for_service(api, &config.target).await?;
+        warnings.extend(network.warning);
+        config.target = network.id.into();
     }
     let mut spec = convert::service::spec_in(spec)?;
     let credentials = match (request.header(auth::HEADER), current) {
@@ -134,14 +137,13 @@ async fn prepare(
         ("", None) => None,
         (header, _) => Some(container_spec::PullOptions { registry_auth: header.to_owned() }),
     };
-    let mut warnings = None;
     if let Some(container) = container_of(&mut spec) {
         container.pull_options = credentials;
         if request.version < CLIENT_RESOLVES_DIGEST {
-            warnings = pin(api, container).await.map(|warning| vec![warning]);
+            warnings.extend(pin(api, container).await);
         }
     }
-    Ok((spec, warnings))
+    Ok((spec, (!warnings.is_empty()).then_some(warnings)))
 }
 
 fn container_of(spec: &mut types::ServiceSpec) -> Option<&mut types::ContainerSpec> {

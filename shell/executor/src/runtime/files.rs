@@ -1,5 +1,6 @@
 //! Files of ours in a container: names and resolvers, secrets and configs.
 
+use std::borrow::Cow;
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -7,9 +8,11 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
-use skep_model::pb::types::{ContainerSpec, FileTarget, config_reference, secret_reference};
-use skep_model::{ConfigId, Refusal, SecretId};
+use skep_model::pb::types::{ContainerSpec, Driver, FileTarget, config_reference, secret_reference};
+use skep_model::template::{self, Facts};
+use skep_model::{Config, ConfigId, Refusal, Secret, SecretId};
 
+use super::task::facts;
 use crate::controller::TaskOrder;
 use crate::error::{ControllerError, RuntimeError};
 use crate::spec::BoundFile;
@@ -83,55 +86,119 @@ fn resolver(line: &str) -> Option<&str> {
     line.strip_prefix("nameserver")?.split_whitespace().next()
 }
 
+/// A file for a container: where it appears unless its target is absolute, what is asked of it, and what it holds.
+pub struct Content<'a> {
+    directory: &'static str,
+    target: &'a FileTarget,
+    data: Cow<'a, [u8]>,
+}
+
+/// Secrets and configs as this task gets them, templates expanded.
+pub fn contents<'a>(spec: &'a ContainerSpec, order: &'a TaskOrder) -> Result<Vec<Content<'a>>, Refusal> {
+    let (payloads, facts) = (Payloads { spec, order }, facts(order));
+    let mut contents = Vec::new();
+    for reference in &spec.secrets {
+        let secret = secret(order, &reference.secret_id).ok_or_else(|| missing("secret", &reference.secret_name))?;
+        if secret.spec.driver.is_some() {
+            let what = format!("the embedded runtime does not carry secret drivers, as {} has", reference.secret_name);
+            return Err(Refusal::new(skep_model::Code::Unimplemented, what));
+        }
+        if let Some(secret_reference::Target::File(target)) = &reference.target {
+            let named = format!("secret {}", reference.secret_name);
+            let data = payload(&named, secret.spec.templating.as_ref(), &secret.spec.data, &facts, &payloads)?;
+            contents.push(Content { directory: SECRETS_DIRECTORY, target, data });
+        }
+    }
+    for reference in &spec.configs {
+        let config = config(order, &reference.config_id).ok_or_else(|| missing("config", &reference.config_name))?;
+        match &reference.target {
+            Some(config_reference::Target::File(target)) => {
+                let named = format!("config {}", reference.config_name);
+                let data = payload(&named, config.spec.templating.as_ref(), &config.spec.data, &facts, &payloads)?;
+                contents.push(Content { directory: "", target, data });
+            }
+            // For credential specs, which are refused elsewhere.
+            Some(config_reference::Target::Runtime(_)) => {}
+            None => return Err(Refusal::invalid("malformed config reference, no target provided")),
+        }
+    }
+    Ok(contents)
+}
+
+fn secret<'a>(order: &'a TaskOrder, id: &str) -> Option<&'a Secret> {
+    SecretId::new(id).ok().and_then(|id| order.secrets.get(&id)).map(AsRef::as_ref)
+}
+
+fn config<'a>(order: &'a TaskOrder, id: &str) -> Option<&'a Config> {
+    ConfigId::new(id).ok().and_then(|id| order.configs.get(&id)).map(AsRef::as_ref)
+}
+
+fn payload<'a>(
+    named: &str,
+    templating: Option<&Driver>,
+    data: &'a [u8],
+    facts: &Facts,
+    payloads: &Payloads<'_>,
+) -> Result<Cow<'a, [u8]>, Refusal> {
+    let Some(driver) = templating else { return Ok(Cow::Borrowed(data)) };
+    if driver.name != template::DRIVER {
+        return Err(Refusal::invalid(format!("{named}: unrecognized template type {:?}", driver.name)));
+    }
+    let text = std::str::from_utf8(data).map_err(|_| Refusal::invalid(format!("{named}: a template must be UTF-8")))?;
+    let expanded = template::expand(text, facts, Some(payloads));
+    expanded.map(|text| Cow::Owned(text.into_bytes())).map_err(|error| Refusal::invalid(format!("{named}: {error}")))
+}
+
+/// What templates may ask for: only what the task itself refers to, as it was stored.
+struct Payloads<'a> {
+    spec: &'a ContainerSpec,
+    order: &'a TaskOrder,
+}
+
+impl template::Lookup for Payloads<'_> {
+    fn secret(&self, target: &str) -> Result<String, String> {
+        let named = self.spec.secrets.iter().find(
+            |reference| matches!(&reference.target, Some(secret_reference::Target::File(file)) if file.name == target),
+        );
+        let found = named.and_then(|reference| secret(self.order, &reference.secret_id));
+        let found = found.ok_or_else(|| format!("secret target {target} not found"))?;
+        String::from_utf8(found.spec.data.to_vec()).map_err(|_| format!("secret target {target} is not UTF-8"))
+    }
+
+    fn config(&self, target: &str) -> Result<String, String> {
+        let named = self.spec.configs.iter().find(
+            |reference| matches!(&reference.target, Some(config_reference::Target::File(file)) if file.name == target),
+        );
+        let found = named.and_then(|reference| config(self.order, &reference.config_id));
+        let found = found.ok_or_else(|| format!("config target {target} not found"))?;
+        String::from_utf8(found.spec.data.to_vec()).map_err(|_| format!("config target {target} is not UTF-8"))
+    }
+
+    fn env(&self, name: &str) -> String {
+        let mut entries = self.spec.env.iter().filter_map(|entry| entry.split_once('='));
+        entries.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned()).unwrap_or_default()
+    }
+}
+
 /// Writes what the task may read into memory that is never swapped out to a file of ours, and says where it appears.
 pub fn secrets(
     run_directory: &Path,
     spec: &ContainerSpec,
     order: &TaskOrder,
 ) -> Result<Vec<BoundFile>, ControllerError> {
-    let mut contents: Vec<(&FileTarget, &[u8])> = Vec::new();
-    for reference in &spec.secrets {
-        let secret = SecretId::new(&reference.secret_id).ok().and_then(|id| order.secrets.get(&id));
-        let secret = secret.ok_or_else(|| missing("secret", &reference.secret_name))?;
-        if secret.spec.templating.is_some() || secret.spec.driver.is_some() {
-            return Err(unsupported("secret", &reference.secret_name).into());
-        }
-        if let Some(secret_reference::Target::File(target)) = &reference.target {
-            contents.push((target, &secret.spec.data));
-        }
-    }
-    for reference in &spec.configs {
-        let config = ConfigId::new(&reference.config_id).ok().and_then(|id| order.configs.get(&id));
-        let config = config.ok_or_else(|| missing("config", &reference.config_name))?;
-        if config.spec.templating.is_some() {
-            return Err(unsupported("config", &reference.config_name).into());
-        }
-        match &reference.target {
-            Some(config_reference::Target::File(target)) => contents.push((target, &config.spec.data)),
-            // For credential specs, which are refused elsewhere.
-            Some(config_reference::Target::Runtime(_)) => {}
-            None => return Err(Refusal::invalid("malformed config reference, no target provided").into()),
-        }
-    }
+    let contents = contents(spec, order)?;
     if contents.is_empty() {
         return Ok(Vec::new());
     }
     let directory = mount_memory(run_directory)?;
-    let secrets = spec.secrets.len();
-    let write = |(index, (target, data)): (usize, (&FileTarget, &[u8]))| {
-        let default = if index < secrets { SECRETS_DIRECTORY } else { "" };
-        write_one(&directory, index, default, target, data)
+    let write = |(index, content): (usize, Content<'_>)| {
+        write_one(&directory, index, content.directory, content.target, &content.data)
     };
     contents.into_iter().enumerate().map(write).collect()
 }
 
 fn missing(kind: &str, name: &str) -> Refusal {
     Refusal::new(skep_model::Code::NotFound, format!("{kind} reference {name} has no {kind} on this node"))
-}
-
-fn unsupported(kind: &str, name: &str) -> Refusal {
-    let what = format!("the embedded runtime does not carry templates or drivers, as {kind} {name} has");
-    Refusal::new(skep_model::Code::Unimplemented, what)
 }
 
 fn secrets_directory(run_directory: &Path) -> PathBuf {

@@ -14,10 +14,12 @@ use serde::Deserialize;
 use skep_model::engine::{Health, HealthCheck, Image, RegistryAuth};
 use skep_model::pb::objects::NetworkAttachment;
 use skep_model::pb::types::{ContainerSpec, ContainerStatus, HealthConfig, PortConfig, PortStatus, port_config};
+use skep_model::template::{self, Facts};
 use skep_model::time::duration;
 use skep_model::{Code, Refusal, Task, defaults};
 
 use super::container::ContainerHandle;
+use super::files;
 use super::health::UNHEALTHY;
 use super::launch::launch;
 use super::queries::signal_number;
@@ -28,7 +30,7 @@ use crate::controller::{Controller, TaskOrder, TaskReport};
 use crate::error::{ControllerError, RuntimeError};
 use crate::network::Published;
 use crate::shim::now_nanos;
-use crate::spec::{Context, check, command, environment, plan};
+use crate::spec::{check, command, environment, plan};
 
 /// Characters of the id that are the host name where the spec gives none.
 const HOSTNAME_LENGTH: usize = 12;
@@ -283,6 +285,9 @@ fn network_mode(order: &TaskOrder) -> Result<NetworkMode, Refusal> {
             ("host", _) | ("", "host") => NetworkMode::Host,
             ("null", _) | ("", "none") => NetworkMode::None,
             ("bridge", "bridge") | ("", "bridge") => NetworkMode::Bridge,
+            // Its addresses are allocated and kept; until its data plane carries them, the node-local bridge does.
+            ("overlay" | "", _) if mode == NetworkMode::Bridge => NetworkMode::Bridge,
+            ("overlay" | "", _) => mode,
             _ => {
                 let what = format!("network {name}: the embedded runtime does not carry {driver} networks yet");
                 return Err(Refusal::new(Code::Unimplemented, format!("{what}; use bridge, host or none")));
@@ -302,12 +307,17 @@ fn names(attachment: &NetworkAttachment) -> (String, String) {
 }
 
 fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, ControllerError> {
-    let (task, spec) = (&order.task, check(&order.task.spec)?);
-    let context = Context { task, node: &order.node };
+    let task = &order.task;
+    let expanded = template::container(check(&task.spec)?, &facts(order));
+    let mut spec = expanded.map_err(|error| Refusal::invalid(error.to_string()))?;
+    spec.env.extend(template::generic_resource_env(&task.assigned_generic_resources));
+    // What cannot be told to the container is known before it is made.
+    files::contents(&spec, order)?;
+    let spec = &spec;
     let id = random_id()?;
     let hostname = match spec.hostname.as_str() {
         "" => id[..HOSTNAME_LENGTH].to_owned(),
-        given => context.expand("hostname", given)?,
+        given => given.to_owned(),
     };
     let network = network_mode(order)?;
     let hostname = if network == NetworkMode::Host { order.node.hostname.clone() } else { hostname };
@@ -328,14 +338,14 @@ fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, C
         labels: labels(order, spec),
         entrypoint,
         arguments,
-        env: environment(spec, &image.config, &hostname, &context)?,
+        env: environment(spec, &image.config, &hostname),
         working_dir: own(&spec.dir, &image.config.working_dir),
         user: own(&spec.user, &image.config.user),
         tty: spec.tty,
         open_stdin: spec.open_stdin,
         created_at_nanos: now_nanos(),
         wanted_ports: host_ports(task)?,
-        mounts: plan(spec, &image.config.volumes, &shared.volumes(), &context)?,
+        mounts: plan(spec, &image.config.volumes, &shared.volumes())?,
         memory_limit_bytes: limits.memory_bytes,
         nano_cpus: limits.nano_cpus,
         pids_limit: spec.pids_limit,
@@ -351,6 +361,23 @@ fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, C
         hostname,
         network,
     })
+}
+
+/// What placeholders in the task's spec stand for.
+pub fn facts(order: &TaskOrder) -> Facts {
+    let (task, node) = (&order.task, &order.node);
+    Facts {
+        service_id: task.service_id.as_ref().map(ToString::to_string).unwrap_or_default(),
+        service_name: task.service_annotations.name.clone(),
+        service_labels: task.service_annotations.labels.clone(),
+        node_id: node.id.to_string(),
+        node_hostname: node.hostname.clone(),
+        node_os: node.os.clone(),
+        node_architecture: node.architecture.clone(),
+        task_id: task.id.to_string(),
+        task_name: container_name(task),
+        task_slot: if task.slot == 0 { node.id.to_string() } else { task.slot.to_string() },
+    }
 }
 
 /// `<service>.<slot or node>.<task>`.

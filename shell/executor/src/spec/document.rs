@@ -9,7 +9,6 @@ use skep_model::engine::ImageConfig;
 use skep_model::pb::types::{ContainerSpec, ResourceRequirements, privileges};
 
 use super::mounts::PlannedMount;
-use super::template::Context;
 use super::users::User;
 use super::{capabilities, devices, mounts};
 
@@ -137,20 +136,13 @@ pub fn command(spec: &ContainerSpec, image: &ImageConfig) -> Result<(Vec<String>
 }
 
 /// The environment: Docker's few, the image's, the spec's; later ones win. `NAME` alone takes a name away.
-pub fn environment(
-    spec: &ContainerSpec,
-    image: &ImageConfig,
-    hostname: &str,
-    context: &Context<'_>,
-) -> Result<Vec<String>, Refusal> {
+pub fn environment(spec: &ContainerSpec, image: &ImageConfig, hostname: &str) -> Vec<String> {
     let mut all = vec![DEFAULT_PATH.to_owned(), format!("HOSTNAME={hostname}")];
     if spec.tty {
         all.push("TERM=xterm".to_owned());
     }
     all.extend(image.env.iter().cloned());
-    for entry in &spec.env {
-        all.push(context.expand("env", entry)?);
-    }
+    all.extend(spec.env.iter().cloned());
     let mut result: Vec<String> = Vec::new();
     for entry in all {
         let name = entry.split('=').next().unwrap_or_default().to_owned();
@@ -164,7 +156,7 @@ pub fn environment(
             (None, false) => {}
         }
     }
-    Ok(result)
+    result
 }
 
 /// The whole document.

@@ -9,7 +9,6 @@ mod document;
 mod mounts;
 mod refuse;
 mod seccomp;
-mod template;
 mod users;
 
 #[cfg(test)]
@@ -20,5 +19,4 @@ pub use document::{BoundFile, Facts, command, confinement, document, environment
 pub use mounts::{PlannedMount, plan};
 pub use refuse::check;
 pub use seccomp::Filters;
-pub use template::Context;
 pub use users::{Accounts, User, open_inside};

@@ -9,8 +9,6 @@ use serde_json::{Value, json};
 use skep_model::Refusal;
 use skep_model::pb::types::{ContainerSpec, Mount, mount};
 
-use super::template::Context;
-
 /// Size of `/dev/shm`, as Docker has it.
 const SHARED_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 /// Bytes of a generated volume's name.
@@ -42,15 +40,10 @@ pub struct PlannedMount {
 }
 
 /// The mounts of a container, outer ones first. Volumes get their places below `volumes`.
-pub fn plan(
-    spec: &ContainerSpec,
-    image_volumes: &[String],
-    volumes: &Path,
-    context: &Context<'_>,
-) -> Result<Vec<PlannedMount>, Refusal> {
+pub fn plan(spec: &ContainerSpec, image_volumes: &[String], volumes: &Path) -> Result<Vec<PlannedMount>, Refusal> {
     let mut planned = Vec::new();
     for mount in &spec.mounts {
-        planned.push(one(mount, volumes, context)?);
+        planned.push(one(mount, volumes)?);
     }
     let covered: BTreeSet<String> = planned.iter().map(|mount: &PlannedMount| mount.target.clone()).collect();
     if covered.len() < planned.len() {
@@ -66,16 +59,15 @@ pub fn plan(
     Ok(planned)
 }
 
-fn one(mount: &Mount, volumes: &Path, context: &Context<'_>) -> Result<PlannedMount, Refusal> {
-    let target = context.expand("mount target", &mount.target)?;
-    let source = context.expand("mount source", &mount.source)?;
+fn one(mount: &Mount, volumes: &Path) -> Result<PlannedMount, Refusal> {
+    let (target, source) = (mount.target.as_str(), mount.source.as_str());
     if !target.starts_with('/') || target == "/" || target.split('/').any(|part| part == "..") {
         let why = "the target must be an absolute path below the container's root";
         return Err(Refusal::invalid(format!("invalid mount target {target:?}: {why}")));
     }
     let target = target.trim_end_matches('/');
     match mount.r#type() {
-        mount::Type::Bind => bind(mount, &source, target),
+        mount::Type::Bind => bind(mount, source, target),
         mount::Type::Volume => {
             let options = mount.volume_options.clone().unwrap_or_default();
             if options
@@ -88,7 +80,8 @@ fn one(mount: &Mount, volumes: &Path, context: &Context<'_>) -> Result<PlannedMo
             if !options.subpath.is_empty() {
                 return Err(unsupported(target, "a volume's subpath"));
             }
-            let (name, anonymous) = if source.is_empty() { (generated_name()?, true) } else { (source, false) };
+            let (name, anonymous) =
+                if source.is_empty() { (generated_name()?, true) } else { (source.to_owned(), false) };
             volume(&name, anonymous, target, mount.readonly, !options.nocopy, volumes)
         }
         mount::Type::Tmpfs => tmpfs(mount, target),

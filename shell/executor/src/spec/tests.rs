@@ -1,47 +1,16 @@
 //! Specs become the documents that Docker would make of them, or are refused by name.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 use skep_model::engine::ImageConfig;
-use skep_model::pb::objects;
-use skep_model::pb::types::{Annotations, ContainerSpec, Mount, Privileges, ResourceRequirements, Resources, TaskSpec};
+use skep_model::pb::types::{ContainerSpec, Mount, Privileges, ResourceRequirements, Resources, TaskSpec};
 use skep_model::pb::types::{container_spec, mount, task_spec};
-use skep_model::{Kept, NodeId, Task};
 
 use super::*;
-use crate::controller::NodeFacts;
-
-fn task() -> Task {
-    let labels = BTreeMap::from([("tier".to_owned(), "front".to_owned())]);
-    let service = Annotations { name: "web".to_owned(), labels, ..Default::default() };
-    let own = Annotations { name: "web.3.task1".to_owned(), ..Default::default() };
-    let message = objects::Task {
-        id: "task1".to_owned(),
-        service_id: "service1".to_owned(),
-        slot: 3,
-        annotations: Some(own),
-        service_annotations: Some(service),
-        ..Default::default()
-    };
-    Task::try_from(Kept::new(message)).expect("a task")
-}
-
-fn node() -> NodeFacts {
-    NodeFacts {
-        id: NodeId::new("node1").expect("an id"),
-        hostname: "alpha".to_owned(),
-        os: "linux".to_owned(),
-        architecture: "x86_64".to_owned(),
-    }
-}
-
 fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Value {
-    let (task, node) = (task(), node());
-    let context = Context { task: &task, node: &node };
-    let mounts = plan(spec, &[], Path::new("/volumes"), &context).expect("mounts");
-    let env = environment(spec, &ImageConfig::default(), "box", &context).expect("environment");
+    let mounts = plan(spec, &[], Path::new("/volumes")).expect("mounts");
+    let env = environment(spec, &ImageConfig::default(), "box");
     document(&Facts {
         spec,
         resources,
@@ -104,25 +73,11 @@ fn limits_and_privileges_are_carried() {
 }
 
 #[test]
-fn placeholders_are_replaced_or_refused() {
-    let (task, node) = (task(), node());
-    let context = Context { task: &task, node: &node };
-    let expand = |text: &str| context.expand("env", text);
-    assert_eq!(expand("{{.Service.Name}}-{{ .Task.Slot }}@{{.Node.Hostname}}").expect("known"), "web-3@alpha");
-    assert_eq!(expand("{{index .Service.Labels \"tier\"}}").expect("known"), "front");
-    assert_eq!(expand("no placeholder").expect("plain"), "no placeholder");
-    assert!(expand("{{.Secret}}").expect_err("unknown").message.contains(".Task.Slot"));
-    assert!(expand("{{.Task.ID").is_err());
-}
-
-#[test]
 fn the_later_environment_wins() {
-    let (task, node) = (task(), node());
-    let context = Context { task: &task, node: &node };
     let image =
         ImageConfig { env: vec!["A=1".to_owned(), "B=1".to_owned(), "PATH=/x".to_owned()], ..Default::default() };
     let spec = ContainerSpec { env: vec!["A=2".to_owned(), "B".to_owned()], ..Default::default() };
-    let env = environment(&spec, &image, "box", &context).expect("environment");
+    let env = environment(&spec, &image, "box");
     assert_eq!(env, ["PATH=/x", "HOSTNAME=box", "A=2"]);
 }
 
@@ -144,24 +99,21 @@ fn commands_follow_dockers_rule() {
 
 #[test]
 fn mounts_are_planned_outer_first() {
-    let (task, node) = (task(), node());
-    let context = Context { task: &task, node: &node };
     let volume = |source: &str, target: &str| Mount {
         r#type: mount::Type::Volume.into(),
         source: source.to_owned(),
         target: target.to_owned(),
         ..Default::default()
     };
-    let spec =
-        ContainerSpec { mounts: vec![volume("data-{{.Task.Slot}}", "/a/b"), volume("", "/a")], ..Default::default() };
-    let planned = plan(&spec, &["/a/b".to_owned(), "/image".to_owned()], Path::new("/v"), &context).expect("planned");
+    let spec = ContainerSpec { mounts: vec![volume("data-3", "/a/b"), volume("", "/a")], ..Default::default() };
+    let planned = plan(&spec, &["/a/b".to_owned(), "/image".to_owned()], Path::new("/v")).expect("planned");
     let targets: Vec<&str> = planned.iter().map(|mount| mount.target.as_str()).collect();
     assert_eq!(targets, ["/a", "/image", "/a/b"]);
     assert_eq!(planned[2].source, Path::new("/v/data-3/_data"));
     assert!(planned[0].anonymous && planned[1].anonymous && !planned[2].anonymous);
     for bad in [volume("../x", "/a"), volume("ok", "relative"), volume("ok", "/"), volume("ok", "/a/../b")] {
         let spec = ContainerSpec { mounts: vec![bad], ..Default::default() };
-        assert!(plan(&spec, &[], Path::new("/v"), &context).is_err());
+        assert!(plan(&spec, &[], Path::new("/v")).is_err());
     }
 }
 

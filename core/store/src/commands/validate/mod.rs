@@ -10,6 +10,20 @@ pub(super) use service::service;
 
 use std::time::Duration;
 
+use skep_model::pb::types::Driver;
+use skep_model::{Refusal, template};
+
+/// The text of a secret or config that is a template must be one.
+pub(super) fn templating(kind: &str, driver: Option<&Driver>, data: &[u8]) -> Result<(), Refusal> {
+    let Some(driver) = driver else { return Ok(()) };
+    if driver.name != template::DRIVER {
+        let known = template::DRIVER;
+        return Err(Refusal::invalid(format!("{kind}: template driver {:?} is not known: use {known}", driver.name)));
+    }
+    let text = std::str::from_utf8(data).map_err(|_| Refusal::invalid(format!("{kind}: a template must be UTF-8")))?;
+    template::check_payload(text).map_err(|error| Refusal::invalid(format!("{kind}: {error}")))
+}
+
 /// A protobuf duration below zero.
 pub(super) fn is_negative(duration: &prost_types::Duration) -> bool {
     duration.seconds < 0 || duration.nanos < 0

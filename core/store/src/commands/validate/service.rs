@@ -14,7 +14,8 @@ use super::{is_negative, names, task};
 pub(crate) fn service(spec: &ServiceSpec, extended_constraints: bool) -> Result<(), Refusal> {
     names::annotations(spec.annotations.as_ref())?;
     let empty = TaskSpec::default();
-    task::task(spec.task.as_ref().unwrap_or(&empty), extended_constraints)?;
+    let labels = spec.annotations.as_ref().map(|annotations| annotations.labels.clone()).unwrap_or_default();
+    task::task(spec.task.as_ref().unwrap_or(&empty), labels, extended_constraints)?;
     mode(spec)?;
     if matches!(spec.mode, Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_))) {
         if spec.update.is_some() {

@@ -9,6 +9,7 @@ use skep_model::pb::types::{
     ContainerSpec, GenericRuntimeSpec, HealthConfig, Placement, Resources, RestartPolicy, TaskSpec, config_reference,
     secret_reference,
 };
+use skep_model::template::{self, Facts};
 use skep_model::{Code, Refusal, constraint};
 
 use super::{image, is_negative, shorter_than};
@@ -22,8 +23,12 @@ const HEALTH_INTERVAL_MIN: Duration = Duration::from_millis(1);
 /// Shortest name of a generic runtime.
 const RUNTIME_NAME_LENGTH_MIN: usize = 3;
 
-/// Everything that a task's spec alone can tell.
-pub(super) fn task(spec: &TaskSpec, extended_constraints: bool) -> Result<(), Refusal> {
+/// Everything that a task's spec alone can tell. Labels are those of the service, which placeholders may name.
+pub(super) fn task(
+    spec: &TaskSpec,
+    service_labels: BTreeMap<String, String>,
+    extended_constraints: bool,
+) -> Result<(), Refusal> {
     if let Some(requirements) = &spec.resources {
         requirements.limits.as_ref().map_or(Ok(()), resources)?;
         requirements.reservations.as_ref().map_or(Ok(()), resources)?;
@@ -35,7 +40,7 @@ pub(super) fn task(spec: &TaskSpec, extended_constraints: bool) -> Result<(), Re
         Some(Runtime::Container(spec)) => {
             secrets(spec)?;
             configs(spec)?;
-            container(spec)
+            container(&expanded(spec, service_labels)?)
         }
         Some(Runtime::Generic(spec)) => generic(spec),
         Some(Runtime::Attachment(_)) => {
@@ -141,6 +146,23 @@ fn claim<'a>(
         ))),
         None => Ok(()),
     }
+}
+
+/// With its placeholders replaced by stand-ins, as far as they can be told before there is a task.
+fn expanded(container: &ContainerSpec, service_labels: BTreeMap<String, String>) -> Result<ContainerSpec, Refusal> {
+    let facts = Facts {
+        service_id: "serviceid".to_owned(),
+        service_name: "servicename".to_owned(),
+        service_labels,
+        node_id: "nodeid".to_owned(),
+        node_hostname: "nodeHostname".to_owned(),
+        node_os: "os".to_owned(),
+        node_architecture: "architecture".to_owned(),
+        task_id: "taskid".to_owned(),
+        task_name: "taskname".to_owned(),
+        task_slot: "1".to_owned(),
+    };
+    template::container(container, &facts).map_err(|error| Refusal::invalid(error.to_string()))
 }
 
 fn container(container: &ContainerSpec) -> Result<(), Refusal> {
