@@ -61,4 +61,6 @@ pub enum Effect {
     Role(Role),
     /// Something is wrong that no caller is waiting to hear: for the log.
     Warn(String),
+    /// This manager cannot go on: perform nothing after this, write nothing more, and say so to the operator.
+    Fatal(String),
 }

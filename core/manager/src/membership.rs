@@ -3,8 +3,10 @@
 use rand_core::RngCore;
 use skep_consensus::{Member, MembershipChange};
 use skep_model::pb::messages as m;
+use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, Now, RaftId, Refusal};
 use skep_pki::RoleAction;
+use skep_store::Read as _;
 
 use crate::effect::{Answer, Effect, RequestId};
 use crate::state::Manager;
@@ -12,7 +14,17 @@ use crate::waiting::{MembershipWait, QueuedMembership, WAITING_MAX};
 
 impl Manager {
     /// A manager wants to be a member, at `address` (complete, and seen to answer a health check).
+    ///
+    /// A node that is to be a worker is refused: its certificate of a manager lives on for a while after a demotion, and
+    /// it must not come back through that.
     pub fn join_raft(&mut self, request: RequestId, node: NodeId, address: String, rng: &mut dyn RngCore) {
+        if self.leading
+            && let Some(known) = self.facts().node(&node)
+            && known.spec.desired_role() != NodeRole::Manager
+        {
+            let message = format!("node {node} is to be a worker: promote it before it joins the managers");
+            return self.reply(request, Err(Refusal::new(Code::FailedPrecondition, message)));
+        }
         self.queue_membership(request, QueuedMembership::Join(request, node, address), rng);
     }
 
@@ -146,6 +158,11 @@ impl Manager {
         })
     }
 
+    /// A message from a member arrived: whatever became of messages to it, it is there.
+    pub fn heard_from(&mut self, peer: RaftId) {
+        self.unreachable.remove(&peer);
+    }
+
     /// Whether a member can be reached now, as the transport sees it.
     pub fn peer_reachable(&mut self, peer: RaftId, reachable: bool, now: Now) {
         self.dirty = true;
@@ -169,10 +186,15 @@ impl Manager {
         self.consensus.leader_connection_lost(now.monotonic, peer);
     }
 
-    /// A write to disk failed; it will be tried again.
+    /// A write to disk failed; it will be tried again. Who waits for a commit is told that its fate is open: nobody
+    /// knows when the disk takes anything again.
     pub fn persist_failed(&mut self, error: &str) {
         self.consensus.persist_failed();
         self.effects.push(Effect::Warn(format!("the raft log cannot be written, no change is accepted: {error}")));
+        let message = format!("the raft log cannot be written: {error}; whether the change comes true is open");
+        for (request, _) in std::mem::take(&mut self.waiting.commits).into_values().flatten() {
+            self.reply(request, Err(Refusal::new(Code::Unknown, message.clone())));
+        }
     }
 
     /// Entries that `Effect::FetchLog` asked for.

@@ -70,8 +70,12 @@ impl Manager {
                 self.effects.push(Effect::Replaced);
             }
             Err(error) => {
-                let message = format!("the leader's snapshot at {} cannot be used: {error}", snapshot.index);
-                self.effects.push(Effect::Warn(message));
+                // Consensus is behind the snapshot already, the facts are not: whatever followed would be wrong.
+                let mut message = format!("the leader's snapshot at {} cannot be used: {error}", snapshot.index);
+                if let Some(cause) = std::error::Error::source(&error) {
+                    message = format!("{message}: {cause}");
+                }
+                self.effects.push(Effect::Fatal(message));
             }
         }
     }

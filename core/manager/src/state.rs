@@ -75,6 +75,9 @@ pub struct Manager {
     pub(crate) members_told: Vec<Member>,
     /// Connections that the transport cannot make now.
     pub(crate) unreachable: BTreeSet<RaftId>,
+    /// Members that answered within the election timeout, as of the last tick: Raft forgets them all at each timeout,
+    /// and knows them again only when they answered once more.
+    pub(crate) heard: BTreeSet<RaftId>,
     /// Since when each member answers.
     pub(crate) active_since: BTreeMap<RaftId, Time>,
 }
@@ -114,6 +117,7 @@ impl Manager {
             next_read: 0,
             members_told: Vec::new(),
             unreachable: BTreeSet::new(),
+            heard: BTreeSet::new(),
             active_since: BTreeMap::new(),
         };
         manager.read_snapshot_policy();
@@ -171,13 +175,19 @@ impl Manager {
     /// Members that answer, this one included. The leader hears all of them; a follower knows only what its transport
     /// says.
     pub(crate) fn reachable_members(&self) -> BTreeSet<RaftId> {
-        let heard: BTreeSet<RaftId> =
-            self.consensus.peers().iter().filter(|peer| peer.recently_active).map(|peer| peer.id).collect();
-        let own = self.member.raft_id;
+        let heard_now = self.heard_now();
         let answers = |id: &RaftId| {
-            *id == own || (!self.unreachable.contains(id) && (!self.role.is_leader || heard.contains(id)))
+            let others = || match self.role.is_leader {
+                true => heard_now.contains(id) || self.heard.contains(id),
+                false => !self.unreachable.contains(id),
+            };
+            *id == self.member.raft_id || others()
         };
         self.membership().iter().map(|member| member.raft_id).filter(answers).collect()
+    }
+
+    pub(crate) fn heard_now(&self) -> BTreeSet<RaftId> {
+        self.consensus.peers().iter().filter(|peer| peer.recently_active).map(|peer| peer.id).collect()
     }
 
     /// The quorum as the role manager sees it.

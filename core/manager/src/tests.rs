@@ -338,3 +338,125 @@ fn a_leader_that_is_cut_off_acknowledges_nothing() {
     group.until(|group| group.replies.contains_key(&(number + 1)));
     assert!(group.replies[&(number + 1)].is_err(), "a read that nobody confirmed must not be answered as current");
 }
+
+#[test]
+fn a_snapshot_that_cannot_be_read_stops_the_manager() {
+    let mut group = Group::found(7);
+    let manager = group.managers.get_mut(&RaftId(1)).unwrap();
+    let data = Bytes::from_static(b"\xff\xff\xff");
+    manager.install(skep_consensus::InstalledSnapshot { index: 99, term: 9, data });
+    let effects = manager.turn(Now { monotonic: Time(group.time), wall: WallTime(0) }, &mut group.rng);
+    let told = effects.iter().any(|effect| matches!(effect, Effect::Fatal(text) if text.contains("snapshot at 99")));
+    assert!(told, "{effects:?}");
+}
+
+#[test]
+fn of_two_updates_at_once_the_second_is_told_that_it_is_out_of_sequence() {
+    let mut group = Group::found(8);
+    group.create("web", 1);
+    group.settle();
+    let service = group.managers[&RaftId(1)].facts().service_by_name("web").unwrap();
+    let update = |replicas: u64| {
+        let spec = service.spec.edit(|spec| {
+            spec.mode = Some(types::service_spec::Mode::Replicated(types::ReplicatedService { replicas }));
+        });
+        ControlRequest::from(m::UpdateServiceRequest {
+            service_id: service.id.to_string(),
+            service_version: Some(skep_model::objects::version(service.meta.version)),
+            spec: Some(spec),
+            ..Default::default()
+        })
+    };
+    let (first, second) = (group.requests + 1, group.requests + 2);
+    group.requests += 2;
+    // Both before anything of the first is committed.
+    for (number, command) in [(first, update(2)), (second, update(3))] {
+        group.with_leader(|manager, now, rng| manager.control(RequestId(number), command, now, rng));
+    }
+    group.until(|group| group.replies.contains_key(&first) && group.replies.contains_key(&second));
+    assert!(group.replies[&first].is_ok(), "{:?}", group.replies[&first]);
+    assert_eq!(group.replies[&second], Err(Refusal::out_of_sequence()));
+}
+
+#[test]
+fn a_node_that_is_to_be_a_worker_does_not_join_the_managers() {
+    let mut group = Group::found(9);
+    group.join(2);
+    let worker = skep_pki::first_node(node(5), types::node_spec::Availability::Active, 0);
+    let mut worker = skep_model::Node { role: NodeRole::Worker, ..worker };
+    worker.spec = worker.spec.edit(|spec| spec.set_desired_role(NodeRole::Worker));
+    let leader = group.leader().unwrap();
+    let manager = group.managers.get_mut(&leader).unwrap();
+    let now = Now { monotonic: Time(group.time), wall: WallTime(0) };
+    let last = manager.consensus.last_index();
+    let (_, entry) = manager.ledger.transact(now, last, 77, |tx| tx.create(worker)).unwrap();
+    manager.propose(entry.into_iter().collect()).unwrap();
+    group.until(|group| group.managers[&leader].facts().node(&node(5)).is_some());
+    let address = member(5).addr;
+    let refused = group.request(|manager, request, _, rng| manager.join_raft(request, node(5), address, rng));
+    assert_eq!(refused.unwrap_err().code, skep_model::Code::FailedPrecondition);
+    assert_eq!(group.managers[&leader].membership().len(), 2);
+}
+
+#[test]
+fn members_that_answer_stay_reachable_when_raft_starts_counting_anew() {
+    let mut group = Group::found(10);
+    group.join(2);
+    group.join(3);
+    group.settle();
+    let leader = group.leader().unwrap();
+    for _ in 0..40 {
+        group.time += TICK_MICROS;
+        let now = group.now();
+        for manager in group.managers.values_mut() {
+            manager.tick(now);
+        }
+        // Between Raft's look at who was there and the answers to the next heartbeat.
+        assert_eq!(group.managers[&leader].reachable_members().len(), 3);
+        group.settle();
+    }
+    let lost = *group.managers.keys().find(|id| **id != leader).unwrap();
+    group.cut = Some(lost);
+    for _ in 0..40 {
+        group.tick();
+    }
+    assert_eq!(group.managers[&leader].reachable_members().len(), 2);
+}
+
+#[test]
+fn who_waits_hears_of_a_disk_that_takes_nothing() {
+    let mut group = Group::found(11);
+    let now = group.now();
+    let manager = group.managers.get_mut(&RaftId(1)).unwrap();
+    let spec = types::ConfigSpec {
+        annotations: Some(types::Annotations { name: "one".into(), ..Default::default() }),
+        data: Bytes::from_static(b"data"),
+        ..Default::default()
+    };
+    let request = |name: &str| {
+        let annotations = Some(types::Annotations { name: name.into(), ..Default::default() });
+        let spec = types::ConfigSpec { annotations, ..spec.clone() };
+        ControlRequest::from(m::CreateConfigRequest { spec: Some(Verbatim::new(spec)) })
+    };
+    manager.control(RequestId(901), request("one"), now, &mut group.rng);
+    let persisted = manager.turn(now, &mut group.rng).into_iter().find_map(|effect| match effect {
+        Effect::Persist(persist) => Some(persist.number),
+        _ => None,
+    });
+    manager.persist_failed("no space left on device");
+    manager.control(RequestId(902), request("two"), now, &mut group.rng);
+    let refused: Vec<u64> = manager
+        .turn(now, &mut group.rng)
+        .into_iter()
+        .filter_map(|effect| match effect {
+            Effect::Reply { request, result: Err(_) } => Some(request.0),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused, [901, 902]);
+    manager.persisted(persisted.unwrap());
+    group.settle();
+    let facts = group.managers[&RaftId(1)].facts();
+    assert!(facts.config_by_name("one").is_some(), "what was proposed comes true all the same");
+    assert!(facts.config_by_name("two").is_none());
+}

@@ -14,6 +14,7 @@ const ROUNDS_MAX: usize = 8;
 impl Manager {
     /// Raft's clock; call it every `Mode::tick_interval`.
     pub fn tick(&mut self, now: Now) {
+        self.heard = self.heard_now();
         self.consensus.tick(now.monotonic);
     }
 
