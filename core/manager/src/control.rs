@@ -7,7 +7,7 @@ use skep_store::commands::{self, CommandContext, MemberView};
 
 use crate::effect::{Answer, Effect, RequestId};
 use crate::state::Manager;
-use crate::waiting::WAITING_MAX;
+use crate::waiting::{ReadWait, WAITING_MAX};
 
 impl Manager {
     /// Carries out one request; the answer comes as `Effect::Reply`. On a follower only reads without a leader are
@@ -48,13 +48,14 @@ impl Manager {
             Ok((response, entry)) => {
                 self.commit_then_answer(request, Answer::Control { response, stale: false }, entry);
             }
-            Err(refusal) => self.reply(request, Err(refusal)),
+            Err(refusal) => self.confirm(request, ReadWait::Decided(Err(refusal))),
         }
     }
 
-    /// The answer goes out when the entry is committed; without an entry nothing was changed, and it goes at once.
+    /// The answer goes out when the entry is committed; without an entry nothing was changed, and it goes out as a
+    /// read does.
     pub(crate) fn commit_then_answer(&mut self, request: RequestId, answer: Answer, entry: Option<Entry>) {
-        let Some(entry) = entry else { return self.reply(request, Ok(answer)) };
+        let Some(entry) = entry else { return self.confirm(request, ReadWait::Decided(Ok(answer))) };
         let id = entry.id;
         self.waiting.commits.entry(id).or_default().push((request, answer));
         // A refusal takes the entry back, and so answers the request.
@@ -73,18 +74,29 @@ impl Manager {
             });
             return self.reply(request, result);
         }
+        self.confirm(request, ReadWait::Query(command));
+    }
+
+    /// Answers once a quorum says that this manager leads still: a deposed leader, which does not know it yet, would
+    /// call missing what its successor has made.
+    fn confirm(&mut self, request: RequestId, wait: ReadWait) {
         self.next_read += 1;
         match self.consensus.read_index(self.next_read) {
             Ok(()) => {
-                self.waiting.reads.insert(self.next_read, (request, command));
+                self.waiting.reads.insert(self.next_read, (request, wait));
             }
             Err(error) => self.reply(request, Err(Refusal::new(Code::Unavailable, error.to_string()))),
         }
     }
 
     pub(crate) fn answer_read(&mut self, number: u64, now: Now, rng: &mut dyn RngCore) {
-        let Some((request, command)) = self.waiting.reads.remove(&number) else { return };
-        let result = self.query(command, now, rng).map(|response| Answer::Control { response, stale: false });
+        let Some((request, wait)) = self.waiting.reads.remove(&number) else { return };
+        let result = match wait {
+            ReadWait::Query(command) => {
+                self.query(command, now, rng).map(|response| Answer::Control { response, stale: false })
+            }
+            ReadWait::Decided(result) => result,
+        };
         self.reply(request, result);
     }
 

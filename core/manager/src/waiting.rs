@@ -20,13 +20,22 @@ pub(crate) enum MembershipWait {
     Leave(RequestId),
 }
 
+/// What waits until this manager is known to lead still.
+#[derive(Clone, Debug)]
+pub(crate) enum ReadWait {
+    /// To be read then.
+    Query(ControlRequest),
+    /// Decided upon what this manager holds for the facts, without a change that would have to be committed.
+    Decided(Result<Answer, Refusal>),
+}
+
 /// All that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     /// By entry id: whom to answer what, once it is committed.
     pub commits: BTreeMap<u64, Vec<(RequestId, Answer)>>,
     /// By read number.
-    pub reads: BTreeMap<u64, (RequestId, ControlRequest)>,
+    pub reads: BTreeMap<u64, (RequestId, ReadWait)>,
     /// By the request id of the change.
     pub memberships: BTreeMap<u64, MembershipWait>,
     /// Joins and leaves that wait for the change before them.

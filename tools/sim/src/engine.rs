@@ -66,8 +66,6 @@ pub struct Consequence {
     pub outcome: Option<Outcome>,
     /// The container ends by itself after this, with this code.
     pub exits: Option<(Duration, u64, i32)>,
-    /// The container was started although it was running.
-    pub started_twice: bool,
 }
 
 impl Engine {
@@ -161,9 +159,6 @@ impl Engine {
             consequence.outcome = Some(Outcome::failed("no such container"));
             return;
         };
-        if container.condition == Condition::Running && plant == Some(Plant::DoubleStart) {
-            consequence.started_twice = true;
-        }
         if container.condition != Condition::Created {
             return;
         }

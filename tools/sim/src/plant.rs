@@ -28,15 +28,13 @@ pub enum Plant {
     EarlyStop,
     /// The answer of a container that started is lost: the update waits for ever.
     LostAnswer,
-    /// The leader's clock counts nanoseconds as microseconds, so that every pause is over at once.
+    /// Clocks count nanoseconds as microseconds: every pause is over at once, every deadline missed.
     WrongClockUnit,
-    /// A daemon that restarts takes running containers for new ones and starts them a second time.
-    DoubleStart,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 14] = [
+    pub const ALL: [Plant; 13] = [
         Plant::EarlyAcknowledgement,
         Plant::LostSync,
         Plant::VoteForgotten,
@@ -50,7 +48,6 @@ impl Plant {
         Plant::EarlyStop,
         Plant::LostAnswer,
         Plant::WrongClockUnit,
-        Plant::DoubleStart,
     ];
 
     /// By its name, as `Debug` prints it.

@@ -6,7 +6,6 @@ use std::time::Duration;
 use skep_dispatch::worker::{Attempt, Input, Opening};
 use skep_manager::{Answer, RequestId, StreamId};
 use skep_model::pb::messages as m;
-use skep_model::pb::skep::LeaveRequest;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Caller, Code, ControlKind, ControlRequest, NodeId, Refusal};
 use skep_store::Read as _;
@@ -35,7 +34,6 @@ pub(crate) enum Body {
     Assignments { opening: Opening, request: m::AssignmentsRequest },
     Heartbeat { request: m::HeartbeatRequest },
     Status { request: m::UpdateTaskStatusRequest },
-    Farewell { request: LeaveRequest },
     Control { request: Box<ControlRequest> },
     Issue { renews: bool, request: m::IssueNodeCertificateRequest },
     CertificateStatus { request: m::NodeCertificateStatusRequest },
@@ -176,7 +174,6 @@ impl World {
                 let done = manager.update_task_status(caller, request, now);
                 done.map(|_| Some(Input::StatusReply { attempt }))
             }
-            Body::Farewell { request } => manager.leave(caller, &request, now).map(|_| None),
             _ => Ok(None),
         };
         match result {

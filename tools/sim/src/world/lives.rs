@@ -49,7 +49,7 @@ impl World {
             origin_us: dice.below(5_000_000_000),
             drift_ppm: dice.below(80),
             wall_offset_ns: dice.between(0, 200_000_000) as i64 - 100_000_000,
-            unit: 1,
+            unit: if self.plant == Some(crate::Plant::WrongClockUnit) { 1000 } else { 1 },
         };
         self.addresses.insert(address.clone(), number);
         let remotes =

@@ -252,7 +252,8 @@ impl World {
         if place.disk.writing == 0 {
             return;
         }
-        let slow = place.disk.slow > 0;
+        // Who acknowledges early has no reason to hurry.
+        let slow = place.disk.slow > 0 || self.plant == Some(Plant::EarlyAcknowledgement);
         let delay = if slow { self.dice.disks.micros(30_000, 700_000) } else { self.dice.disks.micros(150, 2_500) };
         let life = place.manager_life;
         self.after(delay, Happening::DiskDone { host, life });
@@ -271,9 +272,7 @@ impl World {
             return self.want_turn(host);
         }
         let number = self.hosts[host].disk.written(plant);
-        if let (Some(number), Some(manager)) = (number, &mut self.hosts[host].manager)
-            && plant != Some(Plant::EarlyAcknowledgement)
-        {
+        if let (Some(number), Some(manager)) = (number, &mut self.hosts[host].manager) {
             manager.persisted(number);
             self.want_turn(host);
         }

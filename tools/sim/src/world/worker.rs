@@ -139,9 +139,6 @@ impl World {
         if let Some((after, start, code)) = consequence.exits {
             self.after(after, Happening::ContainerExits { host, task: task.clone(), start, code });
         }
-        if consequence.started_twice {
-            self.broken(Violation::new("container_starts_once", format!("h{host} starts {task} while it runs")));
-        }
         if let Some(outcome) = consequence.outcome {
             self.to_worker(host, life, Input::VerbDone { task: task.clone(), run, outcome });
         }
