@@ -3,6 +3,7 @@
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use async_trait::async_trait;
@@ -22,6 +23,8 @@ use crate::host;
 use crate::listen::{self, Opened};
 use crate::swarm::{Deps, SwarmNode};
 
+/// How long the API waits for the node's membership to be taken up.
+const RESUME_PATIENCE: Duration = Duration::from_secs(5);
 /// Random bytes of a daemon's stable id.
 const ENGINE_ID_BYTES: usize = 16;
 
@@ -45,7 +48,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         Arc::new(crate::swarm::Shared(Arc::clone(&node))),
         stop.clone(),
     );
-    node.resume().await;
+    // A membership that is taken up at once is there before the first request; one that is not must not hold it up.
+    let resuming = tokio::spawn(Arc::clone(&node).resume());
+    if tokio::time::timeout(RESUME_PATIENCE, resuming).await.is_err() {
+        tracing::warn!("this node's membership is not resumed yet");
+    }
     let servers: Vec<_> = sockets.into_iter().map(|socket| tokio::spawn(serve(socket, api.clone()))).collect();
     tracing::info!(version = host::VERSION, "API listens");
     tokio::select! {

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use skep_docker_api::HostFacts;
+use skep_model::NodeId;
+use skep_model::pb::skep::HelloRequest;
 use skep_model::pb::types::{
     DiscreteGenericResource, EngineDescription, GenericResource, NamedGenericResource, NodeDescription, Platform,
     PluginDescription, Resources, generic_resource::Resource,
@@ -61,6 +63,19 @@ pub fn host_facts(config: &Config, engine_id: String) -> HostFacts {
 /// How many descriptors the daemon has open now.
 pub fn open_files() -> u32 {
     std::fs::read_dir("/proc/self/fd").map_or(0, |entries| u32::try_from(entries.count()).unwrap_or(u32::MAX))
+}
+
+/// The revision of skep.v1 spoken here.
+pub const SKEP_REVISION: u32 = 1;
+
+/// How this node introduces itself, now.
+pub fn greeting(node: &NodeId) -> HelloRequest {
+    HelloRequest {
+        version: VERSION.to_owned(),
+        revision: SKEP_REVISION,
+        node_id: node.to_string(),
+        wall_clock_ms: crate::clock::wall().0 / 1_000_000,
+    }
 }
 
 /// What this node tells its managers of itself (interop §4.6); TLS facts are added by the caller.

@@ -185,6 +185,11 @@ impl RaftDisk {
         Ok(Some(disk))
     }
 
+    /// Whether there is a log in `dir`; one that was being made when its process died is none.
+    pub fn exists(dir: &Path) -> bool {
+        database_path(dir).exists()
+    }
+
     /// The member whose log this is.
     pub fn member(&self) -> &Member {
         &self.member

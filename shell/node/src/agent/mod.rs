@@ -13,12 +13,13 @@ use bytes::Bytes;
 use skep_dispatch::worker::{Attempt, Effect, Input, Start, Worker};
 use skep_executor::{Executor, NodeFacts};
 use skep_model::pb::types::{NodeDescription, Peer};
-use skep_model::{Node, Task, TaskId, Verbatim};
+use skep_model::{Code, Node, Task, TaskId, Verbatim};
 use skep_rpc::client::Clients;
 use tokio::sync::{mpsc, watch};
 
 use crate::clock::Clock;
 use crate::tasks::TaskRecords;
+use crate::warnings::Warnings;
 
 /// Inputs that may wait for the loop before whoever has them waits.
 const INPUT_QUEUE: usize = 1024;
@@ -39,6 +40,8 @@ pub struct Parts {
     pub facts: Arc<NodeFacts>,
     /// The two clocks.
     pub clock: Clock,
+    /// Where it is noted that a manager's clock differs.
+    pub warnings: Warnings,
 }
 
 /// What the node must know of its session.
@@ -61,6 +64,8 @@ pub struct SessionState {
     pub remotes: Vec<Peer>,
     /// Tasks on this node.
     pub tasks: Vec<TaskId>,
+    /// Why managers refuse this node, while they do and there is no session.
+    pub denied: Option<String>,
 }
 
 /// How the node talks to the loop. Dropping it ends the loop; containers go on.
@@ -119,7 +124,12 @@ pub fn spawn(parts: Parts, start: Start) -> (Handle, mpsc::Receiver<News>) {
     let (news, told) = mpsc::channel(NEWS_QUEUE);
     let (state, watched) = watch::channel(SessionState::default());
     let agent = Agent {
-        sessions: sessions::Sessions::new(Arc::clone(&parts.clients), inputs.clone()),
+        sessions: sessions::Sessions::new(
+            Arc::clone(&parts.clients),
+            parts.facts.id.clone(),
+            parts.warnings.clone(),
+            inputs.clone(),
+        ),
         verbs: verbs::Verbs::new(Arc::clone(&parts.executor), Arc::clone(&parts.facts), inputs.clone()),
         worker: Worker::new(start),
         parts,
@@ -127,6 +137,7 @@ pub fn spawn(parts: Parts, start: Start) -> (Handle, mpsc::Receiver<News>) {
         state,
         queue,
         logs: None,
+        denied: None,
     };
     let join = tokio::spawn(agent.run());
     (Handle { inputs, state: watched, join }, told)
@@ -141,6 +152,7 @@ struct Agent {
     state: watch::Sender<SessionState>,
     queue: mpsc::Receiver<Input>,
     logs: Option<(Attempt, tokio::task::AbortHandle)>,
+    denied: Option<String>,
 }
 
 impl Agent {
@@ -148,6 +160,11 @@ impl Agent {
         let mut input = Some(Input::Tick);
         loop {
             let next = input.take().unwrap_or(Input::Tick);
+            if let Input::Failed { refusal, .. } = &next
+                && refusal.code == Code::PermissionDenied
+            {
+                self.denied = Some(refusal.message.clone());
+            }
             let effects = self.worker.step(self.parts.clock.now(), &mut self.parts.clock.rng(), next);
             for effect in effects {
                 self.perform(effect).await;
@@ -184,7 +201,7 @@ impl Agent {
             Effect::Persist(task) => self.persist(&task),
             Effect::Forget(task) => {
                 self.verbs.forget(&task);
-                if let Err(error) = self.parts.records.remove(&task) {
+                if let Err(error) = tokio::task::block_in_place(|| self.parts.records.remove(&task)) {
                     tracing::warn!("task {task} could not be struck from disk: {error}");
                 }
             }
@@ -193,7 +210,7 @@ impl Agent {
 
     fn persist(&self, task: &Task) {
         // Without it a restarted daemon asks its manager anew; the containers themselves are found by their shims.
-        if let Err(error) = self.parts.records.put(task) {
+        if let Err(error) = tokio::task::block_in_place(|| self.parts.records.put(task)) {
             tracing::warn!("task {} could not be written to disk: {error}", task.id);
         }
     }
@@ -216,10 +233,13 @@ impl Agent {
         }
     }
 
-    fn publish(&self) {
+    fn publish(&mut self) {
         let session = self.worker.session().map(|(_, peer, id)| (peer.clone(), id.to_owned()));
+        if session.is_some() {
+            self.denied = None;
+        }
         let tasks = self.worker.tasks().map(|task| task.id.clone()).collect();
-        let state = SessionState { session, remotes: self.worker.remotes(), tasks };
+        let state = SessionState { session, remotes: self.worker.remotes(), tasks, denied: self.denied.clone() };
         self.state.send_if_modified(|current| {
             let changed = *current != state;
             if changed {

@@ -1,15 +1,22 @@
 //! Sessions with managers: each on a connection of its own, each stream a task that reports as inputs.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use skep_dispatch::worker::{Attempt, Input, Opening};
 use skep_model::pb::messages as m;
 use skep_model::pb::types::Peer;
 use skep_model::time::proto_duration;
-use skep_model::{Code, Refusal};
+use skep_model::{Code, NodeId, Refusal};
 use skep_rpc::client::{Clients, DispatcherClient};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
+
+use crate::warnings::Warnings;
+
+/// A node introduces itself to the manager of its session this often.
+const HELLO_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The one session that counts, and its tasks.
 struct Session {
@@ -30,13 +37,15 @@ impl Drop for Session {
 /// Opens and closes sessions.
 pub(super) struct Sessions {
     clients: Arc<Clients>,
+    node: NodeId,
+    warnings: Warnings,
     inputs: mpsc::Sender<Input>,
     current: Option<Session>,
 }
 
 impl Sessions {
-    pub(super) fn new(clients: Arc<Clients>, inputs: mpsc::Sender<Input>) -> Self {
-        Self { clients, inputs, current: None }
+    pub(super) fn new(clients: Arc<Clients>, node: NodeId, warnings: Warnings, inputs: mpsc::Sender<Input>) -> Self {
+        Self { clients, node, warnings, inputs, current: None }
     }
 
     pub(super) fn client(&self, attempt: Attempt) -> Option<DispatcherClient> {
@@ -47,7 +56,9 @@ impl Sessions {
         let inputs = self.inputs.clone();
         match self.clients.dispatcher(&peer.addr) {
             Ok(client) => {
-                let task = tokio::spawn(follow_session(client.clone(), attempt, request, inputs)).abort_handle();
+                let greetings = greet(client.clone(), self.node.clone(), self.warnings.clone());
+                let task = follow_session(client.clone(), attempt, request, inputs, greetings);
+                let task = tokio::spawn(task).abort_handle();
                 self.current = Some(Session { attempt, client, tasks: vec![task], assignments: None });
             }
             Err(refusal) => {
@@ -109,22 +120,51 @@ async fn follow_session(
     attempt: Attempt,
     request: m::SessionRequest,
     inputs: mpsc::Sender<Input>,
+    greetings: impl Future<Output = Infallible>,
 ) {
     let refusal = match client.session(request).await {
         Ok((first, mut stream)) => {
             send(&inputs, Input::Session { attempt, message: Box::new(first) }).await;
-            loop {
-                match stream.next().await {
-                    Some(Ok(message)) => send(&inputs, Input::Session { attempt, message: Box::new(message) }).await,
-                    Some(Err(refusal)) => break refusal,
-                    None => break Refusal::new(Code::Unavailable, "the manager ended the session"),
+            let read = async {
+                loop {
+                    match stream.next().await {
+                        Some(Ok(message)) => {
+                            send(&inputs, Input::Session { attempt, message: Box::new(message) }).await
+                        }
+                        Some(Err(refusal)) => break refusal,
+                        None => break Refusal::new(Code::Unavailable, "the manager ended the session"),
+                    }
                 }
+            };
+            tokio::select! {
+                refusal = read => refusal,
+                never = greetings => match never {},
             }
         }
         Err(refusal) => refusal,
     };
     tracing::debug!("the session ended: {refusal}");
     send(&inputs, Input::Failed { attempt, refusal }).await;
+}
+
+/// Tells the manager of a session that this node is Skep (so that it may be suspected early when its connection is
+/// reset), and compares clocks, again and again: clocks drift, and are set.
+async fn greet(client: DispatcherClient, node: NodeId, warnings: Warnings) -> Infallible {
+    let mut times = tokio::time::interval(HELLO_INTERVAL);
+    loop {
+        times.tick().await;
+        let asked = Instant::now();
+        match client.hello(crate::host::greeting(&node)).await {
+            Ok(Some(hello)) => {
+                if let Some(manager) = NodeId::optional(&hello.node_id) {
+                    warnings.clock(&manager, hello.wall_clock_ms, asked.elapsed());
+                }
+            }
+            // A Docker Engine: there is nobody to tell.
+            Ok(None) => std::future::pending().await,
+            Err(refusal) => tracing::debug!("the manager was not told that this node is Skep: {refusal}"),
+        }
+    }
 }
 
 async fn follow_assignments(

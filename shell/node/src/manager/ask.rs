@@ -1,6 +1,7 @@
 //! What is asked of the manager's loop, and the handle that asks.
 
 use bytes::Bytes;
+use skep_disk::DataKey;
 use skep_manager::{Answer, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
@@ -21,8 +22,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// One ask.
 pub enum Ask {
-    /// A Raft message.
-    Peer(Bytes),
+    /// A Raft message, and the member that sent it.
+    Peer(RaftId, Bytes),
     /// Whether a member can be reached.
     Reachable(RaftId, bool),
     /// A snapshot was sent, or not.
@@ -53,6 +54,10 @@ pub enum Ask {
     ConnectionClosed(ConnectionId, Ending),
     /// A certificate was signed, or could not be.
     Signed(Box<Signing>, Result<Bytes, String>),
+    /// This node's own certificate request, to be signed with the swarm's key: nobody else can when it has expired.
+    SignOwn(Bytes, Reply<Bytes>),
+    /// Puts the raft log under another key.
+    RotateKey(DataKey, Reply<()>),
     /// Committed changes from now on.
     Watch(mpsc::Sender<Arc<Vec<Event>>>),
     /// Hands leadership over, if this manager leads and somebody can take it.
@@ -92,6 +97,14 @@ impl Handle {
             }
             TrySendError::Disconnected(_) => stopped(),
         })
+    }
+
+    /// Ends the loop; waits for a place in a full queue.
+    pub async fn stop(&self) {
+        let asks = self.asks.clone();
+        // An error means that the loop has ended already.
+        let told = tokio::task::spawn_blocking(move || asks.send(Ask::Stop).is_ok()).await;
+        tracing::debug!(?told, "the manager's loop is to end");
     }
 
     /// Asks and waits for the answer.

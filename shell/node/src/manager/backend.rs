@@ -10,6 +10,7 @@ use bytes::Bytes;
 use skep_manager::Answer;
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
+use skep_model::pb::types::NodeRole;
 use skep_model::{Code, ControlRequest, ControlResponse, NodeId, RaftId, Refusal};
 use skep_rpc::backend::{RaftStanding, Standing};
 use skep_rpc::{Backend, Call, Clients, ConnectionId, Ending, Feed, Leader, RaftMessage, RaftTransport, Visitor};
@@ -17,14 +18,13 @@ use tokio::sync::{mpsc, watch};
 
 use super::ask::{Ask, Handle, Request};
 use super::log_broker::LogBroker;
-use crate::clock::wall;
+use crate::host;
+use crate::warnings::Warnings;
 
 /// Messages that may wait for a worker; a worker that is further behind opens its stream anew.
 const FEED_QUEUE: usize = 1024;
 /// How long a manager that joins may take to answer the health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
-/// The revision of skep.v1 spoken here.
-pub const SKEP_REVISION: u32 = 1;
 
 /// The node behind the cluster port.
 pub struct ManagerBackend {
@@ -34,6 +34,7 @@ pub struct ManagerBackend {
     transport: Arc<RaftTransport>,
     clients: Arc<Clients>,
     skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+    warnings: Warnings,
     serving: AtomicBool,
 }
 
@@ -44,6 +45,7 @@ impl ManagerBackend {
         transport: Arc<RaftTransport>,
         clients: Arc<Clients>,
         skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+        warnings: Warnings,
     ) -> Self {
         Self {
             own,
@@ -52,6 +54,7 @@ impl ManagerBackend {
             transport,
             clients,
             skep_nodes,
+            warnings,
             serving: AtomicBool::new(true),
         }
     }
@@ -109,6 +112,45 @@ impl ManagerBackend {
     fn parts(&self) -> Result<(Handle, LogBroker), Refusal> {
         let parts = self.handle.read().unwrap_or_else(PoisonError::into_inner).clone();
         parts.ok_or_else(|| Refusal::new(Code::Unavailable, "the manager is being prepared; try again"))
+    }
+}
+
+impl ManagerBackend {
+    /// Somebody is Skep, and this is what its clock shows. The leader has to know it of every node: whoever serves a
+    /// node passes its word on, in the node's name.
+    fn meet(&self, call: &Call, request: skep::HelloRequest) {
+        let named = NodeId::optional(&request.node_id).filter(|named| *named != call.caller.node);
+        let on_behalf = named.filter(|_| call.caller.role == NodeRole::Manager);
+        let passed_on = on_behalf.is_some();
+        let node = on_behalf.unwrap_or_else(|| call.caller.node.clone());
+        self.warnings.clock(&node, request.wall_clock_ms, Duration::ZERO);
+        self.skep_nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node.clone());
+        let leader = self.leader.borrow().clone();
+        if let (Leader::Other { node: leads, address }, false) = (leader, passed_on)
+            && leads != node
+        {
+            let clients = Arc::clone(&self.clients);
+            let request = skep::HelloRequest { node_id: node.to_string(), ..request };
+            tokio::spawn(async move {
+                if let Err(refusal) = clients.hello(&address, request).await {
+                    tracing::debug!(%node, "the leader was not told that this node is Skep: {refusal}");
+                }
+            });
+        }
+    }
+
+    /// Refuses a Docker Engine as a manager: every member would have to slow down to its pace first (decision 12).
+    async fn check_joiner(&self, address: &str) -> Result<(), Refusal> {
+        match self.clients.hello(address, host::greeting(&self.own)).await? {
+            Some(_) => Ok(()),
+            None => Err(Refusal::new(
+                Code::FailedPrecondition,
+                format!(
+                    "the node at {address} is a Docker Engine, which cannot be a manager beside Skep managers yet: let \
+                     it join as a worker"
+                ),
+            )),
+        }
     }
 }
 
@@ -250,6 +292,7 @@ impl Backend for ManagerBackend {
                 format!("the manager at {} does not take part yet; can it be reached from here?", request.addr),
             ));
         }
+        self.check_joiner(&request.addr).await?;
         match self.handle()?.request(Request::Join(call.caller.node, request.addr)).await? {
             Answer::Joined(response) => Ok(response),
             other => Err(unexpected(&other)),
@@ -277,7 +320,7 @@ impl Backend for ManagerBackend {
     }
 
     async fn raft_message(&self, message: RaftMessage) -> Result<(), Refusal> {
-        self.handle()?.tell(Ask::Peer(message.bytes))
+        self.handle()?.tell(Ask::Peer(message.from, message.bytes))
     }
 
     async fn resolve_address(&self, member: RaftId) -> Result<String, Refusal> {
@@ -289,14 +332,10 @@ impl Backend for ManagerBackend {
         self.serving.load(Ordering::Relaxed)
     }
 
-    async fn hello(&self, call: Call, _request: skep::HelloRequest) -> Result<skep::HelloResponse, Refusal> {
-        self.skep_nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(call.caller.node);
-        Ok(skep::HelloResponse {
-            version: crate::host::VERSION.to_owned(),
-            revision: SKEP_REVISION,
-            node_id: self.own.to_string(),
-            wall_clock_ms: wall().0 / 1_000_000,
-        })
+    async fn hello(&self, call: Call, request: skep::HelloRequest) -> Result<skep::HelloResponse, Refusal> {
+        self.meet(&call, request);
+        let skep::HelloRequest { version, revision, node_id, wall_clock_ms } = host::greeting(&self.own);
+        Ok(skep::HelloResponse { version, revision, node_id, wall_clock_ms })
     }
 
     async fn leave(&self, call: Call, request: skep::LeaveRequest) -> Result<(), Refusal> {

@@ -7,6 +7,7 @@ use skep_model::pb::messages as m;
 use skep_model::{NodeId, Refusal};
 use skep_rpc::backend::ConnectionId;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::task::AbortHandle;
 
 /// One stream to a worker.
@@ -80,22 +81,17 @@ impl Feeds {
     }
 
     /// Sends without waiting. A stream whose reader does not keep up is ended: the worker opens it anew and gets
-    /// everything from the start. Gives the stream that ended.
+    /// everything from the start. Gives the stream that ended so. One whose reader is gone is ended by the news of
+    /// that (`Ask::FeedClosed`, `Ask::ConnectionClosed`), which also says how.
     pub(super) fn perform(&mut self, effect: DispatchEffect) -> Option<StreamId> {
         match effect {
             DispatchEffect::Session { stream, message } => {
                 let Feed::Session(sender) = &self.open.get(&stream)?.feed else { return None };
-                if sender.try_send(Ok(*message)).is_ok() {
-                    return None;
-                }
-                Some(stream)
+                matches!(sender.try_send(Ok(*message)), Err(TrySendError::Full(_))).then_some(stream)
             }
             DispatchEffect::Assignments { stream, message } => {
                 let Feed::Assignments(sender) = &self.open.get(&stream)?.feed else { return None };
-                if sender.try_send(Ok(message)).is_ok() {
-                    return None;
-                }
-                Some(stream)
+                matches!(sender.try_send(Ok(message)), Err(TrySendError::Full(_))).then_some(stream)
             }
             DispatchEffect::Warn(text) => {
                 tracing::warn!("{text}");

@@ -15,3 +15,12 @@ mod start;
 pub use ask::{Ask, Handle};
 pub use log_broker::LogBroker;
 pub use start::{Beginning, ManagerParts, ManagerRole, StartError};
+
+/// Why a manager does not go on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// The others took it out of the quorum.
+    Removed,
+    /// Something that it must not go on with; for the operator.
+    Fatal(String),
+}

@@ -5,15 +5,18 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use skep_consensus::{LogEntry, LogRange, Member, MessageKind, PeerMessage, Persist, wire};
-use skep_disk::{DiskError, LogStore as _, RaftDisk};
+use skep_disk::{DataKey, DiskError, LogStore as _, RaftDisk};
 use skep_manager::{Signing, StreamId};
-use skep_model::{NodeId, RaftId};
+use skep_model::pb::types::NodeRole;
+use skep_model::{Code, NodeId, RaftId, Refusal};
 use skep_rpc::identity::Signer;
-use skep_rpc::{Membership, RaftKind, RaftMessage, RaftTransport};
+use skep_rpc::{Membership, RaftKind, RaftMessage, RaftTransport, Server};
 use skep_store::{Read as _, Store};
+use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
-use super::ask::{Ask, Handle};
+use super::Trouble;
+use super::ask::{Ask, Handle, Reply};
 use crate::clock::Clock;
 
 /// What the loop performs its effects with.
@@ -24,21 +27,46 @@ pub struct Outside {
     clock: Clock,
     own: RaftId,
     skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+    server: Arc<Server>,
+    troubles: mpsc::Sender<Trouble>,
     known: BTreeSet<RaftId>,
     handle: Option<Handle>,
 }
 
+/// What the loop's world is made of.
+pub struct OutsideParts {
+    /// The raft log.
+    pub disk: RaftDisk,
+    /// The way to other managers.
+    pub transport: Arc<RaftTransport>,
+    /// Nodes that said they are Skep.
+    pub skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// The cluster port, to close connections of nodes that were removed.
+    pub server: Arc<Server>,
+    /// Who is told that this manager cannot go on.
+    pub troubles: mpsc::Sender<Trouble>,
+    /// Clocks.
+    pub clock: Clock,
+}
+
 impl Outside {
     /// Everything but the loop's own handle.
-    pub fn new(
-        disk: RaftDisk,
-        transport: Arc<RaftTransport>,
-        skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
-        clock: Clock,
-    ) -> Self {
+    pub fn new(parts: OutsideParts) -> Self {
+        let OutsideParts { disk, transport, skep_nodes, server, troubles, clock } = parts;
         let own = disk.member().raft_id;
         let runtime = tokio::runtime::Handle::current();
-        Self { disk, transport, runtime, clock, own, skep_nodes, known: BTreeSet::new(), handle: None }
+        Self {
+            disk,
+            transport,
+            runtime,
+            clock,
+            own,
+            skep_nodes,
+            server,
+            troubles,
+            known: BTreeSet::new(),
+            handle: None,
+        }
     }
 
     pub(super) fn with_handle(mut self, handle: Handle) -> Self {
@@ -127,6 +155,48 @@ impl Outside {
             }
             tell(&handle, Ask::Signed(Box::new(signing), result));
         });
+    }
+
+    /// Signs this node's own request away from the loop.
+    pub(super) fn sign_own(&self, csr: Bytes, node: NodeId, facts: &Store, reply: Reply<Bytes>) {
+        let known = facts.node(&node).filter(|known| known.role == NodeRole::Manager);
+        let (Some(known), Some(cluster)) = (known, facts.cluster()) else {
+            let refusal = Refusal::new(Code::FailedPrecondition, "this node is no manager in its own store");
+            return super::run::answer(reply, Err(refusal));
+        };
+        let clock = self.clock;
+        self.runtime.spawn_blocking(move || {
+            let signing = Signing { node: known.id.clone(), role: known.role, csr };
+            let result = sign(&signing, &cluster, clock).map_err(|reason| Refusal::new(Code::Internal, reason));
+            super::run::answer(reply, result);
+        });
+    }
+
+    /// Puts the log under another key; nothing happens when it is under it already.
+    pub(super) fn rotate_key(&mut self, key: &DataKey) -> Result<(), DiskError> {
+        if self.disk.key() == key { Ok(()) } else { self.disk.rotate_key(key) }
+    }
+
+    /// How many snapshots stay beside the newest.
+    pub(super) fn keep_old_snapshots(&mut self, count: u64) {
+        self.disk.set_keep_old_snapshots(usize::try_from(count).unwrap_or(usize::MAX));
+    }
+
+    /// Closes the connections of nodes that were removed from the swarm.
+    pub(super) fn disconnect(&self, nodes: &BTreeSet<NodeId>) {
+        self.server.disconnect_where(|peer| peer.is_some_and(|peer| nodes.contains(&peer.node)));
+    }
+
+    pub(super) fn troubles(&self) -> mpsc::Sender<Trouble> {
+        self.troubles.clone()
+    }
+
+    /// Tells the node that this manager cannot go on.
+    pub(super) fn give_up(&self, reason: &str) {
+        tracing::error!("this manager stops: {reason}");
+        if let Err(error) = self.troubles.try_send(Trouble::Fatal(reason.to_owned())) {
+            tracing::error!("the node was not told that its manager stopped: {error}");
+        }
     }
 
     /// Whether a node is known as a Skep.

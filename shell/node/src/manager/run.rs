@@ -1,16 +1,19 @@
 //! The manager's loop: one thread that owns the machine, feeds it what was asked, and performs its effects in order.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::panic::AssertUnwindSafe;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
+use skep_disk::DataKey;
 use skep_manager::{Effect, Manager, RequestId, Status};
-use skep_model::{NodeId, Now, Refusal, Time};
-use skep_store::Event;
+use skep_model::{Code, NodeId, Now, Refusal, Time};
+use skep_store::{AnyObject, Event, Read as _};
 use tokio::sync::{mpsc, watch};
 
+use super::Trouble;
 use super::ask::{ASK_QUEUE, Ask, Handle, Reply, Request};
 use super::board::Board;
 use super::feeds::Feeds;
@@ -19,8 +22,11 @@ use crate::clock::Clock;
 
 /// Asks taken before the machine has its turn: they share one fsync.
 const BATCH_MAX: usize = 1024;
-/// A stream that ended waits so long for news of its connection, which may say that it was reset.
-const FEED_CLOSED_GRACE: Duration = Duration::from_millis(100);
+/// A stream that ended waits so long for news of its connection, which may say that it was reset; a manager that
+/// passed it on tells so in a call of its own.
+const FEED_CLOSED_GRACE: Duration = Duration::from_millis(1000);
+/// Writes that wait for a disk that takes nothing; with more, the other members' messages are not taken either.
+const UNWRITTEN_MAX: usize = 64;
 /// Pause before a failed write to disk is tried again.
 const DISK_RETRY: Duration = Duration::from_millis(500);
 
@@ -39,6 +45,12 @@ pub(super) struct Loop {
     board: Arc<RwLock<Board>>,
     status: watch::Sender<Status>,
     next_tick: Instant,
+    /// Not on disk yet, oldest first; more than one only while the disk takes nothing.
+    unwritten: Vec<skep_consensus::Persist>,
+    /// When what the disk did not take is tried again.
+    disk_retry_at: Option<Instant>,
+    /// Why the loop must end.
+    fatal: Option<String>,
 }
 
 /// Starts the loop on a thread of its own.
@@ -65,9 +77,20 @@ pub fn spawn(
         board,
         status,
         next_tick: Instant::now(),
+        unwritten: Vec::new(),
+        disk_retry_at: None,
+        fatal: None,
     };
     state.refresh_board();
-    let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(move || state.run())?;
+    let troubles = state.outside.troubles();
+    let run = move || {
+        // What a broken law left of the machine is not touched again: it is dropped with the loop.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| state.run())).is_err() {
+            let reason = "the manager's loop failed; what it said is in the daemon's log".to_owned();
+            troubles.try_send(Trouble::Fatal(reason)).ok();
+        }
+    };
+    let thread = std::thread::Builder::new().name("manager".to_owned()).spawn(run)?;
     Ok((handle, thread))
 }
 
@@ -96,6 +119,10 @@ impl Loop {
             }
             self.tick();
             self.turn();
+            if let Some(reason) = self.fatal.take() {
+                self.outside.give_up(&reason);
+                return self.stop();
+            }
         }
     }
 
@@ -105,7 +132,8 @@ impl Loop {
         let now = self.clock.now().monotonic;
         let wake = self.manager.wake_at().map(|at| at.since(now));
         let feeds = self.closing_feeds.iter().map(|(at, _)| at.since(now)).min();
-        [wake, feeds].into_iter().flatten().fold(tick, Duration::min)
+        let disk = self.disk_retry_at.map(|at| at.saturating_duration_since(Instant::now()));
+        [wake, feeds, disk].into_iter().flatten().fold(tick, Duration::min)
     }
 
     fn tick(&mut self) {
@@ -127,38 +155,53 @@ impl Loop {
 
     /// Performs everything that follows, writes included, until nothing more does.
     fn turn(&mut self) {
+        self.write();
         loop {
             let effects = self.manager.turn(self.clock.now(), &mut self.rng);
             if effects.is_empty() {
                 return;
             }
-            let mut writes = Vec::new();
             for effect in effects {
                 match effect {
-                    Effect::Persist(persist) => writes.push(persist),
+                    Effect::Persist(persist) => self.unwritten.push(persist),
+                    Effect::Fatal(reason) => {
+                        self.fatal = Some(reason);
+                        return;
+                    }
                     other => self.perform(other),
                 }
             }
-            if let Some(last) = writes.last().map(|write| write.number) {
-                self.write(&writes);
-                self.manager.persisted(last);
-            }
+            self.write();
         }
     }
 
-    /// Writes to disk, trying again for as long as it takes: nothing may be acknowledged before.
-    fn write(&mut self, writes: &[skep_consensus::Persist]) {
-        while let Err(error) = self.outside.write(writes) {
-            tracing::error!("the raft log cannot be written: {error}");
-            self.manager.persist_failed(&error.to_string());
-            std::thread::sleep(DISK_RETRY);
+    /// Writes what waits. A disk that takes nothing is tried again later; until then reads are answered, and whatever
+    /// needs the disk is refused or waits.
+    fn write(&mut self) {
+        let Some(last) = self.unwritten.last().map(|write| write.number) else { return };
+        if self.disk_retry_at.is_some_and(|at| at > Instant::now()) {
+            return;
+        }
+        match self.outside.write(&self.unwritten) {
+            Ok(()) => {
+                if self.disk_retry_at.take().is_some() {
+                    tracing::info!("the raft log can be written again");
+                }
+                self.unwritten.clear();
+                self.manager.persisted(last);
+            }
+            Err(error) => {
+                self.manager.persist_failed(&error.to_string());
+                self.disk_retry_at = Some(Instant::now() + DISK_RETRY);
+            }
         }
     }
 
     fn perform(&mut self, effect: Effect) {
         match effect {
             Effect::Send(message) => self.outside.send(message),
-            Effect::Persist(_) => {}
+            // Taken by the turn itself.
+            Effect::Persist(_) | Effect::Fatal(_) => {}
             Effect::FetchLog(range) => {
                 let entries = self.outside.fetch(range);
                 self.manager.log_fetched(range.low, &entries);
@@ -191,8 +234,8 @@ impl Loop {
     }
 
     fn changed(&mut self, events: Vec<Event>) {
-        if events.iter().any(|event| Board::concerns(event)) {
-            self.refresh_board();
+        if events.iter().any(Board::concerns) {
+            self.follow_board(&events);
         }
         if self.watchers.is_empty() {
             return;
@@ -202,16 +245,41 @@ impl Loop {
         self.watchers.retain(|watcher| watcher.try_send(Arc::clone(&events)).is_ok());
     }
 
+    fn follow_board(&mut self, events: &[Event]) {
+        let removed: BTreeSet<NodeId> = {
+            let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
+            let before = board.blacklisted.clone();
+            events.iter().for_each(|event| board.observe(event));
+            board.blacklisted.difference(&before).cloned().collect()
+        };
+        if !removed.is_empty() {
+            self.outside.disconnect(&removed);
+        }
+        if events.iter().any(|event| matches!(event.object, AnyObject::Cluster(_))) {
+            self.follow_snapshot_policy();
+        }
+    }
+
+    /// How often there is a snapshot is the core's business, how many stay is the disk's.
+    fn follow_snapshot_policy(&mut self) {
+        let cluster = self.manager.facts().cluster();
+        let kept = cluster.and_then(|cluster| cluster.spec.raft.as_ref().map(|raft| raft.keep_old_snapshots));
+        self.outside.keep_old_snapshots(kept.unwrap_or_default());
+    }
+
     fn refresh_board(&mut self) {
         let board = Board::of(&self.manager);
-        *self.board.write().unwrap_or_else(std::sync::PoisonError::into_inner) = board;
+        *self.board.write().unwrap_or_else(PoisonError::into_inner) = board;
+        self.follow_snapshot_policy();
         self.status.send_replace(self.manager.status());
     }
 
     fn take(&mut self, ask: Ask) {
         let now = self.clock.now();
         match ask {
-            Ask::Peer(bytes) => {
+            Ask::Peer(..) if self.unwritten.len() >= UNWRITTEN_MAX => {}
+            Ask::Peer(from, bytes) => {
+                self.manager.heard_from(from);
                 if let Err(refusal) = self.manager.peer_message(&bytes) {
                     tracing::debug!("{refusal}");
                 }
@@ -248,6 +316,10 @@ impl Loop {
             Ask::FeedClosed(stream) => self.closing_feeds.push((now.monotonic.after(FEED_CLOSED_GRACE), stream)),
             Ask::ConnectionClosed(connection, ending) => self.connection_closed(&connection, ending, now),
             Ask::Signed(signing, result) => self.manager.signed(&signing, result, now, &mut self.rng),
+            Ask::SignOwn(csr, reply) => {
+                self.outside.sign_own(csr, self.manager.member().node_id.clone(), self.manager.facts(), reply);
+            }
+            Ask::RotateKey(key, reply) => answer(reply, self.rotate_key(&key)),
             Ask::Watch(watcher) => self.watchers.push(watcher),
             Ask::HandOver(reply) => {
                 let handing = self.manager.hand_over();
@@ -289,6 +361,13 @@ impl Loop {
         }
     }
 
+    fn rotate_key(&mut self, key: &DataKey) -> Result<(), Refusal> {
+        if !self.unwritten.is_empty() {
+            return Err(Refusal::new(Code::Unavailable, "the raft log cannot be written now"));
+        }
+        self.outside.rotate_key(key).map_err(|error| Refusal::new(Code::Internal, error.to_string()))
+    }
+
     /// Tells the loop when the transport drops a stream's receiver.
     fn watch_feed<T: Send + 'static>(
         &self,
@@ -306,36 +385,8 @@ impl Loop {
     }
 }
 
-fn answer<T>(reply: Reply<T>, result: Result<T, Refusal>) {
+pub(super) fn answer<T>(reply: Reply<T>, result: Result<T, Refusal>) {
     if reply.send(result).is_err() {
         tracing::debug!("who asked has gone");
-    }
-}
-
-/// Source: interop §1.7; the subsystem of managers' keys.
-fn unlock_key(cluster: &skep_model::Cluster) -> (bytes::Bytes, u64) {
-    let key = cluster.unlock_keys.iter().find(|key| key.subsystem == "swarm-manager");
-    (key.map(|key| key.key.clone()).unwrap_or_default(), cluster.meta.version)
-}
-
-impl Board {
-    fn concerns(event: &Event) -> bool {
-        use skep_store::AnyObject;
-        matches!(event.object, AnyObject::Node(_) | AnyObject::Cluster(_))
-    }
-
-    fn of(manager: &Manager) -> Self {
-        use skep_store::Read as _;
-        let facts = manager.facts();
-        let cluster = facts.cluster();
-        let blacklisted = cluster.iter().flat_map(|cluster| cluster.blacklisted_certificates.keys());
-        Self {
-            members: manager.membership().iter().map(|member| (member.raft_id, member.clone())).collect(),
-            removed: manager.membership().removed().clone(),
-            roles: facts.nodes().iter().map(|node| (node.id.clone(), node.role)).collect(),
-            blacklisted: blacklisted.filter_map(|id| NodeId::optional(id)).collect(),
-            root_certificate: cluster.as_ref().map(|cluster| cluster.root_ca.ca_cert.clone()).unwrap_or_default(),
-            unlock_key: cluster.as_deref().map(unlock_key).unwrap_or_default(),
-        }
     }
 }

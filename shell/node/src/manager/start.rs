@@ -16,10 +16,11 @@ use skep_store::Store;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
+use super::Trouble;
 use super::ask::{Ask, Handle};
-use super::backend::{ManagerBackend, SKEP_REVISION};
-use super::outside::Outside;
-use crate::clock::{Clock, wall};
+use super::backend::ManagerBackend;
+use super::outside::{Outside, OutsideParts};
+use crate::clock::Clock;
 use crate::warnings::Warnings;
 
 /// Transport's events that may wait for their reader.
@@ -108,9 +109,18 @@ pub struct ManagerRole {
     pub handle: Handle,
     /// Its port's other side.
     pub backend: Arc<ManagerBackend>,
-    server: Server,
+    server: Arc<Server>,
     thread: Option<std::thread::JoinHandle<()>>,
     events: tokio::task::JoinHandle<()>,
+}
+
+/// What a manager is started into.
+struct World {
+    transport: Arc<RaftTransport>,
+    skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
+    server: Arc<Server>,
+    pending: mpsc::Receiver<RaftEvent>,
+    troubles: mpsc::Sender<Trouble>,
 }
 
 /// A log that is open, and what was in it.
@@ -121,11 +131,11 @@ struct Opened {
 }
 
 impl ManagerRole {
-    /// Starts a manager. `removed` is told when the others took this member out.
+    /// Starts a manager. `troubles` hears why it cannot go on.
     pub async fn start(
         parts: ManagerParts,
         beginning: Beginning,
-        removed: mpsc::Sender<()>,
+        troubles: mpsc::Sender<Trouble>,
     ) -> Result<Self, StartError> {
         let listener = TcpListener::bind(&parts.listen)
             .await
@@ -138,6 +148,7 @@ impl ManagerRole {
             Arc::clone(&transport),
             Arc::clone(&parts.clients),
             Arc::clone(&skep_nodes),
+            parts.warnings.clone(),
         ));
         let server = Server::start(
             listener,
@@ -146,7 +157,9 @@ impl ManagerRole {
             Arc::clone(&backend) as Arc<dyn skep_rpc::Backend>,
         )
         .map_err(|source| StartError::Listen { address: parts.listen.clone(), source })?;
-        match Self::run(&parts, beginning, &backend, transport, skep_nodes, pending, removed).await {
+        let server = Arc::new(server);
+        let world = World { transport, skep_nodes, server: Arc::clone(&server), pending, troubles };
+        match Self::run(&parts, beginning, &backend, world).await {
             Ok((handle, thread, events)) => Ok(Self { handle, backend, server, thread: Some(thread), events }),
             Err(error) => {
                 backend.stop();
@@ -160,10 +173,7 @@ impl ManagerRole {
         parts: &ManagerParts,
         beginning: Beginning,
         backend: &Arc<ManagerBackend>,
-        transport: Arc<RaftTransport>,
-        skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
-        pending: mpsc::Receiver<RaftEvent>,
-        removed: mpsc::Sender<()>,
+        world: World,
     ) -> Result<(Handle, std::thread::JoinHandle<()>, tokio::task::JoinHandle<()>), StartError> {
         let mut rng = parts.clock.rng();
         let mut genesis = None;
@@ -183,10 +193,18 @@ impl ManagerRole {
             certificate_expiry: skep_rpc::identity::certificate_expiry,
         };
         let manager = Manager::new(config, recovered, facts, &mut rng)?;
-        let outside = Outside::new(disk, transport, Arc::clone(&skep_nodes), parts.clock);
+        let World { transport, skep_nodes, server, pending, troubles } = world;
+        let outside = Outside::new(OutsideParts {
+            disk,
+            transport,
+            skep_nodes: Arc::clone(&skep_nodes),
+            server,
+            troubles: troubles.clone(),
+            clock: parts.clock,
+        });
         let (handle, thread) = super::run::spawn(manager, outside, parts.clock).map_err(StartError::Thread)?;
         backend.run_by(handle.clone());
-        let events = tokio::spawn(pump(pending, handle.clone(), skep_nodes, parts.warnings.clone(), removed));
+        let events = tokio::spawn(pump(pending, handle.clone(), skep_nodes, parts.warnings.clone(), troubles));
         Ok((handle, thread, events))
     }
 
@@ -196,9 +214,7 @@ impl ManagerRole {
             self.hand_over().await;
         }
         self.backend.stop();
-        if let Err(refusal) = self.handle.tell(Ask::Stop) {
-            tracing::debug!("{refusal}");
-        }
+        self.handle.stop().await;
         self.events.abort();
         self.server.shutdown().await;
         if let Some(thread) = self.thread.take() {
@@ -228,12 +244,7 @@ impl ManagerRole {
 }
 
 fn greeting(node: NodeId) -> Arc<dyn Fn() -> skep::HelloRequest + Send + Sync> {
-    Arc::new(move || skep::HelloRequest {
-        version: crate::host::VERSION.to_owned(),
-        revision: SKEP_REVISION,
-        node_id: node.to_string(),
-        wall_clock_ms: wall().0 / 1_000_000,
-    })
+    Arc::new(move || crate::host::greeting(&node))
 }
 
 /// Carries the transport's news to the loop.
@@ -242,7 +253,7 @@ async fn pump(
     handle: Handle,
     skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
     warnings: Warnings,
-    removed: mpsc::Sender<()>,
+    troubles: mpsc::Sender<Trouble>,
 ) {
     while let Some(event) = events.recv().await {
         let ask = match event {
@@ -258,7 +269,7 @@ async fn pump(
                 Ask::Reachable(member, true)
             }
             RaftEvent::Removed => {
-                if removed.send(()).await.is_err() {
+                if troubles.send(Trouble::Removed).await.is_err() {
                     tracing::debug!("the node is stopping already");
                 }
                 continue;

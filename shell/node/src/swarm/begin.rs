@@ -1,12 +1,13 @@
 //! Making a swarm, and joining one.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use skep_disk::{DataKey, NodeSettings, UnlockKey};
 use skep_docker_api as api;
 use skep_manager::Genesis;
-use skep_model::defaults::CLUSTER_PORT;
+use skep_model::defaults::{CLUSTER_PORT, SUBNET_SIZE};
 use skep_model::pb::types::{NodeRole, Peer};
 use skep_model::{ClusterId, Code, NodeId, Refusal};
 use skep_rpc::client::{fetch_root, request_certificate, unlock_key};
@@ -22,6 +23,9 @@ const READY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Data path ports that may be chosen (interop §8).
 const DATA_PATH_PORTS: std::ops::RangeInclusive<u32> = 1024..=49151;
 
+/// The longest prefix of a network's subnet: eight addresses, several of which the network itself takes.
+const SUBNET_SIZE_MAX: u32 = 29;
+
 /// Addresses as they will be used.
 struct Addresses {
     listen: String,
@@ -32,10 +36,18 @@ struct Addresses {
 impl SwarmNode {
     /// `swarm init`.
     pub(super) async fn init(self: &Arc<Self>, request: api::InitRequest) -> Result<NodeId, Refusal> {
-        let _one = self.lifecycle.lock().await;
-        if request.force_new_cluster {
-            return self.force_new(request).await;
-        }
+        let node_id = {
+            let _one = self.lifecycle.lock().await;
+            match request.force_new_cluster {
+                true => self.force_new(request).await?,
+                false => self.init_new(request).await?,
+            }
+        };
+        self.wait_ready().await?;
+        Ok(node_id)
+    }
+
+    async fn init_new(self: &Arc<Self>, request: api::InitRequest) -> Result<NodeId, Refusal> {
         if !matches!(self.state(), State::Inactive) {
             return Err(already_member());
         }
@@ -46,15 +58,14 @@ impl SwarmNode {
             self.set(State::Inactive);
             self.files.wipe().map_err(internal)?;
         }
-        let node_id = begun?;
-        self.wait_ready().await?;
-        Ok(node_id)
+        begun
     }
 
     async fn found(self: &Arc<Self>, request: &api::InitRequest, addresses: &Addresses) -> Result<NodeId, Refusal> {
         let (now, mut rng) = (self.deps.clock.now().wall, self.deps.clock.rng());
         let mut spec = skep_pki::default_cluster_spec();
         request.settings.merge_into(&mut spec);
+        skep_store::commands::check_cluster(&spec)?;
         let locks = request.auto_lock_managers
             || spec.encryption_config.as_ref().is_some_and(|encryption| encryption.auto_lock_managers);
         spec.encryption_config.get_or_insert_default().auto_lock_managers = locks;
@@ -83,20 +94,34 @@ impl SwarmNode {
             cluster: skep_pki::default_cluster(settings, &mut rng),
             node: skep_pki::first_node(node_id.clone(), request.availability, request.data_path_port),
         };
+        self.files.begin().map_err(internal)?;
         let lock = unlock_key.as_ref().and_then(|key| UnlockKey::from_bytes(key.bytes()));
         self.save_new(&identity, lock, &self.node_settings(addresses, "", request.data_path_port))?;
         let opening = unlock_key.and_then(|key| UnlockKey::from_bytes(key.bytes()));
         self.open(opening.as_ref(), Start::Found(Box::new(genesis))).await?;
+        if let Err(error) = self.files.begun() {
+            // Beside a log it says nothing.
+            tracing::warn!("the mark of a swarm being made could not be removed: {error}");
+        }
         Ok(node_id)
     }
 
     /// `swarm init --force-new-cluster`: this manager's state, without the other managers.
     async fn force_new(self: &Arc<Self>, request: api::InitRequest) -> Result<NodeId, Refusal> {
+        // Nothing is stopped before it is known what comes instead.
+        let mut settings = self.settings()?;
+        if !request.advertise_addr.is_empty() || settings.advertise_addr.is_empty() {
+            let addresses = self.addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
+            settings.listen_addr = addresses.listen;
+            settings.advertise_addr = addresses.advertise;
+            settings.data_path_addr = addresses.data_path;
+        }
         let unlock = match self.state() {
             State::Active(member) => {
                 if member.manager_handle().is_none() {
                     return Err(crate::engine::not_a_manager());
                 }
+                self.files.save_settings(&settings).map_err(internal)?;
                 let key =
                     member.key_file.lock().unwrap_or_else(std::sync::PoisonError::into_inner).unlock_key().cloned();
                 self.set(State::Pending);
@@ -110,16 +135,17 @@ impl SwarmNode {
                      unlock\" to unlock it.",
                 ));
             }
-            _ => None,
+            State::Failed(_) => {
+                self.files.save_settings(&settings).map_err(internal)?;
+                None
+            }
+            State::Inactive | State::Pending => {
+                return Err(Refusal::new(
+                    Code::FailedPrecondition,
+                    "there is no swarm state on this node to make a new cluster of",
+                ));
+            }
         };
-        let mut settings = self.settings()?;
-        if !request.advertise_addr.is_empty() || settings.advertise_addr.is_empty() {
-            let addresses = self.addresses(&request.listen_addr, &request.advertise_addr, &request.data_path_addr)?;
-            settings.listen_addr = addresses.listen;
-            settings.advertise_addr = addresses.advertise;
-            settings.data_path_addr = addresses.data_path;
-            self.files.save_settings(&settings).map_err(internal)?;
-        }
         if let Err(refusal) = self.open(unlock.as_ref(), Start::ForceNew).await {
             self.set(State::Failed(refusal.message.clone()));
             return Err(refusal);
@@ -127,13 +153,19 @@ impl SwarmNode {
         let member = self.member().ok_or_else(|| {
             Refusal::new(Code::FailedPrecondition, "there is no swarm state on this node to make a new cluster of")
         })?;
-        self.wait_ready().await?;
         Ok(member.node_id.clone())
     }
 
     /// `swarm join`.
     pub(super) async fn join(self: &Arc<Self>, request: api::JoinRequest) -> Result<(), Refusal> {
-        let _one = self.lifecycle.lock().await;
+        {
+            let _one = self.lifecycle.lock().await;
+            self.join_any(&request).await?;
+        }
+        self.wait_ready().await
+    }
+
+    async fn join_any(self: &Arc<Self>, request: &api::JoinRequest) -> Result<(), Refusal> {
         if !matches!(self.state(), State::Inactive) {
             return Err(already_member());
         }
@@ -146,8 +178,8 @@ impl SwarmNode {
         for remote in &request.remote_addrs {
             let (host, port) = advertise::split_port(remote, CLUSTER_PORT)?;
             let remote = advertise::join_port(&host, port);
-            match self.join_through(&request, &token, &remote).await {
-                Ok(()) => return self.wait_ready().await,
+            match self.join_through(request, &token, &remote).await {
+                Ok(()) => return Ok(()),
                 Err(refusal) => {
                     // Nothing half-joined stays: the next address, or the next command, begins anew.
                     self.set(State::Inactive);
@@ -270,6 +302,37 @@ async fn own_address_towards(remote: &str) -> Result<String, Refusal> {
     Ok(probe.local_addr().map_err(failed)?.ip().to_string())
 }
 
+/// Networks get their subnets from these: one that no subnet fits into would be noticed only when a service needs it.
+fn check_pools(pools: &[String], subnet_size: u32) -> Result<(), Refusal> {
+    let size = if subnet_size == 0 { SUBNET_SIZE } else { subnet_size };
+    if size > SUBNET_SIZE_MAX {
+        return Err(Refusal::invalid(format!("subnet size is out of range: {size}")));
+    }
+    let mut earlier: Vec<(&str, std::ops::RangeInclusive<u32>)> = Vec::new();
+    for pool in pools {
+        let parsed = pool
+            .split_once('/')
+            .and_then(|(address, length)| Some((address.parse::<Ipv4Addr>().ok()?, length.parse::<u32>().ok()?)))
+            .filter(|(_, length)| (1..=32).contains(length));
+        let Some((address, length)) = parsed else {
+            return Err(Refusal::invalid(format!("invalid default address pool {pool:?}: not an IPv4 subnet")));
+        };
+        if size < length {
+            return Err(Refusal::invalid(format!("invalid CIDR: {pool:?}. Subnet size is too small for pool: {size}")));
+        }
+        let first = u32::from(address) & (u32::MAX << (32 - length));
+        let range = first..=first | (u32::MAX.checked_shr(length).unwrap_or(0));
+        let overlaps = |(_, other): &&(&str, std::ops::RangeInclusive<u32>)| {
+            range.start() <= other.end() && other.start() <= range.end()
+        };
+        if let Some((other, _)) = earlier.iter().find(overlaps) {
+            return Err(Refusal::invalid(format!("default address pools {other} and {pool} overlap")));
+        }
+        earlier.push((pool, range));
+    }
+    Ok(())
+}
+
 fn check_init(request: &api::InitRequest) -> Result<(), Refusal> {
     let settings = &request.settings;
     if !settings.name.is_empty() && settings.name != "default" {
@@ -281,6 +344,7 @@ fn check_init(request: &api::InitRequest) -> Result<(), Refusal> {
             request.data_path_port
         )));
     }
+    check_pools(&request.default_addr_pool, request.subnet_size)?;
     if !settings.external_cas.is_empty() {
         return Err(Refusal::new(
             Code::Unimplemented,
@@ -294,4 +358,27 @@ fn check_init(request: &api::InitRequest) -> Result<(), Refusal> {
         ));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn address_pools_that_cannot_work_are_refused() {
+        let check = |pools: &[&str], size| {
+            let pools: Vec<String> = pools.iter().map(|&pool| pool.to_owned()).collect();
+            check_pools(&pools, size).map_err(|refusal| refusal.message)
+        };
+        assert_eq!(check(&[], 0), Ok(()));
+        assert_eq!(check(&["10.30.0.0/16", "10.31.0.0/16"], 26), Ok(()));
+        assert_eq!(
+            check(&["10.30.0.0/32"], 29).unwrap_err(),
+            r#"invalid CIDR: "10.30.0.0/32". Subnet size is too small for pool: 29"#
+        );
+        assert_eq!(check(&["10.30.0.0/16"], 30).unwrap_err(), "subnet size is out of range: 30");
+        assert!(check(&["10.30.0.0/16", "10.30.8.0/24"], 24).unwrap_err().contains("overlap"));
+        assert!(check(&["2001:db8::/32"], 0).unwrap_err().contains("not an IPv4 subnet"));
+        assert!(check(&["10.0.0.0/0"], 0).unwrap_err().contains("not an IPv4 subnet"));
+    }
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use skep_disk::{DiskError, KeyFile, NodeSettings, Remote, UnlockKey};
+use skep_disk::{DiskError, KeyFile, NodeSettings, RaftDisk, Remote, UnlockKey};
 use skep_model::pb::types::Peer;
 use skep_rpc::identity::IdentityError;
 use skep_rpc::{NodeIdentity, PrivateKey, TrustRoot};
@@ -66,6 +66,27 @@ impl Files {
     /// The raft log and snapshots.
     pub fn raft(&self) -> PathBuf {
         self.root.join("raft")
+    }
+
+    fn beginning(&self) -> PathBuf {
+        self.root.join("beginning")
+    }
+
+    /// A swarm is about to be made here.
+    pub fn begin(&self) -> Result<(), FilesError> {
+        skep_disk::create_private_dir(&self.root)?;
+        Ok(skep_disk::write_file(&self.beginning(), &[])?)
+    }
+
+    /// The swarm has its log.
+    pub fn begun(&self) -> Result<(), FilesError> {
+        Ok(skep_disk::remove_file(&self.beginning())?)
+    }
+
+    /// The daemon died while it made a swarm, before there was a log: nobody can know of that swarm, and nobody has
+    /// its unlock key.
+    pub fn is_half_made(&self) -> bool {
+        self.beginning().exists() && !RaftDisk::exists(&self.raft())
     }
 
     /// The worker's tasks.

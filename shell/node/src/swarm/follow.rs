@@ -4,21 +4,23 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use skep_disk::UnlockKey;
-use skep_model::Node;
+use skep_model::pb::types::NodeRole;
 use skep_model::pb::types::issuance_status::State as Issuance;
+use skep_model::{Node, WallTime};
 use skep_rpc::TrustRoot;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use super::member::Member;
 use super::node::SwarmNode;
 use crate::agent::News;
 use crate::clock::wall;
+use crate::manager::Trouble;
 
 /// First pause before a renewal that failed is tried again; it grows fourfold.
 const RENEW_PAUSE: Duration = Duration::from_millis(250);
 /// Longest pause between tries.
-const RENEW_PAUSE_MAX: Duration = Duration::from_secs(300);
+const RENEW_PAUSE_MAX: Duration = Duration::from_secs(60);
 /// How often the manager's board is looked at for a changed unlock key.
 const KEY_LOOK: Duration = Duration::from_secs(1);
 
@@ -27,26 +29,21 @@ pub(super) async fn follow(
     node: Arc<SwarmNode>,
     member: Arc<Member>,
     mut news: mpsc::Receiver<News>,
-    mut removed: mpsc::Receiver<()>,
+    mut troubles: mpsc::Receiver<Trouble>,
 ) {
-    let mut wanted = false;
-    let mut pause = RENEW_PAUSE;
-    let mut renew_at = next_renewal(&node, &member);
+    let mut renewal = Renewal::new(&node, &member);
+    let role = member.credentials.identity().membership().role;
+    if role == NodeRole::Manager && member.manager_handle().is_none() {
+        renewal.soon();
+    }
     let mut looks = tokio::time::interval(KEY_LOOK);
     loop {
-        let timer = if wanted { pause } else { until(renew_at) };
+        let due = renewal.due();
         tokio::select! {
             told = news.recv() => match told {
                 Some(News::Node(own)) => {
-                    let due = needs_renewal(&member, &own);
-                    if due && !wanted {
-                        wanted = true;
-                        pause = RENEW_PAUSE;
-                        match try_renew(&node, &member).await {
-                            true => wanted = false,
-                            false => tracing::debug!("the renewal will be tried again"),
-                        }
-                        renew_at = next_renewal(&node, &member);
+                    if needs_renewal(&member, &own) && renewal.retry_at.is_none() {
+                        renewal.attempt(&node, &member).await;
                     }
                 }
                 Some(News::Remotes(peers)) => {
@@ -57,38 +54,64 @@ pub(super) async fn follow(
                 Some(News::Root(root)) => take_root(&member, root).await,
                 None => return,
             },
-            told = removed.recv() => {
-                if told.is_some() {
+            told = troubles.recv() => match told {
+                Some(Trouble::Removed) => {
                     tracing::info!("this manager was removed from the quorum");
                     member.stop_manager().await;
                     if let Err(error) = member.files.wipe_raft() {
                         tracing::warn!("the raft log could not be removed: {error}");
                     }
-                    wanted = true;
+                    renewal.soon();
                 }
-            }
-            () = tokio::time::sleep(timer) => {
-                match try_renew(&node, &member).await {
-                    true => wanted = false,
-                    false => {
-                        wanted = true;
-                        pause = (pause * 4).min(RENEW_PAUSE_MAX);
-                    }
+                Some(Trouble::Fatal(reason)) => {
+                    // Of its own, for what ends this member ends this task too.
+                    tokio::spawn(async move { node.fail(&member, reason).await });
+                    return;
                 }
-                renew_at = next_renewal(&node, &member);
-            }
-            _ = looks.tick() => follow_unlock_key(&member),
+                None => {}
+            },
+            () = tokio::time::sleep_until(due) => renewal.attempt(&node, &member).await,
+            _ = looks.tick() => super::keys::follow(&member).await,
         }
     }
 }
 
-async fn try_renew(node: &Arc<SwarmNode>, member: &Arc<Member>) -> bool {
-    match member.renew(node).await {
-        Ok(()) => true,
-        Err(refusal) => {
-            tracing::warn!("the node's certificate could not be renewed: {refusal}");
-            false
+/// When the node's certificate is to be renewed.
+struct Renewal {
+    /// A renewal is wanted, and the last try failed.
+    retry_at: Option<Instant>,
+    pause: Duration,
+    /// By the certificate's age.
+    renew_at: WallTime,
+}
+
+impl Renewal {
+    fn new(node: &SwarmNode, member: &Member) -> Self {
+        Self { retry_at: None, pause: RENEW_PAUSE, renew_at: next_renewal(node, member) }
+    }
+
+    fn due(&self) -> Instant {
+        self.retry_at.unwrap_or_else(|| Instant::now() + until(self.renew_at))
+    }
+
+    fn soon(&mut self) {
+        self.pause = RENEW_PAUSE;
+        self.retry_at = Some(Instant::now() + self.pause);
+    }
+
+    async fn attempt(&mut self, node: &Arc<SwarmNode>, member: &Arc<Member>) {
+        match member.renew(node).await {
+            Ok(()) => {
+                self.retry_at = None;
+                self.pause = RENEW_PAUSE;
+            }
+            Err(refusal) => {
+                tracing::warn!("the node's certificate could not be renewed: {refusal}");
+                self.retry_at = Some(Instant::now() + self.pause);
+                self.pause = (self.pause * 4).min(RENEW_PAUSE_MAX);
+            }
         }
+        self.renew_at = next_renewal(node, member);
     }
 }
 
@@ -98,11 +121,11 @@ fn needs_renewal(member: &Member, own: &Node) -> bool {
     state == Issuance::Rotate || own.role != member.credentials.identity().membership().role
 }
 
-fn next_renewal(node: &SwarmNode, member: &Member) -> skep_model::WallTime {
+fn next_renewal(node: &SwarmNode, member: &Member) -> WallTime {
     member.credentials.identity().renew_at(&mut node.deps.clock.rng())
 }
 
-fn until(at: skep_model::WallTime) -> Duration {
+fn until(at: WallTime) -> Duration {
     Duration::from_nanos(u64::try_from(at.0.saturating_sub(wall().0)).unwrap_or(0))
 }
 
@@ -131,25 +154,5 @@ async fn take_root(member: &Arc<Member>, root: Bytes) {
     }
     if let Some(agent) = member.agent.lock().await.as_ref() {
         agent.root_saved(root).await;
-    }
-}
-
-/// Autolock went on or off, or its key was rotated: the key file is wrapped anew.
-fn follow_unlock_key(member: &Member) {
-    let Some(handle) = member.manager_handle() else { return };
-    let (key, version) = handle.read(|board| board.unlock_key.clone());
-    if version == 0 {
-        return;
-    }
-    let key = UnlockKey::from_bytes(&key);
-    let mut key_file = member.key_file.lock().unwrap_or_else(PoisonError::into_inner);
-    let same = key_file.unlock_key().map(UnlockKey::expose) == key.as_ref().map(UnlockKey::expose);
-    if same {
-        return;
-    }
-    key_file.set_unlock_key(key, version);
-    match key_file.save() {
-        Ok(()) => tracing::info!("the node's key file was wrapped with the swarm's present unlock key"),
-        Err(error) => tracing::warn!("the node's key file could not be wrapped anew: {error}"),
     }
 }

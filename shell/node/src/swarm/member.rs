@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use skep_disk::{DataKey, KeyFile, NodeSettings};
+use skep_disk::{DataKey, KeyFile, NodeSettings, RaftDisk};
 use skep_docker_api::{LocalState, Standing, SwarmInfo};
 use skep_executor::NodeFacts;
 use skep_manager::Genesis;
@@ -16,13 +16,19 @@ use tokio::sync::mpsc;
 use super::files::Files;
 use super::node::{SwarmNode, internal};
 use crate::agent;
-use crate::manager::{Beginning, Handle, ManagerParts, ManagerRole};
+use crate::manager::{Beginning, Handle, ManagerParts, ManagerRole, Trouble};
 use crate::tasks::TaskRecords;
 
 /// A daemon that stops for a restart asks for its tasks to be kept so long.
 const RESTART_HOLD_MS: u64 = 60_000;
+/// Reasons for a manager's end that may wait to be heard.
+const TROUBLES_QUEUE: usize = 4;
 /// A farewell that takes longer is not waited for.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What to do about a refusal that will not pass by itself.
+const DENIED_HINT: &str =
+    ": if this node was removed from the swarm, let it leave (swarm leave --force) and join again";
 
 /// How a member begins.
 pub(crate) enum Start {
@@ -67,9 +73,9 @@ pub struct Member {
     pub(super) manager_handle: RwLock<Option<Handle>>,
     pub(super) leader: RwLock<Option<tokio::sync::watch::Receiver<skep_rpc::Leader>>>,
     pub(super) broker: RwLock<Option<crate::manager::LogBroker>>,
-    /// Told when the others took this manager out of the quorum.
-    pub(super) removed: mpsc::Sender<()>,
-    pub(super) follower: Mutex<Option<tokio::task::AbortHandle>>,
+    /// Told why this manager cannot go on.
+    pub(super) troubles: mpsc::Sender<Trouble>,
+    pub(super) follower: Mutex<Option<tokio::task::JoinHandle<()>>>,
 }
 
 impl Member {
@@ -80,7 +86,7 @@ impl Member {
         settings: NodeSettings,
         start: Start,
     ) -> Result<Arc<Self>, Refusal> {
-        let (removed, told) = mpsc::channel(1);
+        let (troubles, told) = mpsc::channel(TROUBLES_QUEUE);
         let node_id = identity.membership().node.clone();
         let is_manager = identity.membership().role == NodeRole::Manager;
         let root = identity.root().pem().clone();
@@ -88,10 +94,18 @@ impl Member {
         let credentials = Credentials::new(identity).map_err(|error| internal(MemberError::from(error)))?;
         let clients = Clients::new(Arc::clone(&credentials));
         let records = TaskRecords::open(&node.task_directory()).map_err(internal)?;
+        // A crash between a manager's certificate and its log, or between the end of its log and its next certificate:
+        // the managers say what this node is now. `follow` asks them first of all.
+        let is_undecided =
+            is_manager && matches!(start, Start::Restart) && !RaftDisk::exists(&node.files.raft());
         let own = Peer { node_id: node_id.to_string(), addr: settings.advertise_addr.clone() };
         let mut remotes = node.files.remotes().map_err(internal)?;
-        if is_manager {
-            remotes = vec![own];
+        remotes.retain(|peer| peer.addr != own.addr);
+        if matches!(start, Start::ForceNew) {
+            remotes.clear();
+        }
+        if is_manager && !is_undecided {
+            remotes.insert(0, own);
         }
         let mut description = crate::host::node_description(&node.deps.config);
         description.tls_info = Some(tls_info);
@@ -120,11 +134,11 @@ impl Member {
             manager_handle: RwLock::new(None),
             leader: RwLock::new(None),
             broker: RwLock::new(None),
-            removed,
+            troubles,
             follower: Mutex::new(None),
         };
-        if is_manager {
-            member.start_manager(node, member.beginning(start)?).await.map_err(internal)?;
+        if is_manager && !is_undecided {
+            member.start_manager(node, Self::beginning(start)).await.map_err(internal)?;
         }
         let parts = agent::Parts {
             clients,
@@ -133,29 +147,24 @@ impl Member {
             records,
             facts,
             clock: node.deps.clock,
+            warnings: node.warnings.clone(),
         };
         let (handle, news) = agent::spawn(parts, begin);
         member.session = handle.state();
         *member.agent.lock().await = Some(handle);
         let member = Arc::new(member);
         let follower = tokio::spawn(super::follow::follow(Arc::clone(node), Arc::clone(&member), news, told));
-        *member.follower.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower.abort_handle());
+        *member.follower.lock().unwrap_or_else(PoisonError::into_inner) = Some(follower);
         Ok(member)
     }
 
-    fn beginning(&self, start: Start) -> Result<Beginning, Refusal> {
-        Ok(match start {
+    fn beginning(start: Start) -> Beginning {
+        match start {
             Start::Found(genesis) => Beginning::Found(genesis),
             Start::Joined(addresses) => Beginning::Join(addresses),
             Start::ForceNew => Beginning::ForceNew,
-            // A crash between the certificate and the log: the join goes on.
-            Start::Restart if !self.files.raft().exists() => Beginning::Join(self.known_managers()?),
             Start::Restart => Beginning::Restart,
-        })
-    }
-
-    fn known_managers(&self) -> Result<Vec<String>, Refusal> {
-        Ok(self.files.remotes().map_err(internal)?.into_iter().map(|peer| peer.addr).collect())
+        }
     }
 
     /// Starts the manager's part. The log's key is on disk before the log is.
@@ -171,7 +180,7 @@ impl Member {
             clock: node.deps.clock,
             warnings: node.warnings.clone(),
         };
-        let role = ManagerRole::start(parts, beginning, self.removed.clone()).await?;
+        let role = ManagerRole::start(parts, beginning, self.troubles.clone()).await?;
         write(&self.leader, Some(role.backend.watch_leader()));
         write(&self.broker, role.backend.broker().ok());
         write(&self.manager_handle, Some(role.handle.clone()));
@@ -235,6 +244,7 @@ impl Member {
 
     pub(super) fn info(&self, warnings: Vec<String>) -> SwarmInfo {
         let state = self.session.borrow().clone();
+        let denied = state.denied;
         let managers = match self.manager_handle() {
             Some(handle) => handle.read(|board| {
                 board.members.values().map(|member| (member.node_id.to_string(), member.addr.clone())).collect()
@@ -251,7 +261,7 @@ impl Member {
             node_addr,
             control_available: self.manager_handle().is_some(),
             managers,
-            error: String::new(),
+            error: denied.map(|reason| format!("{reason}{DENIED_HINT}")).unwrap_or_default(),
             warnings,
         }
     }
@@ -274,8 +284,15 @@ impl Member {
     }
 
     pub(super) async fn stop_loops(&self) {
-        if let Some(follower) = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        let follower = self.follower.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(follower) = follower {
             follower.abort();
+            // It may be about to start a manager, which then is ours to stop.
+            if let Err(error) = follower.await
+                && !error.is_cancelled()
+            {
+                tracing::error!("following the member's news failed: {error}");
+            }
         }
         if let Some(agent) = self.agent.lock().await.take() {
             agent.stop().await;

@@ -7,6 +7,7 @@
 mod begin;
 mod files;
 mod follow;
+mod keys;
 mod leave;
 mod member;
 mod node;

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use skep_disk::{NodeSettings, UnlockKey};
@@ -16,6 +17,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::manager::Handle;
 use crate::warnings::Warnings;
+
+/// First pause before a membership that could not be resumed is tried again; it doubles.
+const RESUME_PAUSE: Duration = Duration::from_secs(1);
+const RESUME_PAUSE_MAX: Duration = Duration::from_secs(60);
+/// How long a daemon that stops waits for a command that changes the membership.
+const STOP_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What the node stands on.
 pub struct Deps {
@@ -89,17 +96,55 @@ impl SwarmNode {
         self.member().and_then(|member| member.manager_handle())
     }
 
-    /// Takes up what lay on disk when the daemon started.
-    pub async fn resume(self: &Arc<Self>) {
+    /// Takes up what lay on disk when the daemon started. What fails (the managers to join may still be starting) is
+    /// tried again in the background.
+    pub async fn resume(self: Arc<Self>) {
         let _one = self.lifecycle.lock().await;
-        if let Err(refusal) = self.open(None, Start::Restart).await {
-            tracing::error!("this node's membership could not be resumed: {refusal}");
-            self.set(State::Failed(refusal.message));
+        if !self.try_resume().await {
+            tokio::spawn(Arc::clone(&self).retry_resume());
+        }
+    }
+
+    async fn try_resume(self: &Arc<Self>) -> bool {
+        match self.open(None, Start::Restart).await {
+            Ok(()) => true,
+            Err(refusal) => {
+                tracing::error!("this node's membership could not be resumed: {refusal}");
+                self.set(State::Failed(refusal.message));
+                false
+            }
+        }
+    }
+
+    async fn retry_resume(self: Arc<Self>) {
+        let mut pause = RESUME_PAUSE;
+        loop {
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(RESUME_PAUSE_MAX);
+            let _one = self.lifecycle.lock().await;
+            // Anything else: a command has decided what becomes of this node.
+            if !matches!(self.state(), State::Failed(_)) || self.try_resume().await {
+                return;
+            }
+        }
+    }
+
+    /// The member's manager met something that it must not go on with: the node stands still and says so. Its
+    /// containers run on.
+    pub(super) async fn fail(self: Arc<Self>, member: &Arc<Member>, reason: String) {
+        let _one = self.lifecycle.lock().await;
+        if self.member().is_some_and(|present| Arc::ptr_eq(&present, member)) {
+            self.set(State::Failed(reason));
+            member.stop_for_restart().await;
         }
     }
 
     /// Starts a member from the files; stays inactive without them.
     pub(super) async fn open(self: &Arc<Self>, unlock: Option<&UnlockKey>, start: Start) -> Result<(), Refusal> {
+        if matches!(start, Start::Restart) && self.files.is_half_made() {
+            tracing::warn!("making a swarm was interrupted before there was one: this node is in none");
+            self.files.wipe().map_err(internal)?;
+        }
         match self.files.load(unlock).map_err(internal)? {
             Found::Nothing => {
                 self.files.wipe().map_err(internal)?;
@@ -122,7 +167,10 @@ impl SwarmNode {
 
     /// Ends the member's loops in good order; containers go on. For a daemon that stops.
     pub async fn stop(&self) {
-        let _one = self.lifecycle.lock().await;
+        let Ok(_one) = tokio::time::timeout(STOP_PATIENCE, self.lifecycle.lock()).await else {
+            // It can be taken up at the next start, whatever point it had reached.
+            return tracing::warn!("a change of this node's membership was cut off");
+        };
         if let Some(member) = self.member() {
             self.set(State::Pending);
             member.stop_for_restart().await;

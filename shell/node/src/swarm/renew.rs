@@ -6,31 +6,23 @@ use skep_model::pb::types::NodeRole;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::{Code, Refusal};
 use skep_rpc::client::request_certificate;
-use skep_rpc::{PrivateKey, Trust};
+use skep_rpc::{NodeIdentity, PrivateKey, Trust};
 
 use super::member::Member;
 use super::node::{SwarmNode, internal};
-use crate::manager::Beginning;
+use crate::clock::wall;
+use crate::manager::{Ask, Beginning, Handle};
 
 impl Member {
     /// Asks for a new certificate, and takes up the role that it says.
     pub(super) async fn renew(&self, node: &Arc<SwarmNode>) -> Result<(), Refusal> {
         let current = self.credentials.identity();
         let before = current.membership().role;
-        let mut last = Refusal::new(Code::Unavailable, "no manager is known");
-        let mut renewed = None;
-        for address in self.manager_addresses() {
-            let key = PrivateKey::generate().map_err(internal)?;
-            let trust = Trust::Issuer(Arc::clone(&self.credentials));
-            match request_certificate(&address, trust, current.root(), None, key, Availability::Active).await {
-                Ok(identity) => {
-                    renewed = Some(identity);
-                    break;
-                }
-                Err(error) => last = error.refusal(),
-            }
-        }
-        let identity = renewed.ok_or(last)?;
+        let identity = match self.manager_handle() {
+            // Nobody believes an expired certificate, so nobody can be asked; the CA's key is in our own store.
+            Some(handle) if current.not_after() < wall() => self.sign_own(&handle).await?,
+            _ => self.ask_for_certificate().await?,
+        };
         let after = identity.membership().role;
         {
             let mut key_file = self.key_file.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,10 +37,33 @@ impl Member {
             agent.described(description).await;
         }
         tracing::info!(?before, ?after, "the node's certificate was renewed");
-        if before != after {
+        // Also after an earlier try that got the certificate but did not become what it says.
+        if (after == NodeRole::Manager) != self.manager_handle().is_some() {
             self.take_role(node, after).await?;
         }
         Ok(())
+    }
+
+    async fn ask_for_certificate(&self) -> Result<NodeIdentity, Refusal> {
+        let current = self.credentials.identity();
+        let mut last = Refusal::new(Code::Unavailable, "no manager is known");
+        for address in self.manager_addresses() {
+            let key = PrivateKey::generate().map_err(internal)?;
+            let trust = Trust::Issuer(Arc::clone(&self.credentials));
+            match request_certificate(&address, trust, current.root(), None, key, Availability::Active).await {
+                Ok(identity) => return Ok(identity),
+                Err(error) => last = error.refusal(),
+            }
+        }
+        Err(last)
+    }
+
+    /// A manager whose certificate ran out while the swarm was off signs its own.
+    async fn sign_own(&self, handle: &Handle) -> Result<NodeIdentity, Refusal> {
+        let key = PrivateKey::generate().map_err(internal)?;
+        let csr = key.csr().map_err(internal)?;
+        let chain = handle.ask(|reply| Ask::SignOwn(csr, reply)).await?;
+        NodeIdentity::new(self.credentials.identity().root().clone(), chain, key).map_err(internal)
     }
 
     async fn take_role(&self, node: &Arc<SwarmNode>, role: NodeRole) -> Result<(), Refusal> {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skep_model::pb::messages as m;
+use skep_model::pb::skep;
 use skep_model::{Code, Refusal};
 use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
@@ -13,6 +14,7 @@ use super::clients::{MESSAGE_BYTES_MAX, within};
 use super::{Incoming, open};
 use crate::backend::Ending;
 use crate::tls::{Credentials, Trust};
+use crate::wire::skep::peer_client::PeerClient;
 use crate::wire::swarmkit::dispatcher_client::DispatcherClient as Wire;
 use crate::wire::swarmkit::log_broker_client::LogBrokerClient;
 
@@ -86,6 +88,12 @@ impl DispatcherClient {
     pub async fn update_volume_status(&self, request: m::UpdateVolumeStatusRequest) -> Result<(), Refusal> {
         let answer = within(REPORT_TIMEOUT, self.wire().update_volume_status(request)).await;
         super::clients::skep_only(answer).map(|_| ())
+    }
+
+    /// Introduces this node to the manager of its session; `None` when that is a Docker Engine.
+    pub async fn hello(&self, request: skep::HelloRequest) -> Result<Option<skep::HelloResponse>, Refusal> {
+        let mut client = PeerClient::new(self.channel.clone());
+        super::clients::skep_only(within(SESSION_TIMEOUT, client.hello(request)).await)
     }
 
     /// Which logs the managers want.
