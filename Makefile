@@ -6,7 +6,7 @@ TEST_PACKAGES := docker.io busybox-static iptables docker-registry skopeo iputil
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 STAMP := target/.packages
 
-.PHONY: playground test build bench lint clean-packages
+.PHONY: playground test build bench lint
 
 ## Seven hosts on this machine, a swarm, a service, a lost leader: stays up until Ctrl-C.
 playground: $(STAMP)-run

@@ -2,6 +2,9 @@
 
 use std::io;
 
+/// 128 + SIGPIPE, as a shell shows it.
+const BROKEN_PIPE_EXIT_CODE: u8 = 141;
+
 /// A failed command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
@@ -53,6 +56,10 @@ impl std::error::Error for Failure {}
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            // The reader (`head`) has had enough: what other tools say by dying of the signal.
+            return Self::with_code("", BROKEN_PIPE_EXIT_CODE);
+        }
         Self::new(error.to_string())
     }
 }
