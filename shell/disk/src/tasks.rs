@@ -7,7 +7,7 @@ use bytes::Bytes;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use skep_model::TaskId;
 
-use crate::atomic::{create_private_dir, sync_dir};
+use crate::atomic::{create_private_dir, put_in_place, remove_file, temporary};
 use crate::database::{Reopening, on_files};
 use crate::error::DiskError;
 
@@ -51,8 +51,16 @@ impl TaskStore {
     /// Opens `<dir>/tasks.db`, or creates it.
     pub fn open(dir: &Path) -> Result<Self, DiskError> {
         create_private_dir(dir)?;
-        let database = Reopening::open(&dir.join("tasks.db"), CACHE_BYTES, on_files())?;
-        sync_dir(dir)?;
+        let path = dir.join("tasks.db");
+        if path.exists() {
+            return Ok(Self { database: Reopening::open(&path, CACHE_BYTES, on_files())? });
+        }
+        // Made beside its place: whatever bears the name is whole, even if this process dies here.
+        let beside = temporary(&path);
+        remove_file(&beside)?;
+        let mut database = Reopening::open(&beside, CACHE_BYTES, on_files())?;
+        put_in_place(&beside, &path)?;
+        database.moved_to(&path);
         Ok(Self { database })
     }
 

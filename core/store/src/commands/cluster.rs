@@ -8,7 +8,7 @@ use skep_model::ids::base36;
 use skep_model::objects::DEFAULT_CLUSTER_NAME;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::{CaConfig, ClusterSpec, EncryptionKey, RootCa};
-use skep_model::{Cluster, Code, Kept, Now, Refusal, Verbatim, WallTime, defaults};
+use skep_model::{Cluster, Code, Kept, Now, Refusal, WallTime, defaults};
 
 use super::context::CommandContext;
 use super::lookup::{self, common_filters, in_sequence, invalid_argument, quoted, required, written};
@@ -47,7 +47,7 @@ pub(super) fn update(
     if request.cluster_id.is_empty() {
         return Err(invalid_argument());
     }
-    validate(&spec)?;
+    check_cluster(&spec)?;
     let stored = required::<Cluster>(tx, &request.cluster_id)?;
     let mut cluster = (*stored).clone();
     check_certificates(&cluster, &spec)?;
@@ -62,7 +62,8 @@ pub(super) fn update(
     Ok(m::UpdateClusterResponse { cluster: Some(redacted(&*written::<Cluster>(tx, &id)?)) })
 }
 
-fn validate(spec: &Verbatim<ClusterSpec>) -> Result<(), Refusal> {
+/// What a cluster's settings alone can be refused for; also asked of the first ones, before there is a cluster.
+pub fn check_cluster(spec: &ClusterSpec) -> Result<(), Refusal> {
     let expiry = spec.ca_config.as_ref().and_then(|config| config.node_cert_expiry.as_ref());
     if expiry.is_some_and(|expiry| shorter_than(expiry, defaults::NODE_CERTIFICATE_EXPIRY_MIN)) {
         return Err(Refusal::invalid("minimum certificate expiry time is: 1h0m0s"));

@@ -24,6 +24,7 @@ mod volume;
 #[cfg(test)]
 mod tests;
 
+pub use cluster::check_cluster;
 pub use context::{CommandContext, MemberView};
 
 use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Refusal};
