@@ -93,9 +93,11 @@ pub struct Content<'a> {
     data: Cow<'a, [u8]>,
 }
 
-/// Secrets and configs as this task gets them, templates expanded.
+/// Secrets and configs as this task gets them, templates expanded. The spec is as stored.
 pub fn contents<'a>(spec: &'a ContainerSpec, order: &'a TaskOrder) -> Result<Vec<Content<'a>>, Refusal> {
-    let (payloads, facts) = (Payloads { spec, order }, facts(order));
+    let facts = facts(order);
+    let expanded = template::container(spec, &facts).map_err(|error| Refusal::invalid(error.to_string()))?;
+    let payloads = Payloads { spec, order, env: expanded.env };
     let mut contents = Vec::new();
     for reference in &spec.secrets {
         let secret = secret(order, &reference.secret_id).ok_or_else(|| missing("secret", &reference.secret_name))?;
@@ -149,10 +151,11 @@ fn payload<'a>(
     expanded.map(|text| Cow::Owned(text.into_bytes())).map_err(|error| Refusal::invalid(format!("{named}: {error}")))
 }
 
-/// What templates may ask for: only what the task itself refers to, as it was stored.
+/// What templates may ask for: only what the task itself refers to, as it was stored, and its environment.
 struct Payloads<'a> {
     spec: &'a ContainerSpec,
     order: &'a TaskOrder,
+    env: Vec<String>,
 }
 
 impl template::Lookup for Payloads<'_> {
@@ -175,7 +178,7 @@ impl template::Lookup for Payloads<'_> {
     }
 
     fn env(&self, name: &str) -> String {
-        let mut entries = self.spec.env.iter().filter_map(|entry| entry.split_once('='));
+        let mut entries = self.env.iter().filter_map(|entry| entry.split_once('='));
         entries.find(|(known, _)| *known == name).map(|(_, value)| value.to_owned()).unwrap_or_default()
     }
 }

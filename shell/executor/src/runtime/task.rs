@@ -307,12 +307,12 @@ fn names(attachment: &NetworkAttachment) -> (String, String) {
 }
 
 fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, ControllerError> {
-    let task = &order.task;
-    let expanded = template::container(check(&task.spec)?, &facts(order));
+    let (task, stored) = (&order.task, check(&order.task.spec)?);
+    let expanded = template::container(stored, &facts(order));
     let mut spec = expanded.map_err(|error| Refusal::invalid(error.to_string()))?;
     spec.env.extend(template::generic_resource_env(&task.assigned_generic_resources));
     // What cannot be told to the container is known before it is made.
-    files::contents(&spec, order)?;
+    files::contents(stored, order)?;
     let spec = &spec;
     let id = random_id()?;
     let hostname = match spec.hostname.as_str() {

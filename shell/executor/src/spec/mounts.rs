@@ -160,10 +160,8 @@ fn volume(
 
 fn tmpfs(mount: &Mount, target: &str) -> Result<PlannedMount, Refusal> {
     let given = mount.tmpfs_options.clone().unwrap_or_default();
-    if !given.options.is_empty() {
-        return Err(unsupported(target, "further tmpfs options"));
-    }
-    let mut options: Vec<String> = ["nosuid", "nodev", "noexec", "rprivate"].map(ToOwned::to_owned).to_vec();
+    let execution = if executable(&given.options, target)? { "exec" } else { "noexec" };
+    let mut options: Vec<String> = ["nosuid", "nodev", execution, "rprivate"].map(ToOwned::to_owned).to_vec();
     if given.size_bytes > 0 {
         options.push(format!("size={}", given.size_bytes));
     }
@@ -183,6 +181,28 @@ fn tmpfs(mount: &Mount, target: &str) -> Result<PlannedMount, Refusal> {
         create_source: false,
         root_propagation: None,
     })
+}
+
+/// Further options are a list of `[name]` or `[name, value]` in JSON (`null` for none), of which there are two.
+fn executable(options: &str, target: &str) -> Result<bool, Refusal> {
+    let given: Option<Vec<Vec<String>>> = match options {
+        "" => None,
+        text => serde_json::from_str(text)
+            .map_err(|error| Refusal::invalid(format!("mount {target}: tmpfs options {text:?}: {error}")))?,
+    };
+    let mut executable = false;
+    for option in given.iter().flatten() {
+        executable = match option.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["exec"] => true,
+            ["noexec"] => false,
+            other => {
+                let what =
+                    format!("mount {target}: tmpfs option {:?} is not known: use exec or noexec", other.join("="));
+                return Err(Refusal::invalid(what));
+            }
+        };
+    }
+    Ok(executable)
 }
 
 fn generated_name() -> Result<String, Refusal> {

@@ -118,6 +118,27 @@ fn mounts_are_planned_outer_first() {
 }
 
 #[test]
+fn memory_file_systems_take_the_two_options_that_docker_knows() {
+    let planned = |options: &str| {
+        let given = mount::TmpfsOptions { size_bytes: 4096, options: options.to_owned(), ..Default::default() };
+        let mount = Mount {
+            r#type: mount::Type::Tmpfs.into(),
+            target: "/work".to_owned(),
+            tmpfs_options: Some(given),
+            ..Default::default()
+        };
+        let spec = ContainerSpec { mounts: vec![mount], ..Default::default() };
+        plan(&spec, &[], Path::new("/v")).map(|planned| planned[0].options.join(","))
+    };
+    for (options, expected) in [("", "noexec"), ("null", "noexec"), (r#"[["exec"]]"#, "exec")] {
+        let expected = format!("nosuid,nodev,{expected},rprivate,size=4096,mode=1777");
+        assert_eq!(planned(options).expect("planned"), expected);
+    }
+    assert!(planned(r#"[["uid","5"]]"#).expect_err("unknown").message.contains("\"uid=5\""));
+    assert!(planned("{").is_err());
+}
+
+#[test]
 fn what_cannot_be_done_is_refused_by_name() {
     let container = ContainerSpec { image: "web".to_owned(), ..Default::default() };
     let with = |container: ContainerSpec| TaskSpec {
