@@ -48,14 +48,14 @@ impl Manager {
             Ok((response, entry)) => {
                 self.commit_then_answer(request, Answer::Control { response, stale: false }, entry);
             }
-            Err(refusal) => self.confirm(request, ReadWait::Decided(Err(refusal))),
+            Err(refusal) => self.confirm(request, ReadWait::Decided(Box::new(Err(refusal)))),
         }
     }
 
     /// The answer goes out when the entry is committed; without an entry nothing was changed, and it goes out as a
     /// read does.
     pub(crate) fn commit_then_answer(&mut self, request: RequestId, answer: Answer, entry: Option<Entry>) {
-        let Some(entry) = entry else { return self.confirm(request, ReadWait::Decided(Ok(answer))) };
+        let Some(entry) = entry else { return self.confirm(request, ReadWait::Decided(Box::new(Ok(answer)))) };
         let id = entry.id;
         self.waiting.commits.entry(id).or_default().push((request, answer));
         // A refusal takes the entry back, and so answers the request.
@@ -74,7 +74,7 @@ impl Manager {
             });
             return self.reply(request, result);
         }
-        self.confirm(request, ReadWait::Query(command));
+        self.confirm(request, ReadWait::Query(Box::new(command)));
     }
 
     /// Answers once a quorum says that this manager leads still: a deposed leader, which does not know it yet, would
@@ -93,9 +93,9 @@ impl Manager {
         let Some((request, wait)) = self.waiting.reads.remove(&number) else { return };
         let result = match wait {
             ReadWait::Query(command) => {
-                self.query(command, now, rng).map(|response| Answer::Control { response, stale: false })
+                self.query(*command, now, rng).map(|response| Answer::Control { response, stale: false })
             }
-            ReadWait::Decided(result) => result,
+            ReadWait::Decided(result) => *result,
         };
         self.reply(request, result);
     }

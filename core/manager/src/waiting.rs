@@ -24,9 +24,9 @@ pub(crate) enum MembershipWait {
 #[derive(Clone, Debug)]
 pub(crate) enum ReadWait {
     /// To be read then.
-    Query(ControlRequest),
+    Query(Box<ControlRequest>),
     /// Decided upon what this manager holds for the facts, without a change that would have to be committed.
-    Decided(Result<Answer, Refusal>),
+    Decided(Box<Result<Answer, Refusal>>),
 }
 
 /// All that waits.

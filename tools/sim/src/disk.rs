@@ -82,11 +82,11 @@ impl Disk {
         self.cached.extend(batch);
         if sync {
             while let Some(mut persist) = self.cached.pop_front() {
-                if plant == Some(Plant::VoteForgotten) {
-                    if let Some(state) = &mut persist.hard_state {
-                        state.vote = 0;
-                        state.term = state.term.saturating_sub(1).max(1);
-                    }
+                if plant == Some(Plant::VoteForgotten)
+                    && let Some(state) = &mut persist.hard_state
+                {
+                    state.vote = 0;
+                    state.term = state.term.saturating_sub(1).max(1);
                 }
                 self.durable.write(&persist);
             }

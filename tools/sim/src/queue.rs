@@ -52,9 +52,4 @@ impl<T> Queue<T> {
     pub fn take(&mut self) -> Option<(Time, T)> {
         self.heap.pop().map(|item| (item.at, item.what))
     }
-
-    /// When something happens next.
-    pub fn next_at(&self) -> Option<Time> {
-        self.heap.peek().map(|item| item.at)
-    }
 }

@@ -159,12 +159,12 @@ impl World {
             Body::Session { request } => {
                 streams.open.insert(number, stream(None));
                 let done = manager.register(caller, request, StreamId(number), now, dice.source());
-                done.map(|_| None).inspect_err(|_| drop(streams.open.remove(&number)))
+                done.map(|_| None).inspect_err(|_| streams.forget(number))
             }
             Body::Assignments { opening, request } => {
                 streams.open.insert(number, stream(Some(opening)));
                 let done = manager.open_assignments(caller, &request, StreamId(number));
-                done.map(|()| None).inspect_err(|_| drop(streams.open.remove(&number)))
+                done.map(|()| None).inspect_err(|_| streams.forget(number))
             }
             Body::Heartbeat { request } => {
                 let done = manager.heartbeat(caller, &request, now, dice.source());
@@ -226,7 +226,7 @@ impl World {
 
     pub(crate) fn answer_arrives(&mut self, reply: Reply) {
         match reply {
-            Reply::Worker { host, life, input } => self.to_worker(host, life, input),
+            Reply::Worker { host, life, input } => self.tell_worker(host, life, input),
             Reply::Client { request, result } => self.client_answer(request, result),
             Reply::Errand { host, life, number, result } => self.errand_answer(host, life, number, result),
         }

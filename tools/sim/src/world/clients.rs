@@ -313,7 +313,9 @@ impl World {
     fn lie(&self, result: Result<Answer, Refusal>, purposed: &Purposed) -> Result<Answer, Refusal> {
         let planted = self.plant == Some(crate::Plant::RefusalAsSuccess);
         match (&result, purposed) {
-            (Err(refusal), Purposed::Update { .. }) if planted && *refusal == Refusal::no_leader() => {
+            (Err(refusal), Purposed::Update { .. })
+                if planted && !is_certain(refusal) && refusal.code == Code::Unknown =>
+            {
                 let response = ControlResponse::from(m::UpdateServiceResponse::default());
                 Ok(Answer::Control { response, stale: false })
             }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skep_dispatch::worker::Worker;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::{NodeRole, service_spec::Mode};
-use skep_model::{Node, Task, TaskState, Time};
+use skep_model::{Node, Task, TaskState};
 use skep_store::{Read as _, Store};
 
 use super::clients::{Existence, NodeChange, Sort, rolled_back, value_of};
@@ -310,12 +310,4 @@ fn free(facts: &Store, node: &Node) -> i64 {
     let held = facts.tasks_on_node(&node.id);
     let held = held.iter().filter(|task| crate::invariants::holds_resources(task));
     super::lives::NANO_CPUS - held.map(|task| crate::invariants::reserved_cpus(task)).sum::<i64>()
-}
-
-/// For callers that only want to know when it ended.
-impl World {
-    /// When everything was as it should be.
-    pub fn healed_after(&self) -> Option<std::time::Duration> {
-        self.done.then(|| self.time.since(Time(self.plan.heal_at.0)))
-    }
 }

@@ -222,7 +222,7 @@ impl World {
             Happening::Call(call) => self.call_arrives(*call),
             Happening::Answer(reply) => self.answer_arrives(*reply),
             Happening::StreamGone { manager, life, stream, reset } => self.stream_gone(manager, life, stream, reset),
-            Happening::ToWorker { host, life, input } => self.to_worker(host, life, *input),
+            Happening::ToWorker { host, life, input } => self.tell_worker(host, life, *input),
             Happening::WorkerWake { host, life } => self.worker_wakes(host, life),
             Happening::VerbEnds { host, life, task, run } => self.verb_ends(host, life, &task, run),
             Happening::ContainerExits { host, task, start, code } => self.container_exits(host, &task, start, code),

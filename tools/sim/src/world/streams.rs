@@ -37,6 +37,11 @@ pub(crate) struct Streams {
 }
 
 impl Streams {
+    /// The manager refused to open it.
+    pub fn forget(&mut self, number: u64) {
+        self.open.remove(&number);
+    }
+
     fn having(&self, wanted: impl Fn(&Stream) -> bool) -> Vec<u64> {
         self.open.iter().filter(|(_, stream)| wanted(stream)).map(|(number, _)| *number).collect()
     }

@@ -17,7 +17,7 @@ use crate::network::HostId;
 use crate::plant::Plant;
 
 impl World {
-    pub(crate) fn to_worker(&mut self, host: HostId, life: u64, mut input: Input) {
+    pub(crate) fn tell_worker(&mut self, host: HostId, life: u64, mut input: Input) {
         if !self.hosts[host].up || self.hosts[host].life != life || self.hosts[host].worker.is_none() {
             return;
         }
@@ -41,7 +41,7 @@ impl World {
 
     pub(crate) fn worker_wakes(&mut self, host: HostId, life: u64) {
         self.hosts[host].worker_wake = None;
-        self.to_worker(host, life, Input::Tick);
+        self.tell_worker(host, life, Input::Tick);
     }
 
     fn perform_worker(&mut self, host: HostId, effects: Vec<Effect>) {
@@ -140,7 +140,7 @@ impl World {
             self.after(after, Happening::ContainerExits { host, task: task.clone(), start, code });
         }
         if let Some(outcome) = consequence.outcome {
-            self.to_worker(host, life, Input::VerbDone { task: task.clone(), run, outcome });
+            self.tell_worker(host, life, Input::VerbDone { task: task.clone(), run, outcome });
         }
     }
 
