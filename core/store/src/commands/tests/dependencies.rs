@@ -109,6 +109,24 @@ fn sizes_names_and_drivers_are_checked() {
 }
 
 #[test]
+fn templates_are_checked_before_they_are_stored() {
+    let mut swarm = Swarm::new();
+    let driver = |name: &str| Some(t::Driver { name: name.to_owned(), ..Default::default() });
+    let templated = |name: &str, text: &'static str| t::ConfigSpec {
+        data: Bytes::from_static(text.as_bytes()),
+        templating: driver(name),
+        ..config("a")
+    };
+    let mut refused = |spec: t::ConfigSpec| swarm.ask(create_config(spec)).unwrap_err().message;
+    assert_eq!(refused(templated("golang", "{{secret")), "config: template: unclosed action");
+    assert_eq!(refused(templated("jinja", "x")), "config: template driver \"jinja\" is not known: use golang");
+    swarm.ask(create_config(templated("golang", "{{secret \"later\"}}"))).unwrap();
+    let text = Bytes::from_static(b"{{nope}}");
+    let refusal = swarm.ask(create_secret(t::SecretSpec { data: text, templating: driver("golang"), ..secret("a") }));
+    assert_eq!(refusal.unwrap_err().message, "secret: template: function \"nope\" not defined");
+}
+
+#[test]
 fn names_are_taken_once() {
     let mut swarm = Swarm::new();
     swarm.ask(create_secret(secret("key"))).unwrap();

@@ -62,6 +62,23 @@ fn a_service_is_created_with_stamps_and_version_and_its_spec_kept() {
 }
 
 #[test]
+fn placeholders_are_tried_before_a_spec_is_stored() {
+    let with = |env: &str| {
+        let mut spec = service_spec("web");
+        with_container(&mut spec, |container| container.env = vec![env.to_owned()]);
+        spec.annotations.as_mut().unwrap().labels.insert("tier".to_owned(), "front".to_owned());
+        Swarm::new().ask(create(spec)).map(|made| made.service.unwrap().value.spec.unwrap())
+    };
+    let kept = with("A={{.Service.Labels.tier}}").unwrap();
+    let Some(Runtime::Container(container)) = kept.task.clone().unwrap().runtime else { panic!("{kept:?}") };
+    assert_eq!(container.env, ["A={{.Service.Labels.tier}}"], "expanded on the node alone");
+    let refusal = with("A={{.Service.Labels.none}}").unwrap_err();
+    assert_eq!(refusal.code, Code::InvalidArgument);
+    let message = "expanding env \"A={{.Service.Labels.none}}\": template: map has no entry for key \"none\"";
+    assert_eq!(refusal.message, message);
+}
+
+#[test]
 fn specs_are_refused_in_swarmkits_words() {
     use Code::InvalidArgument as I;
     refused(|spec| spec.annotations = None, I, "meta: name must be provided");
