@@ -46,7 +46,7 @@ impl Manager {
         });
         match done {
             Ok((response, entry)) => {
-                self.commit_then_answer(request, Answer::Control { response, stale: false }, entry);
+                self.commit_then_answer(request, Answer::Control { response: Box::new(response), stale: false }, entry);
             }
             Err(refusal) => self.confirm(request, ReadWait::Decided(Box::new(Err(refusal)))),
         }
@@ -66,7 +66,9 @@ impl Manager {
 
     fn read(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
         if !self.leading {
-            let result = self.query(command, now, rng).map(|response| Answer::Control { response, stale: true });
+            let result = self
+                .query(command, now, rng)
+                .map(|response| Answer::Control { response: Box::new(response), stale: true });
             // A refusal cannot say that it may be out of date: what is not found here may exist all the same.
             let result = result.map_err(|refusal| match refusal.code {
                 Code::NotFound => Refusal::no_leader(),
@@ -92,9 +94,9 @@ impl Manager {
     pub(crate) fn answer_read(&mut self, number: u64, now: Now, rng: &mut dyn RngCore) {
         let Some((request, wait)) = self.waiting.reads.remove(&number) else { return };
         let result = match wait {
-            ReadWait::Query(command) => {
-                self.query(*command, now, rng).map(|response| Answer::Control { response, stale: false })
-            }
+            ReadWait::Query(command) => self
+                .query(*command, now, rng)
+                .map(|response| Answer::Control { response: Box::new(response), stale: false }),
             ReadWait::Decided(result) => *result,
         };
         self.reply(request, result);

@@ -17,7 +17,7 @@ pub enum Answer {
     /// To `control`.
     Control {
         /// What was asked for.
-        response: ControlResponse,
+        response: Box<ControlResponse>,
         /// Read from local state without a leader: it may be out of date.
         stale: bool,
     },

@@ -167,7 +167,7 @@ impl Group {
     fn control(&mut self, command: impl Into<ControlRequest>) -> Result<ControlResponse, Refusal> {
         let command = command.into();
         match self.request(|manager, request, now, rng| manager.control(request, command, now, rng))? {
-            Answer::Control { response, stale: false } => Ok(response),
+            Answer::Control { response, stale: false } => Ok(*response),
             other => panic!("{other:?}"),
         }
     }

@@ -69,6 +69,14 @@ fn a_docker_engine_joins_runs_tasks_follows_the_leader_and_leaves() {
     assert!(ok, "{said}");
     swarm.load_busybox(1..=3);
 
+    let address = format!("{}:2377", swarm.address(1));
+    let token = swarm.docker(1, &["swarm", "join-token", "-q", "manager"]).expect();
+    let (ok, said) = engine.docker(&["swarm", "join", "--token", &token, &address]);
+    assert!(!ok && said.contains("let it join as a worker"), "{said}");
+    let managers = swarm.docker(1, &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"]).expect();
+    assert_eq!(managers.lines().filter(|line| line.ends_with("Leader") || line.ends_with("Reachable")).count(), 3);
+    engine.docker(&["swarm", "leave", "--force"]);
+
     let token = swarm.docker(1, &["swarm", "join-token", "-q", "worker"]).expect();
     let (ok, said) = engine.docker(&["swarm", "join", "--token", &token, &format!("{}:2377", swarm.address(1))]);
     assert!(ok, "{said}");

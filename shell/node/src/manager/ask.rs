@@ -122,7 +122,7 @@ impl Handle {
     /// A user's command, carried out here; whether the answer may be stale.
     pub async fn control(&self, request: ControlRequest) -> Result<(ControlResponse, bool), Refusal> {
         match self.request(Request::Control(request)).await? {
-            Answer::Control { response, stale } => Ok((response, stale)),
+            Answer::Control { response, stale } => Ok((*response, stale)),
             other => Err(Refusal::new(Code::Internal, format!("a command was answered with {other:?}"))),
         }
     }
