@@ -1,6 +1,6 @@
 //! Which address others reach this node by (source: Docker's resolution rules and texts).
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use skep_model::{Code, Refusal};
 
@@ -23,7 +23,7 @@ pub fn interface_addresses() -> Result<Vec<InterfaceAddress>, Refusal> {
         let up = entry.flags.contains(nix::net::if_::InterfaceFlags::IFF_UP);
         let Some(storage) = entry.address.filter(|_| up) else { continue };
         let address = match (storage.as_sockaddr_in(), storage.as_sockaddr_in6()) {
-            (Some(four), _) => IpAddr::V4(Ipv4Addr::from(four.ip())),
+            (Some(four), _) => IpAddr::V4(four.ip()),
             (None, Some(six)) => IpAddr::V6(six.ip()),
             _ => continue,
         };

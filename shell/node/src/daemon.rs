@@ -95,13 +95,13 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> std::io::Result<Box<dyn Stream>> {
         let (stream, _) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
-        Ok(Box::new(LazyTls::Handshaking(self.acceptor.accept(stream))))
+        Ok(Box::new(LazyTls::Handshaking(Box::new(self.acceptor.accept(stream)))))
     }
 }
 
 /// A connection whose handshake is made when it is first used, so that a slow client holds up nobody else.
 enum LazyTls {
-    Handshaking(tokio_rustls::Accept<tokio::net::TcpStream>),
+    Handshaking(Box<tokio_rustls::Accept<tokio::net::TcpStream>>),
     Open(Box<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>),
 }
 
@@ -120,7 +120,7 @@ mod lazy_tls {
             cx: &mut Context<'_>,
         ) -> Poll<io::Result<Pin<&mut tokio_rustls::server::TlsStream<tokio::net::TcpStream>>>> {
             if let Self::Handshaking(accept) = self {
-                let stream = ready!(Pin::new(accept).poll(cx))?;
+                let stream = ready!(Pin::new(accept.as_mut()).poll(cx))?;
                 *self = Self::Open(Box::new(stream));
             }
             match self {

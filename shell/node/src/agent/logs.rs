@@ -58,17 +58,19 @@ async fn publish(
     for container in runtime.containers() {
         begin(&runtime, &facts, &selector, &options, container, &subscription.id, &sender, &mut seen, &mut readers);
     }
-    while options.follow {
-        tokio::select! {
-            event = events.recv() => match event {
-                Ok(event) => begin(
-                    &runtime, &facts, &selector, &options, event.container, &subscription.id, &sender, &mut seen,
-                    &mut readers,
-                ),
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
-            },
-            () = sender.closed() => break,
+    if options.follow {
+        loop {
+            tokio::select! {
+                event = events.recv() => match event {
+                    Ok(event) => begin(
+                        &runtime, &facts, &selector, &options, event.container, &subscription.id, &sender, &mut seen,
+                        &mut readers,
+                    ),
+                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(tokio::sync::broadcast::error::RecvError::Closed) => break,
+                },
+                () = sender.closed() => break,
+            }
         }
     }
     while readers.join_next().await.is_some() {}

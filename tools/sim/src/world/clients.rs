@@ -317,7 +317,7 @@ impl World {
                 if planted && !is_certain(refusal) && refusal.code == Code::Unknown =>
             {
                 let response = ControlResponse::from(m::UpdateServiceResponse::default());
-                Ok(Answer::Control { response, stale: false })
+                Ok(Answer::Control { response: Box::new(response), stale: false })
             }
             _ => result,
         }
