@@ -7,6 +7,8 @@ use anyhow::Context as _;
 /// A kernel's name for a process is cut to 15 bytes, so `containerd-shim-runc-v2` is this.
 const DOCKER_SHIM: &str = "containerd-shim";
 const SKEP_SHIM: &str = "skep-shim";
+/// What a Docker Engine starts and cannot do without.
+const CONTAINERD: &str = "containerd";
 
 /// One process.
 #[derive(Clone, Debug)]
@@ -42,8 +44,7 @@ pub fn tree(root: i32) -> Vec<Process> {
         found.push(Process { pid, parent, name: name.trim_end().to_owned() });
         open.extend(children(pid).into_iter().map(|child| (child, pid)));
     }
-    let daemons = ["skep", "dockerd", "containerd"];
-    found.retain(|process| process.is_shim() || daemons.contains(&process.name.as_str()));
+    found.retain(|process| process.pid == root || process.name == CONTAINERD || process.is_shim());
     found
 }
 

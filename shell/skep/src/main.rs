@@ -32,6 +32,7 @@ fn main() -> ExitCode {
 }
 
 fn daemon(flags: Flags) -> anyhow::Result<()> {
+    skep_executor::allocator::bound();
     let config = Config::load(flags)?;
     let filter = tracing_subscriber::EnvFilter::new(&config.log_level);
     let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
@@ -40,5 +41,6 @@ fn daemon(flags: Flags) -> anyhow::Result<()> {
         LogFormat::Json => logs.json().init(),
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.spawn(skep_executor::allocator::give_back());
     runtime.block_on(skep_node::daemon::run(config))
 }

@@ -252,6 +252,8 @@ impl Loop {
             events.iter().for_each(|event| board.observe(event));
             board.blacklisted.difference(&before).cloned().collect()
         };
+        // Who waits for something on the board looks again.
+        self.status.send_replace(self.manager.status());
         if !removed.is_empty() {
             self.outside.disconnect(&removed);
         }

@@ -21,6 +21,8 @@ use crate::tasks::TaskRecords;
 
 /// A daemon that stops for a restart asks for its tasks to be kept so long.
 const RESTART_HOLD_MS: u64 = 60_000;
+/// A new swarm stands within a few writes to disk.
+const FOUNDED_TIMEOUT: Duration = Duration::from_secs(5);
 /// Reasons for a manager's end that may wait to be heard.
 const TROUBLES_QUEUE: usize = 4;
 /// A farewell that takes longer is not waited for.
@@ -96,8 +98,7 @@ impl Member {
         let records = TaskRecords::open(&node.task_directory()).map_err(internal)?;
         // A crash between a manager's certificate and its log, or between the end of its log and its next certificate:
         // the managers say what this node is now. `follow` asks them first of all.
-        let is_undecided =
-            is_manager && matches!(start, Start::Restart) && !RaftDisk::exists(&node.files.raft());
+        let is_undecided = is_manager && matches!(start, Start::Restart) && !RaftDisk::exists(&node.files.raft());
         let own = Peer { node_id: node_id.to_string(), addr: settings.advertise_addr.clone() };
         let mut remotes = node.files.remotes().map_err(internal)?;
         remotes.retain(|peer| peer.addr != own.addr);
@@ -138,7 +139,11 @@ impl Member {
             follower: Mutex::new(None),
         };
         if is_manager && !is_undecided {
+            let founds = matches!(start, Start::Found(_));
             member.start_manager(node, Self::beginning(start)).await.map_err(internal)?;
+            if founds {
+                member.wait_founded().await;
+            }
         }
         let parts = agent::Parts {
             clients,
@@ -186,6 +191,18 @@ impl Member {
         write(&self.manager_handle, Some(role.handle.clone()));
         *self.manager.lock().await = Some(role);
         Ok(())
+    }
+
+    /// Waits until a new swarm knows its first node: a session that is opened earlier fails, and is tried again only
+    /// after a pause. After the timeout that pause is the worse evil, and nothing else.
+    async fn wait_founded(&self) {
+        let Some(handle) = self.manager_handle() else { return };
+        let mut status = handle.status();
+        let founded = status
+            .wait_for(|status| status.role.is_ready && handle.read(|board| board.roles.contains_key(&self.node_id)));
+        if tokio::time::timeout(FOUNDED_TIMEOUT, founded).await.is_err() {
+            tracing::warn!("the new swarm does not know its first node yet");
+        }
     }
 
     fn data_keys(&self) -> Result<Vec<DataKey>, MemberError> {
