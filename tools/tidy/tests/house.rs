@@ -41,7 +41,8 @@ fn arrows_only_point_down() {
     let floors = floors();
     for member in members() {
         let own = floors.get(member.name.as_str());
-        let own = own.unwrap_or_else(|| panic!("{} ({}) has no floor yet: give it one here", member.name, member.folder));
+        let own =
+            own.unwrap_or_else(|| panic!("{} ({}) has no floor yet: give it one here", member.name, member.folder));
         for dependency in member.dependencies.iter().filter(|name| name.starts_with("skep")) {
             let other = floors.get(dependency.as_str()).unwrap_or_else(|| panic!("{dependency} has no floor"));
             assert!(other < own, "{} may not use {dependency}: arrows only point down", member.name);
@@ -62,8 +63,18 @@ fn the_core_names_no_runtime() {
 #[test]
 fn the_core_never_touches_the_world() {
     let forbidden = [
-        "std::fs", "std::net", "std::env::", "std::thread", "std::time::Instant", "std::time::SystemTime", "tokio::",
-        "HashMap", "HashSet", "thread_rng", "rand::random", "static mut",
+        "std::fs",
+        "std::net",
+        "std::env::",
+        "std::thread",
+        "std::time::Instant",
+        "std::time::SystemTime",
+        "tokio::",
+        "HashMap",
+        "HashSet",
+        "thread_rng",
+        "rand::random",
+        "static mut",
     ];
     for path in files(&root().join("core"), "rs") {
         if path.ends_with("build.rs") {
