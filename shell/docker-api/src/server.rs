@@ -1,16 +1,14 @@
 //! Connections: HTTP/1.1 with keep-alive over whatever stream the wiring accepts, within limits, drained on the way
 //! out. It knows nothing of routes.
 
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
 
 use async_trait::async_trait;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::{TcpListener, UnixListener, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -29,58 +27,13 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin + 'static> Stream for T {}
 pub trait Listener: Send + 'static {
     /// The next connection. An error is logged and waited out.
     async fn accept(&mut self) -> std::io::Result<Box<dyn Stream>>;
-
-    /// Whether its streams tell a client that closed its side for writing, which still gets its answer, from one that
-    /// has gone, whose request is given up.
-    fn tells_half_closed(&self) -> bool {
-        false
-    }
 }
 
 #[async_trait]
 impl Listener for UnixListener {
     async fn accept(&mut self) -> std::io::Result<Box<dyn Stream>> {
         let (stream, _) = UnixListener::accept(self).await?;
-        Ok(Box::new(HalfClosing(stream)))
-    }
-
-    fn tells_half_closed(&self) -> bool {
-        true
-    }
-}
-
-/// A stream whose end is an error when the other side is gone altogether; only unix sockets know the difference.
-struct HalfClosing(UnixStream);
-
-impl AsyncRead for HalfClosing {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.0).poll_read(cx, buf))?;
-        if buf.filled().len() > before || buf.remaining() == 0 {
-            return Poll::Ready(Ok(()));
-        }
-        let standing = pin!(self.0.ready(Interest::WRITABLE));
-        match standing.poll(cx) {
-            Poll::Ready(Ok(standing)) if standing.is_write_closed() => {
-                Poll::Ready(Err(std::io::ErrorKind::ConnectionReset.into()))
-            }
-            Poll::Ready(Err(error)) => Poll::Ready(Err(error)),
-            Poll::Ready(Ok(_)) | Poll::Pending => Poll::Ready(Ok(())),
-        }
-    }
-}
-
-impl AsyncWrite for HalfClosing {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Ok(Box::new(stream))
     }
 }
 
@@ -97,7 +50,6 @@ impl Listener for TcpListener {
 pub async fn serve(mut listener: impl Listener, api: Api) {
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    let tells_half_closed = listener.tells_half_closed();
     loop {
         let accepted = async {
             // The semaphore is never closed; without a place nobody is accepted.
@@ -112,7 +64,7 @@ pub async fn serve(mut listener: impl Listener, api: Api) {
             Ok(stream) => {
                 let api = api.clone();
                 connections.spawn(async move {
-                    converse(stream, api, tells_half_closed).await;
+                    serve_connection(stream, api).await;
                     drop(place);
                 });
             }
@@ -131,10 +83,6 @@ pub async fn serve(mut listener: impl Listener, api: Api) {
 
 /// Serves one connection until the client goes, or the API is told to stop and the request under way is answered.
 pub async fn serve_connection(stream: impl Stream, api: Api) {
-    converse(stream, api, false).await;
-}
-
-async fn converse(stream: impl Stream, api: Api, tells_half_closed: bool) {
     let service = {
         let api = api.clone();
         service_fn(move |request| {
@@ -144,7 +92,6 @@ async fn converse(stream: impl Stream, api: Api, tells_half_closed: bool) {
     };
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .half_close(tells_half_closed)
         .header_read_timeout(api.patience.header)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)

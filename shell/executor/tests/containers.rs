@@ -392,8 +392,7 @@ fn files_appear_where_they_should() {
         assert_eq!(std::fs::read_to_string(lab.path("data/volumes/named/_data/new")).expect("kept"), "kept\n");
         let order = lab.order(ContainerSpec { args: shell("true"), ..spec });
         let controller = lab.runtime().controller(order);
-        controller.prepare().await.expect("prepared");
-        let error = controller.start().await.expect_err("no secret");
+        let error = controller.prepare().await.expect_err("no secret");
         assert!(error.to_string().contains("secret reference key"), "{error}");
     });
 }
