@@ -29,6 +29,7 @@ pub(crate) enum Tag {
     Entry = 3,
     SnapshotPlace = 4,
     SnapshotPiece = 5,
+    Others = 6,
 }
 
 /// Fills `bytes` from the operating system's source.

@@ -81,6 +81,9 @@ async fn dispatch(api: &Api, method: &str, path: &str, request: Request) -> Answ
             ("GET", ["info"]) => system::info(api).await,
             ("GET", ["events"]) => events::events(api, request).await,
             ("GET", ["system", "df"]) => system::disk_usage(api, request).await,
+            // `docker inspect NAME` asks for these among others, and goes on only where nothing is found.
+            ("GET", ["volumes", name]) => Err(Failure::not_found(format!("get {name}: no such volume"))),
+            ("GET", ["plugins", name, "json"]) => Err(Failure::not_found(format!("plugin {name:?} not found"))),
             _ => Err(not_served(&parts)),
         },
     }

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message;
-use skep_consensus::{ConfState, EntryKind, HardState, LogEntry, SnapshotMeta};
+use skep_consensus::{ConfState, EntryKind, HardState, LogEntry, Member, SnapshotMeta};
 use skep_model::RaftId;
 
 const ENTRY_HEAD_BYTES: usize = 17;
@@ -29,6 +29,21 @@ struct SnapshotRecord {
     learners: Vec<u64>,
     #[prost(string, tag = "5")]
     file: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct MembersRecord {
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    members: Vec<Vec<u8>>,
+}
+
+pub(super) fn encode_members(members: &[Member]) -> Vec<u8> {
+    MembersRecord { members: members.iter().map(|member| member.encode().to_vec()).collect() }.encode_to_vec()
+}
+
+pub(super) fn decode_members(bytes: &[u8]) -> Option<Vec<Member>> {
+    let record = MembersRecord::decode(bytes).ok()?;
+    record.members.iter().map(|member| Member::decode(member).ok()).collect()
 }
 
 /// A snapshot and the file that holds its data.

@@ -7,6 +7,7 @@
 
 mod codec;
 mod snapshot;
+mod tail;
 
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
 
 const VERSION_KEY: &str = "version";
 const MEMBER_KEY: &str = "member";
+const COMMITS_KEY: &str = "commits";
+const OTHERS_KEY: &str = "others";
 const HARD_STATE_KEY: &str = "hard-state";
 const SNAPSHOT_KEY: &str = "snapshot";
 
@@ -62,6 +65,8 @@ pub struct RecoveredLog {
     pub snapshot: Option<(SnapshotMeta, Bytes)>,
     /// The log, without gaps.
     pub entries: Vec<LogEntry>,
+    /// The members that were joined, as they were then; a snapshot knows better.
+    pub others: Vec<Member>,
 }
 
 impl RecoveredLog {
@@ -71,11 +76,16 @@ impl RecoveredLog {
             Some((meta, data)) => (meta, data.len() as u64),
             None => (SnapshotMeta::default(), 0),
         };
+        let members = if snapshot == SnapshotMeta::default() && !self.others.is_empty() {
+            self.others
+        } else {
+            membership.iter().cloned().collect()
+        };
         Recovered {
             hard_state: self.hard_state,
             snapshot,
             snapshot_size_bytes,
-            members: membership.iter().cloned().collect(),
+            members,
             removed: membership.removed().clone(),
             entries: self.entries,
         }
@@ -90,6 +100,8 @@ pub struct RaftDisk {
     member: Member,
     snapshot: Option<SnapshotPlace>,
     keep_old_snapshots: usize,
+    /// Commits so far, the one in `tail` included.
+    commits: u64,
 }
 
 /// Reads snapshots for the transport, from any thread.
@@ -115,6 +127,12 @@ impl RaftDisk {
         Self::create_on(dir, key, member, &[], on_files())
     }
 
+    /// Begins an empty log for `member`, which joins `others`. They are remembered until the log itself tells who they
+    /// are: a member that dies before its first entry must know whom to answer, or a quorum that needs it never forms.
+    pub fn create_joining(dir: &Path, key: DataKey, member: &Member, others: &[Member]) -> Result<Self, DiskError> {
+        Self::create_for(dir, key, member, others, &[], on_files())
+    }
+
     /// Begins a log that holds something already: the first member's (`skep_consensus::bootstrap`). Whenever this
     /// process dies, there is either no log or one with `first` in it.
     pub fn create_with(dir: &Path, key: DataKey, member: &Member, first: &[Persist]) -> Result<Self, DiskError> {
@@ -135,6 +153,17 @@ impl RaftDisk {
         first: &[Persist],
         opener: Opener,
     ) -> Result<Self, DiskError> {
+        Self::create_for(dir, key, member, &[], first, opener)
+    }
+
+    fn create_for(
+        dir: &Path,
+        key: DataKey,
+        member: &Member,
+        others: &[Member],
+        first: &[Persist],
+        opener: Opener,
+    ) -> Result<Self, DiskError> {
         create_private_dir(dir)?;
         let path = database_path(dir);
         if path.exists() {
@@ -144,17 +173,23 @@ impl RaftDisk {
         let beside = temporary(&path);
         remove_file(&beside)?;
         snapshot::clean(dir, None, 0);
+        tail::write(dir, 0)?;
         let sealed = key.seal(Tag::Member, &member.encode())?;
+        let sealed_others = key.seal(Tag::Others, &codec::encode_members(others))?;
         let mut database = Reopening::open(&beside, CACHE_BYTES, opener)?;
         database.with(|database| {
             transact(database, &beside, true, |tables| {
                 tables.meta.insert(VERSION_KEY, &VERSION.to_be_bytes()[..])?;
                 tables.meta.insert(MEMBER_KEY, &sealed[..])?;
+                if !others.is_empty() {
+                    tables.meta.insert(OTHERS_KEY, &sealed_others[..])?;
+                }
                 Ok(())
             })
         })?;
         let (owned, named) = (dir.to_owned(), member.clone());
-        let mut disk = Self { dir: owned, key, database, member: named, snapshot: None, keep_old_snapshots: 0 };
+        let mut disk =
+            Self { dir: owned, key, database, member: named, snapshot: None, keep_old_snapshots: 0, commits: 0 };
         if !first.is_empty() {
             disk.write(first)?;
         }
@@ -180,7 +215,13 @@ impl RaftDisk {
         let opened = keys.iter().find_map(|key| Some((key.clone(), key.open(Tag::Member, &sealed)?)));
         let (key, member) = opened.ok_or_else(|| DiskError::Undecryptable { path: path.clone() })?;
         let member = Member::decode(&member).map_err(|error| DiskError::damaged(&path, error.to_string()))?;
-        let mut disk = Self { dir: dir.to_owned(), key, database, member, snapshot: None, keep_old_snapshots: 0 };
+        let commits = read_meta(&mut database, COMMITS_KEY)?.and_then(|bytes| <[u8; 8]>::try_from(&bytes[..]).ok());
+        let commits = commits.map_or(0, u64::from_be_bytes);
+        if tail::read(dir)?.is_some_and(|noted| noted > commits) {
+            return Err(DiskError::damaged(&path, "the last write to it is lost"));
+        }
+        let mut disk =
+            Self { dir: dir.to_owned(), key, database, member, snapshot: None, keep_old_snapshots: 0, commits };
         disk.snapshot = disk.read_sealed(SNAPSHOT_KEY, Tag::SnapshotPlace, codec::decode_place)?;
         Ok(Some(disk))
     }
@@ -229,6 +270,7 @@ impl RaftDisk {
             snapshot::write(&self.dir.join(&place.file), new, meta, data)?;
         }
         let member = new.seal(Tag::Member, &self.member.encode())?;
+        let others = new.seal(Tag::Others, &codec::encode_members(&recovered.others))?;
         let hard_state = new.seal(Tag::HardState, &codec::encode_hard_state(&recovered.hard_state))?;
         let sealed_place = match &place {
             Some(place) => Some(new.seal(Tag::SnapshotPlace, &codec::encode_place(place))?),
@@ -237,6 +279,7 @@ impl RaftDisk {
         let entries = seal_entries(new, &recovered.entries)?;
         self.transact(true, |tables| {
             tables.meta.insert(MEMBER_KEY, &member[..])?;
+            tables.meta.insert(OTHERS_KEY, &others[..])?;
             tables.meta.insert(HARD_STATE_KEY, &hard_state[..])?;
             if let Some(sealed) = &sealed_place {
                 tables.meta.insert(SNAPSHOT_KEY, &sealed[..])?;
@@ -265,8 +308,15 @@ impl RaftDisk {
         sync: bool,
         action: impl FnOnce(&mut Tables<'_>) -> Result<(), redb::StorageError>,
     ) -> Result<(), DiskError> {
-        let path = self.path();
-        self.database.with(|database| transact(database, &path, sync, action))
+        let (path, number) = (self.path(), self.commits + 1);
+        self.database.with(|database| {
+            transact(database, &path, sync, |tables| {
+                tables.meta.insert(COMMITS_KEY, &number.to_be_bytes()[..])?;
+                action(tables)
+            })
+        })?;
+        self.commits = number;
+        if sync { tail::write(&self.dir, number) } else { Ok(()) }
     }
 
     fn read_sealed<T>(
@@ -319,8 +369,9 @@ impl LogStore for RaftDisk {
             }
             None => None,
         };
+        let others = self.read_sealed(OTHERS_KEY, Tag::Others, codec::decode_members)?.unwrap_or_default();
         self.clean();
-        Ok(RecoveredLog { hard_state: hard_state.unwrap_or_default(), snapshot, entries })
+        Ok(RecoveredLog { hard_state: hard_state.unwrap_or_default(), snapshot, entries, others })
     }
 
     fn write(&mut self, writes: &[Persist]) -> Result<(), DiskError> {

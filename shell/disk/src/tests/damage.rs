@@ -162,3 +162,19 @@ fn altered_snapshots_are_refused() {
     std::fs::remove_file(&path).unwrap();
     assert!(read(dir.path()).unwrap_err().to_string().contains("is missing"));
 }
+
+#[test]
+fn a_log_that_lost_its_last_write_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = &dir.path().join("raft");
+    let mut disk = RaftDisk::create(dir, key(1), &member()).unwrap();
+    disk.write(&[write_of(entries(1..=3, 1), 3)]).unwrap();
+    let before = std::fs::read(dir.join("raft.db")).unwrap();
+    disk.write(&[write_of(entries(4..=4, 1), 4)]).unwrap();
+    drop(disk);
+    std::fs::write(dir.join("raft.db"), &before).unwrap();
+    assert!(matches!(RaftDisk::open(dir, &[key(1)]), Err(DiskError::Damaged { .. })));
+    // A note that cannot be read proves nothing.
+    std::fs::write(dir.join("tail"), [7; 16]).unwrap();
+    assert_eq!(RaftDisk::open(dir, &[key(1)]).unwrap().unwrap().recover().unwrap().entries, entries(1..=3, 1));
+}

@@ -112,6 +112,8 @@ fn live(seed: u64, power_lost_at: u64, start: &[u8], path: &std::path::Path) -> 
     }));
     let storage = Arc::clone(&contents);
     let opener: Opener = Arc::new(move |builder, _: File| builder.create_with_backend(Volatile(Arc::clone(&storage))));
+    // Another life of the same directory: what an earlier one noted is not of this one.
+    std::fs::remove_file(path.join("tail")).unwrap_or_default();
     let mut disk = RaftDisk::open_on(path, &[key(1)], opener).unwrap().unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let mut last = 0;
@@ -141,6 +143,8 @@ fn power_loss_never_takes_what_was_acknowledged() {
         let (image, _) = live(seed, power_lost_at, &start, dir.path());
         let Some((image, acknowledged)) = image else { continue };
         std::fs::write(dir.path().join("raft.db"), image).unwrap();
+        // The run went on after the image was taken.
+        std::fs::remove_file(dir.path().join("tail")).unwrap_or_default();
         let mut disk = RaftDisk::open(dir.path(), &[key(1)]).unwrap().unwrap();
         let found = disk.recover().unwrap().entries;
         let count = found.len() as u64;

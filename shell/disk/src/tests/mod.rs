@@ -51,6 +51,7 @@ fn mode(path: &Path) -> u32 {
 fn file_names(dir: &Path) -> Vec<String> {
     let rows = std::fs::read_dir(dir).unwrap();
     let mut names: Vec<String> = rows.map(|row| row.unwrap().file_name().into_string().unwrap()).collect();
+    names.retain(|name| name != "tail");
     names.sort();
     names
 }

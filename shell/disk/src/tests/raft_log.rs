@@ -212,3 +212,21 @@ fn a_member_lives_through_restarts() {
         assert_eq!(said, expected);
     }
 }
+
+#[test]
+fn who_was_joined_is_known_before_the_first_entry_and_under_another_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = &dir.path().join("raft");
+    let disk = RaftDisk::create_joining(dir, key(1), &member(), &[member()]).unwrap();
+    let (mut disk, recovered) = reopen(disk, dir);
+    assert_eq!(recovered.clone().into_recovered(&Membership::default()).members, [member()]);
+    disk.rotate_key(&key(2)).unwrap();
+    let (_, recovered) = reopen(disk, dir);
+    assert_eq!(recovered.others, [member()]);
+    // A snapshot knows better.
+    let snapped = RecoveredLog {
+        snapshot: Some((skep_consensus::SnapshotMeta { index: 5, ..Default::default() }, bytes::Bytes::new())),
+        ..recovered
+    };
+    assert!(snapped.into_recovered(&Membership::default()).members.is_empty());
+}

@@ -131,3 +131,11 @@ fn records_are_swarmkits() {
     assert_eq!(record::unwrap(b"\xff", None), Err(RecordError::Undecodable));
     assert_eq!(record::unwrap(b"\x08\x02", None), Err(RecordError::UnknownAlgorithm(2)));
 }
+
+#[test]
+fn a_task_file_that_was_being_made_when_its_process_died_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join(".tasks.db.tmp"), [0; 1000]).unwrap();
+    assert!(crate::TaskStore::open(dir.path()).unwrap().all().unwrap().is_empty());
+    assert!(crate::TaskStore::open(dir.path()).unwrap().all().unwrap().is_empty());
+}

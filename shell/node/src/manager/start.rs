@@ -301,7 +301,7 @@ async fn join(parts: &ManagerParts, addresses: &[String]) -> Result<Opened, Star
     let removed: BTreeSet<RaftId> = response.removed_members.into_iter().map(RaftId).collect();
     let member =
         Member { raft_id: RaftId(response.raft_id), node_id: parts.node.clone(), addr: parts.advertise.clone() };
-    let disk = RaftDisk::create(&parts.directory, data_key(parts)?, &member)?;
+    let disk = RaftDisk::create_joining(&parts.directory, data_key(parts)?, &member, &members)?;
     Ok(Opened { disk, recovered: Recovered { members, removed, ..Recovered::empty() }, facts: Store::default() })
 }
 

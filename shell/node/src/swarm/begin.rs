@@ -100,8 +100,11 @@ impl SwarmNode {
         let opening = unlock_key.and_then(|key| UnlockKey::from_bytes(key.bytes()));
         self.open(opening.as_ref(), Start::Found(Box::new(genesis))).await?;
         if let Err(error) = self.files.begun() {
-            // Beside a log it says nothing.
-            tracing::warn!("the mark of a swarm being made could not be removed: {error}");
+            // A start that finds the mark would take a swarm that was answered for for one that was never made.
+            if let Some(member) = self.member() {
+                member.stop_loops().await;
+            }
+            return Err(internal(error));
         }
         Ok(node_id)
     }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
-use skep_disk::{DiskError, KeyFile, NodeSettings, RaftDisk, Remote, UnlockKey};
+use skep_disk::{DiskError, KeyFile, NodeSettings, Remote, UnlockKey};
 use skep_model::pb::types::Peer;
 use skep_rpc::identity::IdentityError;
 use skep_rpc::{NodeIdentity, PrivateKey, TrustRoot};
@@ -78,15 +78,15 @@ impl Files {
         Ok(skep_disk::write_file(&self.beginning(), &[])?)
     }
 
-    /// The swarm has its log.
+    /// The swarm stands.
     pub fn begun(&self) -> Result<(), FilesError> {
         Ok(skep_disk::remove_file(&self.beginning())?)
     }
 
-    /// The daemon died while it made a swarm, before there was a log: nobody can know of that swarm, and nobody has
-    /// its unlock key.
+    /// The daemon died while it made a swarm, at whatever point: nobody can know of that swarm, and nobody has its
+    /// tokens or its unlock key. Its log may stand already, without the objects that make a swarm of it.
     pub fn is_half_made(&self) -> bool {
-        self.beginning().exists() && !RaftDisk::exists(&self.raft())
+        self.beginning().exists()
     }
 
     /// The worker's tasks.

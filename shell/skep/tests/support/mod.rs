@@ -98,12 +98,18 @@ impl Swarm {
     }
 
     pub fn start_daemon_with(&mut self, number: usize, extra: &[&str]) {
+        self.start_daemon_through(number, &[], extra);
+    }
+
+    /// The daemon is started by another program, which has its own words first.
+    pub fn start_daemon_through(&mut self, number: usize, starter: &[&str], extra: &[&str]) {
         let host = &self.lab.hosts()[number - 1];
         let directory = host.directory().to_owned();
         let log = File::options().create(true).append(true).open(directory.join("daemon.log")).expect("a log file");
+        let words: Vec<&str> = starter.iter().copied().chain([env!("CARGO_BIN_EXE_skep"), "daemon"]).collect();
         let child = host
-            .command(env!("CARGO_BIN_EXE_skep"))
-            .arg("daemon")
+            .command(words[0])
+            .args(&words[1..])
             .arg("--host")
             .arg(format!("unix://{}", directory.join("skep.sock").display()))
             .arg("--data-root")
