@@ -1,6 +1,6 @@
 //! Whole managers in one thread: their messages and their disks are queues, their clock a number.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
@@ -23,6 +23,10 @@ struct Group {
     time: u64,
     mail: VecDeque<PeerMessage>,
     cut: Option<RaftId>,
+    /// Whom each manager's transport was told of.
+    told: BTreeMap<RaftId, BTreeSet<RaftId>>,
+    /// Messages to members that the sender's transport had not been told of.
+    misdirected: usize,
     replies: BTreeMap<u64, Result<Answer, Refusal>>,
     assignments: Vec<m::AssignmentsMessage>,
     sessions: Vec<m::SessionMessage>,
@@ -62,6 +66,8 @@ impl Group {
             time: 0,
             mail: VecDeque::new(),
             cut: None,
+            told: BTreeMap::new(),
+            misdirected: 0,
             replies: BTreeMap::new(),
             assignments: Vec::new(),
             sessions: Vec::new(),
@@ -114,7 +120,14 @@ impl Group {
         let mut written = None;
         for effect in effects {
             match effect {
-                Effect::Send(message) => self.mail.push_back(message),
+                Effect::Send(message) => {
+                    let known = self.told.get(&id).is_some_and(|told| told.contains(&message.to));
+                    self.misdirected += usize::from(!known);
+                    self.mail.push_back(message);
+                }
+                Effect::Members(members) => {
+                    self.told.insert(id, members.iter().map(|member| member.raft_id).collect());
+                }
                 Effect::Persist(persist) => written = Some(persist.number),
                 Effect::Reply { request, result } => {
                     self.replies.insert(request.0, result);
@@ -296,6 +309,14 @@ fn managers_join_and_hold_the_same_facts() {
     group.register(1);
     group.create("web", 2);
     group.until(|group| group.managers.keys().all(|id| group.tasks(*id).len() == 2));
+}
+
+#[test]
+fn a_transport_is_told_of_a_member_before_there_is_anything_to_send_to_it() {
+    let mut group = Group::found(4);
+    group.join(2);
+    group.join(3);
+    assert_eq!(group.misdirected, 0);
 }
 
 #[test]

@@ -1,8 +1,10 @@
 //! The heartbeat of the machine: take what consensus has, apply it, let the deciders have their turn, repeat.
 
+use std::collections::BTreeSet;
+
 use rand_core::RngCore;
-use skep_consensus::{ProposeError, ReadReady};
-use skep_model::{Now, Refusal, Time};
+use skep_consensus::{Committed, MembershipChange, Payload, ProposeError, ReadReady};
+use skep_model::{Now, RaftId, Refusal, Time};
 
 use crate::effect::Effect;
 use crate::state::Manager;
@@ -60,7 +62,11 @@ impl Manager {
     fn absorb(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
         let effects = self.consensus.take_effects(now.monotonic);
         let mut moved = !effects.committed.is_empty() || effects.role.is_some() || !effects.reads.is_empty();
-        self.effects.extend(effects.send.into_iter().map(Effect::Send));
+        // A message to a member that this very batch adds can only go once the transport has been told of it: lost, it
+        // would be sent again no sooner than with the next heartbeat.
+        let added: BTreeSet<RaftId> = effects.committed.iter().filter_map(added_member).collect();
+        let (late, soon): (Vec<_>, Vec<_>) = effects.send.into_iter().partition(|message| added.contains(&message.to));
+        self.effects.extend(soon.into_iter().map(Effect::Send));
         if let Some(snapshot) = effects.install {
             moved = true;
             self.install(snapshot);
@@ -68,6 +74,7 @@ impl Manager {
         for committed in effects.committed {
             self.apply(committed, rng);
         }
+        self.effects.extend(late.into_iter().map(Effect::Send));
         if let Some(role) = effects.role {
             self.change_role(role, now, rng);
         }
@@ -123,5 +130,12 @@ impl Manager {
             return Err(refusal);
         }
         Ok(())
+    }
+}
+
+fn added_member(committed: &Committed) -> Option<RaftId> {
+    match &committed.payload {
+        Payload::Membership { change: MembershipChange::Add(member), .. } => Some(member.raft_id),
+        _ => None,
     }
 }

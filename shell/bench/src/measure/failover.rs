@@ -13,8 +13,8 @@ use crate::table::{Figure, Table};
 
 /// Pause before a write that was refused is tried again.
 const RETRY: Duration = Duration::from_millis(5);
-/// A write that is not answered by then is given up and made anew.
-const ATTEMPT: Duration = Duration::from_secs(2);
+/// A write that is not answered by then is given up and made anew: it may hang on the way to the leader that is gone.
+const ATTEMPT: Duration = Duration::from_millis(250);
 /// The swarm's rest between rounds, after it is whole again.
 const REST: Duration = Duration::from_secs(3);
 /// Cables cut: silence takes long to notice, so fewer rounds than kills.

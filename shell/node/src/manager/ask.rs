@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::board::Board;
 
 /// Asks that may wait for the loop; further ones are refused.
-pub const ASK_QUEUE: usize = 65_536;
+pub const ASK_QUEUE: usize = 32_768;
 
 /// An answer that is awaited.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -83,7 +83,8 @@ pub enum Request {
 /// Asks the loop. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    pub(super) asks: SyncSender<Ask>,
+    // Boxed: the queue has a place for each ask from the beginning, and the largest ask would make all of them large.
+    pub(super) asks: SyncSender<Box<Ask>>,
     pub(super) board: Arc<RwLock<Board>>,
     pub(super) status: watch::Receiver<Status>,
 }
@@ -91,7 +92,7 @@ pub struct Handle {
 impl Handle {
     /// Puts an ask into the queue; refused when it is full or the loop is gone.
     pub fn tell(&self, ask: Ask) -> Result<(), Refusal> {
-        self.asks.try_send(ask).map_err(|error| match error {
+        self.asks.try_send(Box::new(ask)).map_err(|error| match error {
             TrySendError::Full(_) => {
                 Refusal::new(Code::ResourceExhausted, "the manager has too much to do; try again later")
             }
@@ -103,7 +104,7 @@ impl Handle {
     pub async fn stop(&self) {
         let asks = self.asks.clone();
         // An error means that the loop has ended already.
-        let told = tokio::task::spawn_blocking(move || asks.send(Ask::Stop).is_ok()).await;
+        let told = tokio::task::spawn_blocking(move || asks.send(Box::new(Ask::Stop)).is_ok()).await;
         tracing::debug!(?told, "the manager's loop is to end");
     }
 

@@ -26,10 +26,15 @@ const FEED_QUEUE: usize = 1024;
 /// How long a manager that joins may take to answer the health check.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// How long a raft message waits for a manager that is being prepared.
+const PREPARE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// The node behind the cluster port.
 pub struct ManagerBackend {
     own: NodeId,
     handle: RwLock<Option<(Handle, LogBroker)>>,
+    /// Whether there is a loop, or was one.
+    runs: watch::Sender<bool>,
     leader: watch::Sender<Leader>,
     transport: Arc<RaftTransport>,
     clients: Arc<Clients>,
@@ -50,6 +55,7 @@ impl ManagerBackend {
         Self {
             own,
             handle: RwLock::new(None),
+            runs: watch::Sender::new(false),
             leader: watch::Sender::new(Leader::None),
             transport,
             clients,
@@ -64,6 +70,7 @@ impl ManagerBackend {
         let broker = LogBroker::new(handle.clone());
         let mut status = handle.status();
         *self.handle.write().unwrap_or_else(PoisonError::into_inner) = Some((handle, broker));
+        self.runs.send_replace(true);
         let backend = Arc::clone(self);
         tokio::spawn(async move {
             loop {
@@ -320,6 +327,15 @@ impl Backend for ManagerBackend {
     }
 
     async fn raft_message(&self, message: RaftMessage) -> Result<(), Refusal> {
+        if !*self.runs.borrow() {
+            // The leader writes as soon as it has added us, which is before we know it: refused, its first words would
+            // come again no sooner than with its next heartbeat.
+            let mut runs = self.runs.subscribe();
+            let prepared = runs.wait_for(|runs| *runs);
+            if tokio::time::timeout(PREPARE_TIMEOUT, prepared).await.is_err() {
+                tracing::debug!("a raft message came long before this manager was prepared");
+            }
+        }
         self.handle()?.tell(Ask::Peer(message.from, message.bytes))
     }
 

@@ -36,7 +36,7 @@ pub(super) struct Loop {
     outside: Outside,
     clock: Clock,
     rng: ChaCha20Rng,
-    asks: Receiver<Ask>,
+    asks: Receiver<Box<Ask>>,
     replies: BTreeMap<RequestId, Reply<skep_manager::Answer>>,
     last_request: u64,
     feeds: Feeds,
@@ -104,7 +104,7 @@ impl Loop {
             };
             let mut next = first;
             for _ in 0..BATCH_MAX {
-                match next {
+                match next.take().map(|ask| *ask) {
                     Some(Ask::Stop) => return self.stop(),
                     Some(ask) => self.take(ask),
                     None => break,
@@ -112,7 +112,7 @@ impl Loop {
                 next = self.asks.try_recv().ok();
             }
             if let Some(left) = next {
-                match left {
+                match *left {
                     Ask::Stop => return self.stop(),
                     ask => self.take(ask),
                 }
