@@ -1,8 +1,6 @@
 //! Rolling updates, rollbacks, jobs and placement, as the stock CLI shows them while it waits.
 
-mod support;
-
-use support::{Said, Swarm, wait_until};
+use crate::support::{Said, Swarm, wait_until};
 
 /// A service of busybox that nothing but itself ends.
 fn create(swarm: &Swarm, words: &[&str]) -> Said {
@@ -202,7 +200,7 @@ fn placement_follows_labels_resources_and_limits_and_says_what_it_lacks() {
     }
     swarm.load_busybox(1..=3);
     for (host, zone) in [("h1", "east"), ("h2", "west"), ("h3", "west")] {
-        swarm.docker(1, &["node", "update", "--label-add", &format!("zone={zone}"), host]).expect();
+        swarm.node_update(1, &["--label-add", &format!("zone={zone}"), host]);
     }
     let run = |name: &str, words: &[&str]| {
         let mut all = vec!["--detach", "--name", name];
@@ -245,9 +243,9 @@ fn placement_follows_labels_resources_and_limits_and_says_what_it_lacks() {
     // A label that goes takes its tasks along; where there is no place, it is said.
     run("east", &["--constraint", "node.labels.zone==east"]);
     swarm.wait_running(1, "east", 1);
-    swarm.docker(1, &["node", "update", "--label-add", "zone=north", "h1"]).expect();
+    swarm.node_update(1, &["--label-add", "zone=north", "h1"]);
     wait_told(&swarm, "east", "no suitable node (scheduling constraints not satisfied on 3 nodes)");
-    swarm.docker(1, &["node", "update", "--label-add", "zone=east", "h3"]).expect();
+    swarm.node_update(1, &["--label-add", "zone=east", "h3"]);
     wait_until("the task on its new node", || {
         if count("east", "h3") == 1 {
             Ok(())

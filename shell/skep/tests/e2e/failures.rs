@@ -1,8 +1,6 @@
 //! Losing the leader, the quorum, hosts; and coming back.
 
-mod support;
-
-use support::{Swarm, wait_for, wait_until};
+use crate::support::{Swarm, wait_for, wait_until};
 
 #[test]
 fn another_manager_leads_when_the_leader_dies() {

@@ -1,12 +1,10 @@
 //! What keeps a swarm in order by itself: nodes that die or are removed, keys that are replaced, disks that fill up,
 //! daemons that are stopped or were killed half-way.
 
-mod support;
-
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use support::{Swarm, wait_for, wait_until};
+use crate::support::{Swarm, wait_for, wait_until};
 
 #[test]
 fn a_worker_whose_connection_is_reset_is_down_long_before_its_heartbeats_are_missed() {

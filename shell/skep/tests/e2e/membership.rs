@@ -1,8 +1,6 @@
 //! Forming a swarm and changing who belongs to it, as an operator does it with the stock CLI.
 
-mod support;
-
-use support::{Swarm, wait_for, wait_until};
+use crate::support::{Swarm, wait_for, wait_until};
 
 #[test]
 fn before_init_the_node_is_inactive_and_says_what_to_do() {
@@ -145,7 +143,7 @@ fn roles_change_and_the_quorum_stays() {
 fn node_settings_are_kept_and_filtered() {
     let Some(swarm) = Swarm::formed(1, 1) else { return };
     all_ready(&swarm, 1, 2);
-    swarm.docker(1, &["node", "update", "--availability", "drain", "--label-add", "zone=a", "h2"]).expect();
+    swarm.node_update(1, &["--availability", "drain", "--label-add", "zone=a", "h2"]);
     let line = swarm
         .docker(1, &["node", "ls", "--filter", "node.label=zone=a", "--format", "{{.Hostname}} {{.Availability}}"])
         .expect();
@@ -154,7 +152,7 @@ fn node_settings_are_kept_and_filtered() {
         swarm.docker(1, &["node", "ls", "--filter", "role=manager", "--format", "{{.Hostname}}"]).expect(),
         "h1"
     );
-    swarm.docker(1, &["node", "update", "--label-rm", "zone", "--availability", "active", "h2"]).expect();
+    swarm.node_update(1, &["--label-rm", "zone", "--availability", "active", "h2"]);
     assert_eq!(swarm.docker(1, &["node", "ls", "-q", "--filter", "node.label=zone=a"]).expect(), "");
     let refusal = swarm.docker(1, &["node", "ls", "--filter", "colour=red"]).expect_failure();
     assert!(refusal.contains("invalid filter 'colour'"), "{refusal}");

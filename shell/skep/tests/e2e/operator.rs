@@ -1,11 +1,9 @@
 //! An operator's settings and views: flags of init and update, advice, backups, and one output from both clients.
 
-mod support;
-
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use support::{Said, Swarm, wait_for, wait_until};
+use crate::support::{Said, Swarm, wait_for, wait_until};
 
 #[test]
 fn init_names_addresses_and_flags_that_it_cannot_use() {
@@ -74,7 +72,7 @@ fn settings_of_init_and_update_take_effect() {
 
     // Snapshots are taken as often as said, and one old one is kept beside the newest.
     for count in 0..35 {
-        swarm.docker(1, &["node", "update", "--label-add", &format!("count={count}"), "h1"]).expect();
+        swarm.node_update(1, &["--label-add", &format!("count={count}"), "h1"]);
     }
     let raft = swarm.host(1).directory().join("data/swarm/raft");
     wait_until("two snapshots", || {

@@ -1,11 +1,9 @@
 //! A real Docker Engine as a worker of a Skep swarm.
 
-mod support;
-
 use std::fs::File;
 use std::process::{Child, Command, Stdio};
 
-use support::{Swarm, busybox_archive, wait_for, wait_until};
+use crate::support::{Swarm, busybox_archive, wait_for, wait_until};
 
 /// A Docker Engine on a host.
 struct Engine {

@@ -1,7 +1,5 @@
 //! Bad input and faults: what is refused, what survives, and that nothing is corrupted.
 
-mod support;
-
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpStream};
@@ -10,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use support::{Swarm, wait_for, wait_until};
+use crate::support::{Swarm, wait_for, wait_until};
 
 /// A peer that says nothing for so long has hung.
 const SILENCE_MAX: Duration = Duration::from_secs(20);
@@ -308,7 +306,7 @@ fn a_damaged_log_is_recovered_whole_or_refused_aloud() {
             let mut names: Vec<&str> = names.lines().collect();
             names.sort_unstable();
             assert_eq!(names, ["one", "three", "two"], "with {damage} something went missing in silence");
-            swarm.docker(1, &["node", "update", "--label-add", "seen=yes", "h1"]).expect();
+            swarm.node_update(1, &["--label-add", "seen=yes", "h1"]);
         } else {
             refused += 1;
             assert_eq!(state(&swarm, 1), "error", "{damage}: {error}");

@@ -1,10 +1,8 @@
 //! Stacks: the project's own Compose files, deployed, updated, pruned and removed with the stock CLI.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
-use support::{Swarm, wait_until};
+use crate::support::{Swarm, wait_until};
 
 /// Every example, and what it makes of two nodes of which one is a manager: services with their replicas.
 const EXAMPLES: [(&str, &[&str]); 10] = [
@@ -73,7 +71,7 @@ fn every_example_deploys_runs_and_goes_without_a_trace() {
     let Some(swarm) = Swarm::formed(1, 1) else { return };
     swarm.load_busybox(1..=2);
     for host in ["h1", "h2"] {
-        swarm.docker(1, &["node", "update", "--label-add", "edge=true", "--label-add", "ci=true", host]).expect();
+        swarm.node_update(1, &["--label-add", "edge=true", "--label-add", "ci=true", host]);
     }
     for (name, expected) in EXAMPLES {
         let said = deploy(&swarm, &example(name), name, &[]);

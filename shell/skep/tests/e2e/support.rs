@@ -183,6 +183,21 @@ impl Swarm {
             .into()
     }
 
+    /// `docker node update`, made anew when the node itself was written to between the client's look and its write (as
+    /// when its agent registers): the client is told of that, as of any other writer.
+    #[track_caller]
+    pub fn node_update(&self, asked: usize, words: &[&str]) {
+        let words: Vec<&str> = ["node", "update"].iter().chain(words).copied().collect();
+        wait_until("a write to the node", || {
+            let said = self.docker(asked, &words);
+            match said.ok {
+                true => Ok(()),
+                false if said.err.contains("update out of sequence") => Err(said.err),
+                false => panic!("{}", said.err),
+            }
+        });
+    }
+
     /// Makes a swarm on host 1.
     pub fn init(&self) {
         self.docker(1, &["swarm", "init", "--advertise-addr", &self.address(1)]).expect();

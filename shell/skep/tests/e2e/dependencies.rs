@@ -1,10 +1,8 @@
 //! Secrets, configs and placeholders: what containers see of them, and what is refused.
 
-mod support;
-
 use std::path::{Path, PathBuf};
 
-use support::{Swarm, wait_until};
+use crate::support::{Swarm, wait_until};
 
 fn file(swarm: &Swarm, name: &str, text: &str) -> String {
     let path = swarm.lab.directory().join(name);

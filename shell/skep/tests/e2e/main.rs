@@ -1,0 +1,15 @@
+//! Real daemons on hosts of their own, driven as a user would: one binary, so that all share its support.
+//!
+//! `cargo test -p skep --test e2e` runs all of it, `… --test e2e membership::` one file. Needs root.
+
+mod dependencies;
+mod docker_engine;
+mod failures;
+mod faults;
+mod membership;
+mod operator;
+mod services;
+mod stacks;
+mod support;
+mod updates;
+mod upkeep;
