@@ -10,7 +10,7 @@ fn file(swarm: &Swarm, name: &str, text: &str) -> String {
     path.to_string_lossy().into_owned()
 }
 
-fn create(swarm: &Swarm, words: &[&str]) -> support::Said {
+fn create(swarm: &Swarm, words: &[&str]) -> crate::support::Said {
     // PID 1 of its namespace ends by no other signal unless it asks for it.
     let mut all = vec!["service", "create", "--detach", "--no-resolve-image", "--stop-signal", "KILL"];
     all.extend(words);

@@ -22,7 +22,7 @@ fn example(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples").join(format!("{name}.yml"))
 }
 
-fn deploy(swarm: &Swarm, file: &Path, stack: &str, more: &[&str]) -> support::Said {
+fn deploy(swarm: &Swarm, file: &Path, stack: &str, more: &[&str]) -> crate::support::Said {
     let file = file.to_string_lossy().into_owned();
     let mut words = vec!["stack", "deploy", "--resolve-image", "never", "-c", &file];
     words.extend(more);
