@@ -93,6 +93,52 @@ pub struct PublishedPort {
     pub protocol: String,
 }
 
+/// What a container was asked to be, beside its limits: as `docker inspect` shows it.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct ContainerSettings {
+    /// By name; empty where neither image nor spec says one.
+    pub stop_signal: String,
+    pub stop_grace: Duration,
+    pub healthcheck: Option<HealthCheck>,
+    pub read_only: bool,
+    pub init: Option<bool>,
+    pub capability_add: Vec<String>,
+    pub capability_drop: Vec<String>,
+    /// As `--security-opt` spells them.
+    pub security_options: Vec<String>,
+    pub sysctls: BTreeMap<String, String>,
+    /// Name, soft, hard; -1 for unlimited.
+    pub ulimits: Vec<(String, i64, i64)>,
+    pub groups: Vec<String>,
+    pub oom_score_adj: i64,
+    pub memory_reservation_bytes: i64,
+    /// Memory and swap together; 0 for the default, -1 for no limit.
+    pub memory_swap_bytes: i64,
+    /// `None` for the host's.
+    pub memory_swappiness: Option<i64>,
+    pub nameservers: Vec<String>,
+    pub dns_search: Vec<String>,
+    pub dns_options: Vec<String>,
+    /// `name:address`.
+    pub extra_hosts: Vec<String>,
+    pub log_driver: String,
+    pub log_options: BTreeMap<String, String>,
+    /// Empty for none.
+    pub apparmor_profile: String,
+}
+
+/// What one probe of a container's health said.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[allow(missing_docs)]
+pub struct ProbeResult {
+    pub started_at: WallTime,
+    pub ended_at: WallTime,
+    pub exit_code: i32,
+    /// The beginning of it.
+    pub output: String,
+}
+
 /// A mount as it is in the container.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[allow(missing_docs)]
@@ -103,6 +149,8 @@ pub struct MountPoint {
     pub source: String,
     pub destination: String,
     pub read_only: bool,
+    /// How mounts below it travel; empty for tmpfs.
+    pub propagation: String,
 }
 
 /// Result of the health probe.
@@ -144,6 +192,11 @@ pub struct Container {
     pub oom_killed: bool,
     pub error: String,
     pub health: Option<Health>,
+    /// Probes in a row that failed.
+    pub failing_streak: u32,
+    /// The last few probes, oldest first.
+    pub probes: Vec<ProbeResult>,
+    pub settings: ContainerSettings,
     pub ip_address: Option<String>,
     pub network_name: String,
     pub ports: Vec<PublishedPort>,

@@ -6,6 +6,7 @@
 
 #![warn(missing_docs)]
 
+pub mod ability;
 pub mod caller;
 pub mod constraint;
 pub mod control;
@@ -19,8 +20,10 @@ pub mod refusal;
 pub mod task_state;
 pub mod template;
 pub mod time;
+pub mod upkeep;
 pub mod verbatim;
 
+pub use ability::{Ability, AbilitySet};
 pub use caller::Caller;
 pub use control::{ControlCall, ControlKind, ControlRequest, ControlResponse};
 pub use ids::{

@@ -34,6 +34,7 @@ fn reason(filter: Filter, count: usize) -> String {
         Filter::HostPort => format!("host-mode port already in use on {nodes}"),
         Filter::MaxReplicas => "max replicas per node limit exceed".to_owned(),
         Filter::Volumes => format!("cannot fulfill requested CSI volume mounts on {nodes}"),
+        Filter::Ability(ability) => format!("{} not supported on {nodes}", ability.words()),
     }
 }
 
@@ -53,5 +54,7 @@ mod tests {
         assert_eq!(reason(Filter::Volumes, 2), "cannot fulfill requested CSI volume mounts on 2 nodes");
         assert_eq!(reason(Filter::Platform, 1), "unsupported platform on 1 node");
         assert_eq!(reason(Filter::Plugin, 7), "missing plugin on 7 nodes");
+        let apparmor = Filter::Ability(skep_model::Ability::AppArmor);
+        assert_eq!(reason(apparmor, 1), "AppArmor profiles not supported on 1 node");
     }
 }

@@ -1,7 +1,7 @@
 //! The filters, in the order in which they are asked; a node counts for the first that says no (interop §7.7).
 
-use skep_model::Node;
 use skep_model::constraint::{self, Operator};
+use skep_model::{Ability, Node};
 
 use crate::node::{NodeNumber, NodeState};
 use crate::picture::Picture;
@@ -18,6 +18,8 @@ pub(crate) enum Filter {
     HostPort,
     MaxReplicas,
     Volumes,
+    /// Ours, after Docker's.
+    Ability(Ability),
 }
 
 /// The first filter that refuses the node.
@@ -41,7 +43,7 @@ pub(crate) fn refuses(picture: &Picture, wanted: &Requirements, number: NodeNumb
     } else if !has_volumes(picture, node, wanted) {
         Some(Filter::Volumes)
     } else {
-        None
+        state.abilities.and_then(|present| wanted.abilities.missing_from(present)).map(Filter::Ability)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use skep_model::pb::types::port_config::PublishMode;
 use skep_model::pb::types::{PortConfig, Resources};
-use skep_model::{Node, Task};
+use skep_model::{AbilitySet, Node, Task};
 
 use crate::generic::Pool;
 
@@ -26,6 +26,8 @@ pub(crate) struct NodeState {
     pub(crate) memory_bytes: i64,
     pub(crate) nano_cpus: i64,
     pub(crate) generic: Pool,
+    /// What its host can do; `None` where it does not say.
+    pub(crate) abilities: Option<AbilitySet>,
     /// Tasks that hold the port; more than one only while one stops.
     pub(crate) ports: BTreeMap<HostPort, u32>,
 }
@@ -37,7 +39,8 @@ impl NodeState {
         let generic = Pool::new(resources);
         let memory_bytes = resources.map_or(0, |resources| resources.memory_bytes);
         let nano_cpus = resources.map_or(0, |resources| resources.nano_cpus);
-        Self { node, total: 0, memory_bytes, nano_cpus, generic, ports: BTreeMap::new() }
+        let abilities = abilities(&node);
+        Self { node, total: 0, memory_bytes, nano_cpus, generic, abilities, ports: BTreeMap::new() }
     }
 
     /// The same node with another description: its tasks go on to hold what they hold.
@@ -49,6 +52,7 @@ impl NodeState {
             memory_bytes: self.memory_bytes + gained(|resources| resources.memory_bytes),
             nano_cpus: self.nano_cpus + gained(|resources| resources.nano_cpus),
             generic: self.generic.redescribed(after),
+            abilities: abilities(&node),
             ports: self.ports.clone(),
             node,
         }
@@ -70,6 +74,10 @@ impl NodeState {
             }
         }
     }
+}
+
+fn abilities(node: &Node) -> Option<AbilitySet> {
+    node.description.as_ref().and_then(|description| AbilitySet::described(description))
 }
 
 fn described(node: &Node) -> Option<&Resources> {

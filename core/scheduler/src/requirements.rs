@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use skep_model::Task;
 use skep_model::constraint::{self, Constraint, Operator};
 use skep_model::pb::types::generic_resource::Resource;
 use skep_model::pb::types::mount;
 use skep_model::pb::types::placement_preference::Preference;
 use skep_model::pb::types::task_spec::Runtime;
 use skep_model::pb::types::{DiscreteGenericResource, Mount, Platform};
+use skep_model::{AbilitySet, Task, ability};
 use skep_store::Read;
 
 use crate::node::{HostPort, ServiceNumber, host_ports, reservations};
@@ -30,6 +30,8 @@ pub(crate) struct Requirements {
     pub(crate) generic: Vec<DiscreteGenericResource>,
     /// Type and name of plugins; a missing log driver counts only where the node names log drivers at all.
     pub(crate) plugins: Vec<(&'static str, String)>,
+    /// What the host must be able to do; counts only where a node names abilities at all.
+    pub(crate) abilities: AbilitySet,
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) affinities: Vec<Affinity>,
     pub(crate) platforms: Vec<Platform>,
@@ -69,6 +71,7 @@ impl Requirements {
                 })
                 .collect(),
             plugins: plugins(task),
+            abilities: ability::required(&task.spec),
             affinities: affinities(&constraints, picture, read),
             constraints,
             platforms: placement.map(|placement| placement.platforms.clone()).unwrap_or_default(),

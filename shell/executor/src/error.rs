@@ -111,11 +111,28 @@ pub enum RuntimeError {
         /// What happened.
         message: String,
     },
+    /// What a volume's options say could not be mounted.
+    #[error("failed to mount local volume: mount {device}:{}: {source}", place.display())]
+    Volume {
+        /// What was to be mounted.
+        device: String,
+        /// Where.
+        place: PathBuf,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
     /// The root file system could not be put together.
     #[error("root file system of container {container}: {message}")]
     RootFs {
         /// Which container.
         container: String,
+        /// What happened.
+        message: String,
+    },
+    /// The disk could not be measured or cleared.
+    #[error("{message}")]
+    Upkeep {
         /// What happened.
         message: String,
     },

@@ -9,10 +9,12 @@
 #![warn(missing_docs)]
 
 pub mod allocator;
+mod apparmor;
 pub mod config;
 pub mod controller;
 pub mod error;
 pub mod fake;
+mod host;
 pub mod images;
 mod network;
 pub mod runtime;
@@ -23,5 +25,6 @@ pub use config::{BridgeConfig, LogLimits, RuntimeConfig};
 pub use controller::{Controller, Executor, NodeFacts, TaskOrder, TaskReport};
 pub use error::{ControllerError, RuntimeError};
 pub use fake::{FakeExecutor, FakeScript};
+pub use host::abilities as host_abilities;
 pub use runtime::{ContainerEvent, ExecSession, LogFollower, ProcessTable, Runtime};
 pub use shim::{SHIM_ARGUMENT, shim_main};

@@ -4,11 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::Parser;
 use serde::Deserialize;
+use skep_model::upkeep::UpkeepPolicy;
 
 /// Where the daemon listens when nothing else is said.
 pub const DEFAULT_SOCKET: &str = "unix:///run/skep/skep.sock";
 /// Read when it exists, unless another file is named.
 pub const DEFAULT_CONFIG_FILE: &str = "/etc/skep/daemon.json";
+/// Images are pruned until the disk is this much emptier than where pruning begins, percent.
+const PRUNE_MARGIN_PERCENT: u8 = 5;
 
 /// Flags of `skep daemon`, spelled as dockerd's.
 #[derive(Parser, Debug, Default)]
@@ -77,6 +80,12 @@ pub struct Flags {
     /// Subnet of the node-local bridge, in CIDR form
     #[arg(long, value_name = "CIDR")]
     pub bip: Option<String>,
+    /// How full the disk may be before unused images go (default: 85; 100 for never)
+    #[arg(long, value_name = "PERCENT")]
+    pub image_prune_above: Option<u8>,
+    /// Images used more recently than this stay: 90s, 30m, 12h (default: 1h)
+    #[arg(long, value_name = "AGE")]
+    pub image_prune_age: Option<String>,
 }
 
 /// `daemon.json`.
@@ -103,6 +112,8 @@ struct File {
     insecure_registries: Option<Vec<String>>,
     cgroup_parent: Option<String>,
     bip: Option<String>,
+    image_prune_above: Option<u8>,
+    image_prune_age: Option<String>,
 }
 
 /// Settings that cannot be used. Nothing was started.
@@ -190,6 +201,7 @@ pub struct Config {
     pub insecure_registries: Vec<String>,
     pub cgroup_parent: String,
     pub bridge_subnet: Option<String>,
+    pub upkeep: UpkeepPolicy,
 }
 
 impl Config {
@@ -245,7 +257,8 @@ fn merge(mut flags: Flags, file: File) -> Result<Flags, ConfigError> {
     option!(tlscacert => "tlscacert", tlscert => "tlscert", tlskey => "tlskey", group => "group",
         data_root => "data-root", exec_root => "exec-root", pidfile => "pidfile", log_level => "log-level",
         log_format => "log-format", swarm_default_advertise_addr => "swarm-default-advertise-addr",
-        runtime => "runtime", cgroup_parent => "cgroup-parent", bip => "bip");
+        runtime => "runtime", cgroup_parent => "cgroup-parent", bip => "bip",
+        image_prune_above => "image-prune-above", image_prune_age => "image-prune-age");
     list!(hosts => "hosts", labels => "labels", node_generic_resources => "node-generic-resources",
         insecure_registries => "insecure-registries");
     switch!(tlsverify => "tlsverify", insecure_tcp => "insecure-tcp", debug => "debug");
@@ -296,7 +309,34 @@ fn check(flags: Flags) -> Result<Config, ConfigError> {
         insecure_registries: flags.insecure_registries,
         cgroup_parent: flags.cgroup_parent.unwrap_or_else(|| "/skep".to_owned()),
         bridge_subnet: flags.bip,
+        upkeep: upkeep(flags.image_prune_above, flags.image_prune_age.as_deref())?,
     })
+}
+
+fn upkeep(above: Option<u8>, age: Option<&str>) -> Result<UpkeepPolicy, ConfigError> {
+    let mut policy = UpkeepPolicy::default();
+    if let Some(percent) = above {
+        if percent > 100 {
+            return value("--image-prune-above", format!("{percent} is not a percentage, 0 to 100"));
+        }
+        policy.above_percent = percent;
+        policy.until_percent = percent.saturating_sub(PRUNE_MARGIN_PERCENT);
+    }
+    if let Some(text) = age {
+        let split = text.len().saturating_sub(1);
+        let unit_ms = match text.get(split..) {
+            Some("s") => 1000,
+            Some("m") => 60 * 1000,
+            Some("h") => 60 * 60 * 1000,
+            _ => 0u64,
+        };
+        let number = text.get(..split).and_then(|digits| digits.parse::<u64>().ok()).filter(|_| unit_ms > 0);
+        let Some(age_ms) = number.and_then(|number| number.checked_mul(unit_ms)) else {
+            return value("--image-prune-age", format!("{text:?} is not a number with s, m or h, like 30m"));
+        };
+        policy.age_min_ms = age_ms;
+    }
+    Ok(policy)
 }
 
 fn value<T>(setting: &'static str, problem: impl Into<String>) -> Result<T, ConfigError> {

@@ -40,6 +40,10 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let deps =
         Deps { host: host::host_facts(&config, id), config: config.clone(), clock, runtime: Arc::clone(&runtime) };
     let node = SwarmNode::new(deps);
+    let upkeep = tokio::spawn({
+        let (runtime, policy) = (Arc::clone(&runtime), config.upkeep);
+        async move { runtime.keep_disk(policy).await }
+    });
     let sockets = listen::open(&config).await?;
     let stop = CancellationToken::new();
     let api = Api::new(
@@ -60,6 +64,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         _ = interrupt.recv() => {}
     }
     tracing::info!("ending; containers go on");
+    upkeep.abort();
     stop.cancel();
     for server in servers {
         server.await.context("a server of the API failed")?;

@@ -97,9 +97,9 @@ pub fn node_description(config: &Config) -> NodeDescription {
     }
 }
 
-/// Sorted by type, then name.
+/// Sorted by type, then name; what this host can do among them.
 fn plugins() -> Vec<PluginDescription> {
-    [
+    let mut plugins = [
         ("Log", "json-file"),
         ("Network", "bridge"),
         ("Network", "host"),
@@ -108,7 +108,11 @@ fn plugins() -> Vec<PluginDescription> {
         ("Volume", "local"),
     ]
     .map(|(kind, name)| PluginDescription { r#type: kind.to_owned(), name: name.to_owned() })
-    .to_vec()
+    .into_iter()
+    .chain(skep_executor::host_abilities().plugins())
+    .collect::<Vec<_>>();
+    plugins.sort_by(|one, other| (&one.r#type, &one.name).cmp(&(&other.r#type, &other.name)));
+    plugins
 }
 
 /// `KIND=3` is a count; any other value is a name, several of which make a set.

@@ -66,6 +66,9 @@ fn each_filter_chooses_or_explains() {
         log_driver: Some(types::Driver { name: "gelf".into(), ..Default::default() }),
         ..Default::default()
     };
+    let resources = types::ResourceRequirements { swap_bytes: Some(0), ..Default::default() };
+    let container = Runtime::Container(types::ContainerSpec::default());
+    let swapping = TaskSpec { runtime: Some(container), resources: Some(resources), ..Default::default() };
     let arm = placed(Placement {
         platforms: vec![types::Platform { architecture: "arm64".into(), os: "linux".into() }],
         ..Default::default()
@@ -83,6 +86,14 @@ fn each_filter_chooses_or_explains() {
         ("no volume", volume_of("nfs"), node("n1"), node("n2"), Err("missing plugin on 2 nodes")),
         ("local", volume_of("local"), node("n1"), node("n2"), Ok("n1")),
         ("log unknown", logging.clone(), node("n1"), with_plugin("n2", "Log", "gelf"), Ok("n1")),
+        (
+            "no ability",
+            swapping.clone(),
+            with_plugin("n1", "Skep", "seccomp"),
+            with_plugin("n2", "Skep", "embedded"),
+            Err("swap limits not supported on 1 node; system call filters not supported on 1 node"),
+        ),
+        ("ability unknown", swapping, with_plugin("n1", "Skep", "embedded"), node("n2"), Ok("n2")),
         ("log", logging, with_plugin("n1", "Log", "json-file"), with_plugin("n2", "Log", "gelf"), Ok("n2")),
         ("label", constrained("node.labels.a==x"), node("n1"), labelled("n2", "a", "X"), Ok("n2")),
         (

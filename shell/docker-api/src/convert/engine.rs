@@ -3,13 +3,16 @@
 use serde_json::{Map, Value, json};
 use skep_model::WallTime;
 use skep_model::engine::{
-    Container, ContainerState, ContainerStats, ExecState, Health, HealthCheck, Image, ImageConfig, PublishedPort,
+    Container, ContainerState, ContainerStats, ExecState, Health, HealthCheck, Image, ImageConfig, ProbeResult,
+    PublishedPort,
 };
 
 use crate::engine::ImageChange;
 use crate::json::{Fraction, Stamp, rfc3339};
 
 const ZERO_TIME: &str = "0001-01-01T00:00:00Z";
+/// What the runtime gives `/dev/shm`.
+const SHARED_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
 
 fn stamp(time: Option<WallTime>) -> String {
     time.map_or_else(|| ZERO_TIME.to_owned(), |time| rfc3339(time, Fraction::Trimmed))
@@ -109,7 +112,7 @@ fn mounts(container: &Container) -> Vec<Value> {
         json!({
             "Type": mount.kind, "Name": mount.name, "Source": mount.source, "Destination": mount.destination,
             "Driver": if mount.kind == "volume" { "local" } else { "" }, "Mode": "", "RW": !mount.read_only,
-            "Propagation": "",
+            "Propagation": mount.propagation,
         })
     };
     container.mounts.iter().map(mount).collect()
@@ -153,7 +156,9 @@ pub(crate) fn container_inspect(container: &Container) -> Value {
         "FinishedAt": stamp(container.finished_at),
     });
     if let Some(value) = container.health {
-        state_value["Health"] = json!({ "Status": health(value), "FailingStreak": 0, "Log": [] });
+        let log: Vec<Value> = container.probes.iter().map(probe).collect();
+        let streak = container.failing_streak;
+        state_value["Health"] = json!({ "Status": health(value), "FailingStreak": streak, "Log": log });
     }
     let mut ports = Map::new();
     for port in &container.ports {
@@ -177,25 +182,62 @@ pub(crate) fn container_inspect(container: &Container) -> Value {
         "RestartCount": 0,
         "Driver": "overlay2",
         "Platform": "linux",
-        "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": "",
+        "MountLabel": "", "ProcessLabel": "", "AppArmorProfile": container.settings.apparmor_profile,
         "ExecIDs": null,
-        "HostConfig": {
-            "NetworkMode": network_mode(container), "Memory": container.memory_limit_bytes,
-            "NanoCpus": container.nano_cpus, "PidsLimit": container.pids_limit,
-            "LogConfig": { "Type": "json-file", "Config": {} },
-            "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 }, "PortBindings": ports,
-        },
+        "HostConfig": host_config(container, &ports),
         "Mounts": mounts(container),
-        "Config": {
-            "Hostname": container.hostname, "Domainname": "", "User": container.user,
-            "AttachStdin": false, "AttachStdout": false, "AttachStderr": false, "Tty": container.tty,
-            "OpenStdin": container.open_stdin, "StdinOnce": false, "Env": container.env,
-            "Cmd": container.command, "Image": container.image, "Volumes": null,
-            "WorkingDir": container.working_dir,
-            "Entrypoint": if container.entrypoint.is_empty() { Value::Null } else { json!(container.entrypoint) },
-            "OnBuild": null, "Labels": labels(container),
-        },
+        "Config": config(container),
         "NetworkSettings": { "SandboxID": "", "SandboxKey": "", "Ports": ports, "Networks": networks(container) },
+    })
+}
+
+fn host_config(container: &Container, ports: &Map<String, Value>) -> Value {
+    let settings = &container.settings;
+    let list = |list: &[String]| if list.is_empty() { Value::Null } else { json!(list) };
+    let ulimits: Vec<Value> =
+        settings.ulimits.iter().map(|(name, soft, hard)| json!({ "Name": name, "Soft": soft, "Hard": hard })).collect();
+    json!({
+        "NetworkMode": network_mode(container), "Memory": container.memory_limit_bytes,
+        "MemoryReservation": settings.memory_reservation_bytes, "MemorySwap": settings.memory_swap_bytes,
+        "MemorySwappiness": settings.memory_swappiness, "NanoCpus": container.nano_cpus,
+        "PidsLimit": container.pids_limit, "OomScoreAdj": settings.oom_score_adj,
+        "LogConfig": { "Type": settings.log_driver, "Config": settings.log_options },
+        "RestartPolicy": { "Name": "no", "MaximumRetryCount": 0 }, "PortBindings": ports,
+        "AutoRemove": false, "Privileged": false, "PublishAllPorts": false, "ReadonlyRootfs": settings.read_only,
+        "Init": settings.init, "CapAdd": list(&settings.capability_add), "CapDrop": list(&settings.capability_drop),
+        "GroupAdd": list(&settings.groups), "SecurityOpt": list(&settings.security_options),
+        "Sysctls": settings.sysctls, "Ulimits": ulimits, "Dns": settings.nameservers,
+        "DnsSearch": settings.dns_search, "DnsOptions": settings.dns_options,
+        "ExtraHosts": list(&settings.extra_hosts), "Binds": null, "VolumeDriver": "", "IpcMode": "private",
+        "PidMode": "", "UTSMode": "", "UsernsMode": "", "CgroupnsMode": "private", "ShmSize": SHARED_MEMORY_BYTES,
+        "Runtime": "embedded", "Isolation": "",
+    })
+}
+
+fn config(container: &Container) -> Value {
+    let settings = &container.settings;
+    let mut config = json!({
+        "Hostname": container.hostname, "Domainname": "", "User": container.user,
+        "AttachStdin": false, "AttachStdout": false, "AttachStderr": false, "Tty": container.tty,
+        "OpenStdin": container.open_stdin, "StdinOnce": false, "Env": container.env,
+        "Cmd": container.command, "Image": container.image, "Volumes": null,
+        "WorkingDir": container.working_dir,
+        "Entrypoint": if container.entrypoint.is_empty() { Value::Null } else { json!(container.entrypoint) },
+        "OnBuild": null, "Labels": labels(container), "StopTimeout": settings.stop_grace.as_secs(),
+    });
+    if !settings.stop_signal.is_empty() {
+        config["StopSignal"] = json!(settings.stop_signal);
+    }
+    if let Some(check) = &settings.healthcheck {
+        config["Healthcheck"] = healthcheck(check);
+    }
+    config
+}
+
+fn probe(result: &ProbeResult) -> Value {
+    json!({
+        "Start": rfc3339(result.started_at, Fraction::Trimmed), "End": rfc3339(result.ended_at, Fraction::Trimmed),
+        "ExitCode": result.exit_code, "Output": result.output,
     })
 }
 

@@ -29,6 +29,7 @@ mod rootfs;
 mod store;
 mod tar_reader;
 mod unpack;
+mod upkeep;
 
 #[cfg(test)]
 mod tests;

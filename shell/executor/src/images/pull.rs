@@ -94,7 +94,12 @@ impl ImageStore {
     ) -> Result<Image, ImageError> {
         match self.get(reference) {
             Err(ImageError::NotFound(_)) => self.pull(reference, None, auth, progress).await,
-            found => found,
+            found => {
+                if let Some(id) = found.as_ref().ok().and_then(|image| image.id.parse().ok()) {
+                    self.touch(&id);
+                }
+                found
+            }
         }
     }
 

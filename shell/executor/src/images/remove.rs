@@ -142,7 +142,7 @@ fn conflict(id: &ContentDigest, force: &str, reason: &str) -> ImageError {
     ImageError::Conflict(format!("unable to delete {} ({force}) - {reason}", id.short()))
 }
 
-fn delete(state: &mut State, id: &ContentDigest) -> Vec<ImageChange> {
+pub(super) fn delete(state: &mut State, id: &ContentDigest) -> Vec<ImageChange> {
     let names = state.index.forget(id);
     let untagged = names.into_iter().map(ImageChange::Untagged);
     untagged.chain([ImageChange::Deleted(id.to_string())]).collect()

@@ -64,7 +64,7 @@ impl ImageStore {
         self.state().rootfs.keys().cloned().collect()
     }
 
-    fn rootfs_path(&self, container_id: &str) -> Result<PathBuf, ImageError> {
+    pub(super) fn rootfs_path(&self, container_id: &str) -> Result<PathBuf, ImageError> {
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-');
         if container_id.is_empty() || container_id.len() > MAX_CONTAINER_ID_BYTES || !container_id.bytes().all(fine) {
             return Err(ImageError::InvalidContainerId(container_id.to_owned()));
@@ -93,6 +93,7 @@ impl ImageStore {
         let json = serde_json::to_vec(&record).map_err(|source| ImageError::Json { what: "rootfs record", source })?;
         replace_file(&directory.join("image.json"), &json)?;
         state.rootfs.insert(container.to_owned(), record.clone());
+        self.touch(&record.image);
         Ok(record)
     }
 

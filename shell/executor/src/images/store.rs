@@ -194,6 +194,7 @@ impl ImageStore {
         self.change(|state| {
             // Under the lock, or a sweep could take them before the index names them.
             let id = self.write_blob(&image.config)?;
+            self.touch(&id);
             let manifest = image.manifest.as_deref().map(|bytes| self.write_blob(bytes)).transpose()?;
             let manifest = manifest.or_else(|| state.index.images.get(&id).and_then(|record| record.manifest.clone()));
             state.index.images.insert(id.clone(), ImageRecord { manifest, diff_ids, size_bytes });

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use skep_model::engine::Health;
+use skep_model::engine::{Health, ProbeResult};
 use tokio::sync::watch;
 
 use super::record::Record;
@@ -24,6 +24,10 @@ pub struct Live {
     pub cleaned: bool,
     /// The probe's result; `None` without one.
     pub health: Option<Health>,
+    /// Probes in a row that failed.
+    pub failing_streak: u32,
+    /// The last few probes.
+    pub probes: Arc<Vec<ProbeResult>>,
     /// Why the runtime ended it, if it did.
     pub cause: Option<String>,
 }
@@ -149,10 +153,13 @@ impl ContainerHandle {
         if self.client().is_none() || self.now().exit_code().is_some() {
             return Ok(());
         }
-        if let Err(error) = self.signal(signal).await {
-            tracing::debug!(container = self.id, %error, "its stop signal did not arrive");
-        }
-        match tokio::time::timeout(grace, self.ended()).await {
+        let ended = async {
+            if let Err(error) = self.signal(signal).await {
+                tracing::debug!(container = self.id, %error, "its stop signal did not arrive");
+            }
+            self.ended().await
+        };
+        match tokio::time::timeout(grace, ended).await {
             Ok(ended) => ended.map(|_| ()),
             Err(_) => self.kill().await,
         }
@@ -163,14 +170,35 @@ impl ContainerHandle {
         if self.client().is_none() || self.now().exit_code().is_some() {
             return Ok(());
         }
-        let sent = self.signal(libc::SIGKILL).await;
+        let ended = async {
+            if let Err(error) = self.signal(libc::SIGKILL).await {
+                tracing::debug!(container = self.id, %error, "its end was not asked for");
+            }
+            self.ended().await
+        };
+        if let Ok(ended) = tokio::time::timeout(KILL_PATIENCE, ended).await {
+            return ended.map(|_| ());
+        }
+        // A shim that does not do as it is told goes itself, and what is left of its container with it.
+        self.kill_shim();
         match tokio::time::timeout(KILL_PATIENCE, self.ended()).await {
             Ok(ended) => ended.map(|_| ()),
             Err(_) => {
-                sent?;
-                let message = format!("still running {} s after it was killed", KILL_PATIENCE.as_secs());
+                let message = format!("still running {} s after it was killed", 2 * KILL_PATIENCE.as_secs());
                 Err(RuntimeError::Shim { container: self.id.clone(), message })
             }
+        }
+    }
+
+    fn kill_shim(&self) {
+        let Some(pid) = self.now().status.map(|status| status.shim_pid).filter(|pid| *pid > 1) else { return };
+        let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
+        if name.strip_suffix(b"\n") != Some(crate::shim::PROCESS_NAME.to_bytes()) {
+            return;
+        }
+        tracing::warn!(container = self.id, pid, "ending a shim that does not answer");
+        if let Err(error) = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL) {
+            tracing::warn!(container = self.id, pid, %error, "cannot end it");
         }
     }
 

@@ -14,14 +14,17 @@ use super::health;
 use super::record::{NetworkMode, Record};
 use super::shared::Shared;
 use super::volumes;
+use super::working_directory;
 use crate::config::LogLimits;
 use crate::controller::TaskOrder;
 use crate::error::{ControllerError, RuntimeError};
 use crate::network::Endpoint;
 use crate::shim;
 use crate::shim::client::ShimClient;
-use crate::shim::protocol::{Confinement, ExecProcess, Instructions, LogInstructions, PROTOCOL_VERSION};
-use crate::spec::{Accounts, BoundFile, Facts, User, check, confinement, device_rules, document};
+use crate::shim::protocol::{Confinement, ExecProcess, Instructions, LogInstructions, PROTOCOL_VERSION, Propagation};
+use crate::spec::{
+    Accounts, BoundFile, Facts, PlannedMount, User, confinement, container as container_spec, device_rules, document,
+};
 
 /// Exit code of a container that could not be started, as a shell's for a program that it cannot find.
 const EXIT_CODE_NOT_STARTED: i32 = 127;
@@ -81,7 +84,7 @@ async fn begin(
     }
     container.update(|live| live.status = Some(status));
     shared.announce("start", container);
-    attend(shared, container);
+    attend(shared, container, false);
     Ok(())
 }
 
@@ -107,11 +110,12 @@ fn write_down(
     endpoint: Option<Endpoint>,
     rootfs: PathBuf,
 ) -> Result<PathBuf, ControllerError> {
-    let spec = check(&order.task.spec)?;
+    let spec = container_spec(&order.task.spec)?;
     let record = container.record();
     let run = &container.run_directory;
     DirBuilder::new().recursive(true).mode(0o700).create(run).map_err(RuntimeError::file("create", run))?;
-    volumes::prepare(&record.mounts, &rootfs)?;
+    let mounts = volumes::prepare(&shared.mounted, &container.id, run, &record.mounts, &rootfs)?;
+    working_directory::make(&rootfs, &record.working_dir, &record.mounts)?;
     let host_network = record.network == NetworkMode::Host;
     let address = endpoint.as_ref().and_then(|endpoint| endpoint.address);
     let mut bound = files::names(&container.directory, spec, &record.hostname, address, host_network)?;
@@ -135,7 +139,7 @@ fn write_down(
             endpoint.as_ref().map(|endpoint| endpoint.ports.clone()).unwrap_or_else(|| record.wanted_ports.clone());
         record.exec_base = base;
     })?;
-    let made = Made { user, bound, network_namespace: endpoint.map(|endpoint| endpoint.namespace), rootfs };
+    let made = Made { user, bound, mounts, network_namespace: endpoint.map(|endpoint| endpoint.namespace), rootfs };
     write_document(shared, container, order, spec, made)
 }
 
@@ -151,6 +155,7 @@ fn with_home(env: &[String], home: &str) -> Vec<String> {
 struct Made {
     user: User,
     bound: Vec<BoundFile>,
+    mounts: Vec<PlannedMount>,
     network_namespace: Option<PathBuf>,
     rootfs: PathBuf,
 }
@@ -169,15 +174,14 @@ fn write_document(
         resources: order.task.spec.resources.as_ref(),
         args: record.entrypoint.iter().chain(&record.arguments).cloned().collect(),
         env: record.env.clone(),
-        working_dir: record.working_dir.clone(),
         hostname: &record.hostname,
         user: &made.user,
         rootfs: made.rootfs,
-        mounts: &record.mounts,
+        mounts: &made.mounts,
         files: &made.bound,
         network_namespace: made.network_namespace,
         cgroup_path: cgroup_path.clone(),
-        swap_limit: shared.swap_limit,
+        host: shared.host,
     };
     let instructions = Instructions {
         version: PROTOCOL_VERSION,
@@ -192,24 +196,32 @@ fn write_document(
         cgroup_path,
         devices: device_rules(),
         confinement: confine(shared, container, spec)?,
+        working_dir: record.working_dir.clone(),
+        propagations: made.mounts.iter().filter(|mount| !mount.propagation.is_empty()).map(propagation).collect(),
     };
     let oci = document(&facts)?;
     write_json(container.directory.join("config.json"), &oci)?;
     Ok(write_json(container.directory.join("shim.json"), &instructions)?)
 }
 
+fn propagation(mount: &PlannedMount) -> Propagation {
+    Propagation { target: mount.target.clone(), kind: mount.propagation.clone() }
+}
+
 /// Has the filter compiled and written where the shim finds it.
 fn confine(shared: &Shared, container: &ContainerHandle, spec: &ContainerSpec) -> Result<Confinement, ControllerError> {
     let confined = confinement(spec)?;
-    let mut filter = None;
+    let (mut filter, mut filter_flags) = (None, 0);
     if confined.filtered {
         let path = container.directory.join("seccomp.bpf");
-        let bytes = shared.filters.get(&confined.capabilities, std::env::consts::ARCH)?;
-        std::fs::write(&path, bytes).map_err(RuntimeError::file("write", &path))?;
+        let compiled = shared.filters.get(&confined.capabilities, confined.profile.as_deref(), &shared.kernel)?;
+        std::fs::write(&path, compiled.program).map_err(RuntimeError::file("write", &path))?;
+        filter_flags = compiled.load_flags;
         filter = Some(path);
     }
     let capabilities = confined.capabilities.into_iter().collect();
-    Ok(Confinement { capabilities, filter, no_new_privileges: confined.no_new_privileges })
+    let no_new_privileges = confined.no_new_privileges;
+    Ok(Confinement { capabilities, filter, filter_flags, no_new_privileges, apparmor: shared.apparmor.of(spec)? })
 }
 
 fn write_json(path: PathBuf, value: &impl serde::Serialize) -> Result<PathBuf, RuntimeError> {
@@ -252,11 +264,11 @@ fn size(text: &str) -> Option<u64> {
     if lower == "-1" { Some(0) } else { digits.parse::<u64>().ok()?.checked_mul(factor) }
 }
 
-/// Follows a running container to its end, probes it, and takes it down.
-pub fn attend(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) {
+/// Follows a running container to its end, probes it, and takes it down. It may be taken over from a former daemon.
+pub fn attend(shared: &Arc<Shared>, container: &Arc<ContainerHandle>, taken_over: bool) {
     let record = container.record();
     if let Some(probe) = record.probe {
-        tokio::spawn(health::probe(Arc::clone(container), probe));
+        tokio::spawn(health::probe(Arc::clone(container), probe, taken_over));
     }
     let (shared, container) = (Arc::clone(shared), Arc::clone(container));
     tokio::spawn(async move {
@@ -295,8 +307,13 @@ pub async fn take_down(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) {
     if let Err(error) = shared.network.detach(&container.id).await {
         tracing::warn!(container = container.id, %error, "its network stays");
     }
-    let (images, handle) = (shared.images.clone(), Arc::clone(container));
+    let (images, handle, host) = (shared.images.clone(), Arc::clone(container), Arc::clone(shared));
     let unmounting = tokio::task::spawn_blocking(move || {
+        let released = volumes::release_subpaths(&handle.run_directory)
+            .and_then(|()| host.mounted.release(&handle.id, &handle.record().mounts));
+        if let Err(error) = released {
+            tracing::warn!(container = handle.id, %error, "its volumes stay mounted");
+        }
         if let Err(error) = images.unmount_rootfs(&handle.id) {
             tracing::warn!(container = handle.id, %error, "its root file system stays mounted");
         }

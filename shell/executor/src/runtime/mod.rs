@@ -12,9 +12,12 @@ mod launch;
 mod logs;
 mod queries;
 mod record;
+mod settings;
 mod shared;
 mod task;
+mod upkeep;
 mod volumes;
+mod working_directory;
 
 pub use exec::ExecSession;
 pub use logs::LogFollower;
@@ -26,9 +29,10 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 
 use skep_model::engine::{Container, ContainerState, LogQuery};
-use skep_model::{Refusal, TaskId};
+use skep_model::{Ability, Refusal, TaskId};
 use tokio::sync::{Semaphore, broadcast};
 
+use crate::apparmor::Profiles;
 use crate::config::{CONCURRENT_STARTS, RuntimeConfig};
 use crate::controller::{Controller, Executor, TaskOrder};
 use crate::error::RuntimeError;
@@ -38,10 +42,12 @@ use crate::shim::client::ShimClient;
 use crate::shim::nursery::Nursery;
 use crate::shim::protocol::ShimStatus;
 use crate::shim::{boot_id, remove_cgroups, start_ticks};
+use crate::spec::Kernel;
 use container::ContainerHandle;
 use record::Record;
 use shared::{Shared, containers_directory, held};
 use task::TaskController;
+use volumes::Mounted;
 
 /// Events kept for a slow listener.
 const EVENTS_MAX: usize = 1024;
@@ -83,13 +89,16 @@ impl Runtime {
         let found = find_containers(&config, &containers).await?;
         let surviving: Vec<Surviving> =
             found.iter().filter(|container| container.client().is_some()).map(survivor).collect();
+        let host = crate::host::abilities();
         let shared = Arc::new(Shared {
             network: Network::open(&config, &surviving).await?,
             nursery: Nursery::new(config.shim_program.as_deref(), &config.exec_root),
             starts: Semaphore::new(CONCURRENT_STARTS),
             filters: crate::spec::Filters::default(),
-            swap_limit: Path::new("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes").exists()
-                || Path::new("/sys/fs/cgroup/cgroup.controllers").exists(),
+            apparmor: Profiles::new(host.contains(Ability::AppArmor)),
+            kernel: Kernel::running(),
+            mounted: Mounted::default(),
+            host,
             config,
             images,
             containers: Mutex::new(BTreeMap::new()),
@@ -100,13 +109,15 @@ impl Runtime {
         for container in found {
             held(&shared.containers).insert(container.id.clone(), Arc::clone(&container));
             if container.client().is_some() {
-                launch::attend(&shared, &container);
+                shared.mounted.keep(&container.id, &container.record().mounts);
+                launch::attend(&shared, &container, true);
             } else if container.now().status.is_some() {
                 launch::take_down(&shared, &container).await;
                 container.update(|live| live.cleaned = true);
             }
         }
         shared.sweep_root_file_systems().await?;
+        volumes::sweep(&shared.mounted, &shared.volumes())?;
         Ok(Arc::new(Self { shared }))
     }
 
@@ -229,7 +240,7 @@ async fn find_containers(config: &RuntimeConfig, directory: &Path) -> Result<Vec
         let container = ContainerHandle::new(record, path, run_directory);
         match ShimClient::find(&container.id, &container.run_directory).await {
             Some(client) => {
-                let status = client.watch().borrow().status.clone();
+                let status = client.watch().borrow().status.clone().or_else(|| container.status_on_disk());
                 container.update(|live| live.status = status);
                 container.set_client(Some(client));
             }

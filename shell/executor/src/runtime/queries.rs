@@ -17,6 +17,8 @@ use crate::shim::protocol::ShimStatus;
 
 /// Kernel clock ticks a second as `/proc` counts them (`USER_HZ`, fixed on Linux).
 const TICK_NANOS: u64 = 10_000_000;
+/// A process that the kernel holds may hold up who looks at it.
+const PS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A signal's number by name (`SIGTERM`, `TERM`, `RTMIN+3`) or number.
 pub fn signal_number(text: &str) -> Result<i32, Refusal> {
@@ -56,7 +58,9 @@ impl Runtime {
         let status = running(&container)?;
         let arguments = if arguments.is_empty() { "-ef" } else { arguments };
         let words: Vec<&str> = arguments.split_whitespace().collect();
-        let output = Command::new("ps").args(&words).output().await;
+        let mut command = Command::new("ps");
+        let output = tokio::time::timeout(PS_PATIENCE, command.args(&words).kill_on_drop(true).output()).await;
+        let output = output.map_err(|_| internal(format!("ps did not answer in {} s", PS_PATIENCE.as_secs())))?;
         let output = output.map_err(|error| internal(format!("cannot run ps (package procps): {error}")))?;
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);

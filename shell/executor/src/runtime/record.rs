@@ -11,6 +11,7 @@ use skep_model::engine::{Container, ContainerState, HealthCheck, MountPoint, Pub
 use skep_model::{NodeId, ServiceId, TaskId, WallTime};
 
 use super::container::Live;
+use super::settings::Settings;
 use crate::error::RuntimeError;
 use crate::network::Published;
 use crate::shim::protocol::ExecProcess;
@@ -133,6 +134,9 @@ pub struct Record {
     pub exec_base: ExecProcess,
     /// Whether a start was tried: without a status then, it failed.
     pub started: bool,
+    /// As asked; absent in records of earlier versions.
+    #[serde(default)]
+    pub settings: Settings,
 }
 
 impl Record {
@@ -183,6 +187,9 @@ impl Record {
             oom_killed: status.oom_killed,
             error: status.error.unwrap_or_default(),
             health: live.health,
+            failing_streak: live.failing_streak,
+            probes: live.probes.as_ref().clone(),
+            settings: self.settings.show(self.stop_grace, self.probe.as_ref()),
             ip_address: self.address.filter(|_| running).map(|address| address.to_string()),
             network_name: self.network.name().to_owned(),
             ports: if running { self.ports.iter().map(shown_port).collect() } else { Vec::new() },
@@ -216,6 +223,7 @@ fn shown_mount(mount: &PlannedMount) -> MountPoint {
         source: mount.source.display().to_string(),
         destination: mount.target.clone(),
         read_only: mount.read_only,
+        propagation: mount.propagation.clone(),
     }
 }
 

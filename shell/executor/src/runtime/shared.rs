@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use skep_model::{Refusal, TaskId};
+use skep_model::{AbilitySet, Refusal, TaskId};
 use tokio::sync::{Semaphore, broadcast};
 
 use super::ContainerEvent;
 use super::container::ContainerHandle;
 use super::exec::Exec;
 use super::task::TaskController;
+use super::volumes::Mounted;
+use crate::apparmor::Profiles;
 use crate::config::RuntimeConfig;
 use crate::images::ImageStore;
 use crate::network::Network;
 use crate::shim::nursery::Nursery;
-use crate::spec::Filters;
+use crate::spec::{Filters, Kernel};
 
 /// The runtime's insides.
 pub struct Shared {
@@ -31,8 +33,14 @@ pub struct Shared {
     pub starts: Semaphore,
     /// System call filters that were compiled.
     pub filters: Filters,
-    /// Whether the kernel limits swap separately.
-    pub swap_limit: bool,
+    /// What this host can do.
+    pub host: AbilitySet,
+    /// This kernel, as conditions of filters see it.
+    pub kernel: Kernel,
+    /// AppArmor's profile.
+    pub apparmor: Profiles,
+    /// Volumes on which something is mounted.
+    pub mounted: Mounted,
     pub(super) containers: Mutex<BTreeMap<String, Arc<ContainerHandle>>>,
     pub(super) tasks: Mutex<BTreeMap<TaskId, Arc<TaskController>>>,
     pub(super) execs: Mutex<BTreeMap<String, Arc<Exec>>>,

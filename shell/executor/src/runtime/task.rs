@@ -24,13 +24,14 @@ use super::health::UNHEALTHY;
 use super::launch::launch;
 use super::queries::signal_number;
 use super::record::{NetworkMode, Probe, RECORD_VERSION, Record};
+use super::settings::Settings;
 use super::shared::{Shared, held};
 use super::volumes;
 use crate::controller::{Controller, TaskOrder, TaskReport};
 use crate::error::{ControllerError, RuntimeError};
 use crate::network::Published;
 use crate::shim::now_nanos;
-use crate::spec::{check, command, environment, plan};
+use crate::spec::{check, command, container as container_spec, environment, plan};
 
 /// Characters of the id that are the host name where the spec gives none.
 const HOSTNAME_LENGTH: usize = 12;
@@ -49,7 +50,8 @@ impl TaskController {
         Self { shared, order: Mutex::new(order), container: Mutex::new(container) }
     }
 
-    fn order(&self) -> TaskOrder {
+    /// As it was last told.
+    pub fn order(&self) -> TaskOrder {
         held(&self.order).clone()
     }
 
@@ -121,8 +123,8 @@ impl Controller for TaskController {
             return Ok(());
         }
         let order = self.order();
-        let spec = check(&order.task.spec)?;
-        network_mode(&order)?;
+        let host_network = network_mode(&order)? == NetworkMode::Host;
+        let spec = check(&order.task.spec, self.shared.host, host_network)?;
         let given = spec.pull_options.as_ref().map_or("", |options| &options.registry_auth);
         let auth = registry_auth(given)?;
         let found = self.shared.images.resolve_or_pull(&spec.image, auth.as_ref(), None).await;
@@ -307,7 +309,7 @@ fn names(attachment: &NetworkAttachment) -> (String, String) {
 }
 
 fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, ControllerError> {
-    let (task, stored) = (&order.task, check(&order.task.spec)?);
+    let (task, stored) = (&order.task, container_spec(&order.task.spec)?);
     let expanded = template::container(stored, &facts(order));
     let mut spec = expanded.map_err(|error| Refusal::invalid(error.to_string()))?;
     spec.env.extend(template::generic_resource_env(&task.assigned_generic_resources));
@@ -357,6 +359,7 @@ fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, C
         ports: Vec::new(),
         exec_base: Default::default(),
         started: false,
+        settings: Settings::of(task, spec, &stop_signal, shared.apparmor.name_for(spec)),
         id,
         hostname,
         network,

@@ -15,7 +15,7 @@ const REMOVE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Where the hierarchies are mounted (v1 and v2).
 pub fn hierarchies() -> io::Result<Vec<PathBuf>> {
-    let mounts = fs::read_to_string("/proc/self/mountinfo")?;
+    let mounts = fs::read_to_string("/proc/thread-self/mountinfo")?;
     let mut found = Vec::new();
     for line in mounts.lines() {
         let Some((front, back)) = line.split_once(" - ") else { continue };

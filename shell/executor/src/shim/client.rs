@@ -8,10 +8,12 @@ use std::os::unix::net::UnixStream as StdUnixStream;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::io::Interest;
 use tokio::net::UnixStream;
 use tokio::sync::{oneshot, watch};
+use tokio::time::timeout;
 
 use super::nursery::Nursery;
 use super::protocol::{ExecProcess, LINE_MAX_BYTES, Report, Request, SOCKET_FILE, ShimStatus, Verb};
@@ -20,6 +22,10 @@ use crate::error::RuntimeError;
 
 /// Descriptors that may wait for their reply.
 const DESCRIPTORS_MAX: usize = 16;
+/// A shim that says nothing for this long when it is found is taken for a slow one.
+const GREETING_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request waits for its answer. Starting a process on a crowded host takes a while.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the daemon knows of a shim.
 #[derive(Clone, Debug, Default)]
@@ -61,7 +67,8 @@ impl ShimClient {
         Ok(Self::over(socket, container))
     }
 
-    /// Finds the shim that a former daemon started; `None` when there is none.
+    /// Finds the shim that a former daemon started; `None` when there is none. One that is there but says nothing (it is
+    /// stopped, or starved) counts: its container may be well.
     pub async fn find(container: &str, run_directory: &Path) -> Option<Arc<Self>> {
         let directory = File::open(run_directory).ok()?;
         // Through the descriptor, as the directory's own name may be longer than a socket's address can be.
@@ -69,8 +76,14 @@ impl ShimClient {
         let socket = UnixStream::connect(path).await.ok()?;
         let client = Self::over(socket, container);
         let mut seen = client.seen.subscribe();
-        let found = seen.wait_for(|seen| seen.status.is_some() || seen.gone).await.ok()?.status.is_some();
-        found.then_some(client)
+        let greeted = timeout(GREETING_PATIENCE, seen.wait_for(|seen| seen.status.is_some() || seen.gone)).await;
+        match greeted {
+            Ok(seen) => seen.ok()?.status.is_some().then(|| Arc::clone(&client)),
+            Err(_) => {
+                tracing::warn!(container, "the container's shim does not answer");
+                Some(client)
+            }
+        }
     }
 
     fn over(socket: UnixStream, container: &str) -> Arc<Self> {
@@ -132,16 +145,18 @@ impl ShimClient {
         line.push(b'\n');
         let (answer, answered) = oneshot::channel();
         held(&self.waiting).insert(id, answer);
-        let sent = self.send(&line, streams).await;
-        if let Err(error) = sent {
-            held(&self.waiting).remove(&id);
-            return Err(self.trouble(error.to_string()));
-        }
-        match answered.await {
-            Ok(Ok(answer)) => Ok(answer),
-            Ok(Err(message)) => Err(RuntimeError::Start { message }),
-            Err(_) => Err(self.trouble("it has ended")),
-        }
+        let asking = async {
+            self.send(&line, streams).await.map_err(|error| self.trouble(error.to_string()))?;
+            match answered.await {
+                Ok(Ok(answer)) => Ok(answer),
+                Ok(Err(message)) => Err(RuntimeError::Start { message }),
+                Err(_) => Err(self.trouble("it has ended")),
+            }
+        };
+        let silent = || self.trouble(format!("no answer in {} s", ANSWER_PATIENCE.as_secs()));
+        let result = timeout(ANSWER_PATIENCE, asking).await.unwrap_or_else(|_| Err(silent()));
+        held(&self.waiting).remove(&id);
+        result
     }
 
     async fn send(&self, line: &[u8], streams: &[BorrowedFd<'_>]) -> io::Result<()> {

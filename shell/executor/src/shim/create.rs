@@ -90,11 +90,14 @@ fn prepare(stdio: &Stdio) -> io::Result<()> {
 
 fn create(instructions: &Instructions) -> Result<Outcome, String> {
     let state = instructions.run_directory.join(STATE_DIRECTORY);
-    let confine = Confine::read(&instructions.confinement).map_err(|error| format!("system call filter: {error}"))?;
+    let working_dir = Path::new("/").join(&instructions.working_dir);
+    let confine = Confine::read(&instructions.confinement)
+        .and_then(|confine| confine.of_first(&instructions.propagations, &working_dir))
+        .map_err(|error| format!("confinement: {error}"))?;
     let mut builder = ContainerBuilder::new(instructions.container_id.clone(), SyscallType::default())
         .with_root_path(&state)
         .map_err(|error| chain(&error))?
-        .with_executor(Workload { init: instructions.init, confine });
+        .with_executor(Workload { init: instructions.init, confine, working_dir });
     if instructions.terminal {
         builder = builder.with_console_socket(Some(instructions.run_directory.join(CONSOLE_FILE)));
     }

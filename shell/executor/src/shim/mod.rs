@@ -20,7 +20,7 @@ mod serve;
 mod wire;
 mod workload;
 
-pub(crate) use cgroups::remove as remove_cgroups;
+pub(crate) use cgroups::{hierarchies as cgroup_hierarchies, remove as remove_cgroups};
 pub(crate) use process::{boot_id, chain, now_nanos, start_ticks};
 
 use std::ffi::OsString;

@@ -40,6 +40,21 @@ pub struct Instructions {
     pub devices: Vec<DeviceRule>,
     /// What its processes give up before they run.
     pub confinement: Confinement,
+    /// How mounts below its mounts travel; the runtime library leaves that out.
+    #[serde(default)]
+    pub propagations: Vec<Propagation>,
+    /// Where its program begins; made if need be. Empty for the root.
+    #[serde(default)]
+    pub working_dir: String,
+}
+
+/// Of one mount.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Propagation {
+    /// In the container.
+    pub target: String,
+    /// `rprivate`, `private`, `rshared`, `shared`, `rslave` or `slave`.
+    pub kind: String,
 }
 
 /// What a container's processes give up. The document has nothing of this.
@@ -49,8 +64,14 @@ pub struct Confinement {
     pub capabilities: Vec<String>,
     /// The compiled system call filter; `None` for none.
     pub filter: Option<PathBuf>,
+    /// For the system call that loads the filter.
+    #[serde(default)]
+    pub filter_flags: u64,
     /// Whether programs can gain nothing by being executed.
     pub no_new_privileges: bool,
+    /// AppArmor's profile; `None` for none.
+    #[serde(default)]
+    pub apparmor: Option<String>,
 }
 
 /// Where and how output is logged.

@@ -403,6 +403,7 @@ impl Shim {
 
     /// The container is gone: keep its last words, write down how it ended, leave nothing behind.
     fn finish(&mut self) -> io::Result<()> {
+        self.answer_pending_execs();
         for index in 0..self.outputs.len() {
             while self.outputs[index].open && self.drain(index) {}
             if let Some(log) = &mut self.log {
@@ -421,6 +422,17 @@ impl Shim {
             }
         }
         Ok(())
+    }
+
+    /// A further process may have ended the container before anybody heard that it began.
+    fn answer_pending_execs(&mut self) {
+        for index in 0..self.pending_execs.len() {
+            while self.pending_execs[index].request != 0 {
+                let mut probe = [PollFd::new(self.pending_execs[index].steps.as_fd(), PollFlags::POLLIN)];
+                let heard = matches!(poll(&mut probe, PollTimeout::ZERO), Ok(ready) if ready > 0);
+                if heard { self.hear_exec(index) } else { self.exec_begun(index) }
+            }
+        }
     }
 
     /// Reads once without waiting; false when nothing is left.

@@ -23,12 +23,14 @@ pub struct Workload {
     pub init: bool,
     /// What is given up before the program runs.
     pub confine: Confine,
+    /// Where it begins.
+    pub working_dir: PathBuf,
 }
 
 impl Executor for Workload {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
-        let (path, args) = program(spec).map_err(ExecutorError::Other)?;
         self.confine.apply().map_err(ExecutorError::Other)?;
+        let (path, args) = program(spec, &self.working_dir).map_err(ExecutorError::Other)?;
         if self.init {
             run_under_init().map_err(|error| ExecutorError::Other(error.to_string()))?;
         }
@@ -39,15 +41,17 @@ impl Executor for Workload {
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {
-        program(spec).map(|_| ()).map_err(ExecutorValidationError::ArgValidationError)
+        // What fails here is still told to whoever creates the container.
+        let prepared = self.confine.prepare().and_then(|()| program(spec, &self.working_dir));
+        prepared.map(|_| ()).map_err(ExecutorValidationError::ArgValidationError)
     }
 }
 
-fn program(spec: &Spec) -> Result<(CString, Vec<CString>), String> {
+fn program(spec: &Spec, working_dir: &Path) -> Result<(CString, Vec<CString>), String> {
     let process = spec.process().as_ref().ok_or("the document has no process")?;
     let args = process.args().as_ref().filter(|args| !args.is_empty()).ok_or("no command specified")?;
     let env = process.env().as_deref().unwrap_or_default();
-    let path = find(&args[0], env, process.cwd())?;
+    let path = find(&args[0], env, working_dir)?;
     Ok((path, strings(args)?))
 }
 

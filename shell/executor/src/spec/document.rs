@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use skep_model::Refusal;
 use skep_model::engine::ImageConfig;
 use skep_model::pb::types::{ContainerSpec, ResourceRequirements, privileges};
+use skep_model::{Ability, AbilitySet, Refusal};
 
 use super::mounts::PlannedMount;
 use super::users::User;
@@ -78,8 +78,6 @@ pub struct Facts<'a> {
     pub args: Vec<String>,
     /// Whole environment.
     pub env: Vec<String>,
-    /// Working directory.
-    pub working_dir: String,
     /// Name of the container's own host.
     pub hostname: &'a str,
     /// Who it runs as.
@@ -94,8 +92,8 @@ pub struct Facts<'a> {
     pub network_namespace: Option<PathBuf>,
     /// Below each cgroup hierarchy.
     pub cgroup_path: String,
-    /// Whether the kernel limits swap separately.
-    pub swap_limit: bool,
+    /// What this host can do.
+    pub host: AbilitySet,
 }
 
 /// What a container may do.
@@ -105,6 +103,8 @@ pub struct Confined {
     pub capabilities: BTreeSet<String>,
     /// Whether system calls are filtered.
     pub filtered: bool,
+    /// The filter's own profile, in place of the default.
+    pub profile: Option<Vec<u8>>,
     /// Whether programs can gain nothing by being executed.
     pub no_new_privileges: bool,
 }
@@ -113,10 +113,12 @@ pub struct Confined {
 /// filter that was compiled before.
 pub fn confinement(spec: &ContainerSpec) -> Result<Confined, Refusal> {
     let privileges = spec.privileges.clone().unwrap_or_default();
-    let mode = privileges.seccomp.as_ref().map(|options| options.mode());
+    let seccomp = privileges.seccomp.unwrap_or_default();
+    let profile = (seccomp.mode() == privileges::seccomp_opts::SeccompMode::Custom).then(|| seccomp.profile.to_vec());
     Ok(Confined {
         capabilities: capabilities::resolve(&spec.capability_add, &spec.capability_drop)?,
-        filtered: mode != Some(privileges::seccomp_opts::SeccompMode::Unconfined),
+        filtered: seccomp.mode() != privileges::seccomp_opts::SeccompMode::Unconfined,
+        profile,
         no_new_privileges: privileges.no_new_privileges,
     })
 }
@@ -183,7 +185,8 @@ fn process(facts: &Facts<'_>) -> Result<Value, Refusal> {
         },
         "args": facts.args,
         "env": with_home(&facts.env, &facts.user.home),
-        "cwd": if facts.working_dir.is_empty() { "/" } else { &facts.working_dir },
+        // Its own is entered in the last step, when it is there.
+        "cwd": "/",
         "rlimits": limits(spec)?,
         "oomScoreAdj": spec.oom_score_adj,
     });
@@ -262,7 +265,7 @@ fn resources(facts: &Facts<'_>) -> Value {
     if limit > 0 {
         memory.insert("limit".to_owned(), json!(limit));
         let swap = facts.resources.and_then(|all| all.swap_bytes);
-        if facts.swap_limit {
+        if facts.host.contains(Ability::SwapLimit) {
             // Memory and swap together; as much swap as memory where the spec is silent, as Docker has it.
             let total = match swap {
                 Some(-1) => -1,
@@ -272,7 +275,9 @@ fn resources(facts: &Facts<'_>) -> Value {
             memory.insert("swap".to_owned(), json!(total));
         }
     }
-    if let Some(reserved) = reserved.filter(|reserved| reserved.memory_bytes > 0) {
+    if let Some(reserved) =
+        reserved.filter(|reserved| reserved.memory_bytes > 0 && facts.host.contains(Ability::MemoryLimit))
+    {
         memory.insert("reservation".to_owned(), json!(reserved.memory_bytes));
     }
     if let Some(swappiness) = facts.resources.and_then(|all| all.memory_swappiness).filter(|value| *value >= 0) {

@@ -6,9 +6,11 @@
 mod capabilities;
 mod devices;
 mod document;
+mod local_volume;
 mod mounts;
 mod refuse;
 mod seccomp;
+mod sysctl;
 mod users;
 
 #[cfg(test)]
@@ -16,7 +18,8 @@ mod tests;
 
 pub use devices::rules as device_rules;
 pub use document::{BoundFile, Facts, command, confinement, document, environment};
-pub use mounts::{PlannedMount, plan};
-pub use refuse::check;
-pub use seccomp::Filters;
+pub use local_volume::{LocalVolume, parse as volume_options};
+pub use mounts::{PlannedMount, outside_proc, plan};
+pub use refuse::{check, container};
+pub use seccomp::{Filters, Kernel};
 pub use users::{Accounts, User, open_inside};

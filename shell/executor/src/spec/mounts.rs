@@ -1,6 +1,6 @@
 //! What is mounted in a container: Docker's defaults, and what the spec asks for.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use rand_core::{OsRng, TryRngCore};
@@ -9,13 +9,26 @@ use serde_json::{Value, json};
 use skep_model::Refusal;
 use skep_model::pb::types::{ContainerSpec, Mount, mount};
 
+use super::local_volume;
+
 /// Size of `/dev/shm`, as Docker has it.
 const SHARED_MEMORY_BYTES: u64 = 64 * 1024 * 1024;
+/// Files of `/proc` that only tell figures, which some want to show otherwise (lxcfs).
+const PROC_FILES: [&str; 8] = [
+    "/proc/cpuinfo",
+    "/proc/diskstats",
+    "/proc/loadavg",
+    "/proc/meminfo",
+    "/proc/slabinfo",
+    "/proc/stat",
+    "/proc/swaps",
+    "/proc/uptime",
+];
 /// Bytes of a generated volume's name.
 const VOLUME_NAME_BYTES: usize = 32;
 
 /// A mount that the spec or the image asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedMount {
     /// `bind`, `volume` or `tmpfs`.
     pub kind: String,
@@ -37,6 +50,18 @@ pub struct PlannedMount {
     pub create_source: bool,
     /// Propagation of the root that this needs.
     pub root_propagation: Option<String>,
+    /// How mounts below it travel, as `mount` spells it; empty for tmpfs.
+    #[serde(default)]
+    pub propagation: String,
+    /// A volume's labels, for when it is made.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// Options of the local driver: what is mounted on the volume.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub driver_options: BTreeMap<String, String>,
+    /// The part of a volume that appears in the container; empty for all.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subpath: String,
 }
 
 /// The mounts of a container, outer ones first. Volumes get their places below `volumes`.
@@ -52,8 +77,11 @@ pub fn plan(spec: &ContainerSpec, image_volumes: &[String], volumes: &Path) -> R
     for target in image_volumes {
         let target = target.trim_end_matches('/');
         if !target.is_empty() && !covered.contains(target) {
-            planned.push(volume(&generated_name()?, true, target, false, true, volumes)?);
+            planned.push(volume(None, target, false, volumes)?);
         }
+    }
+    for mount in &planned {
+        outside_proc(&mount.target, Path::new(&mount.target))?;
     }
     planned.sort_by_key(|mount| mount.target.matches('/').count());
     Ok(planned)
@@ -68,26 +96,20 @@ fn one(mount: &Mount, volumes: &Path) -> Result<PlannedMount, Refusal> {
     let target = target.trim_end_matches('/');
     match mount.r#type() {
         mount::Type::Bind => bind(mount, source, target),
-        mount::Type::Volume => {
-            let options = mount.volume_options.clone().unwrap_or_default();
-            if options
-                .driver_config
-                .as_ref()
-                .is_some_and(|driver| !matches!(driver.name.as_str(), "" | "local") || !driver.options.is_empty())
-            {
-                return Err(unsupported(target, "volume drivers other than a plain local one"));
-            }
-            if !options.subpath.is_empty() {
-                return Err(unsupported(target, "a volume's subpath"));
-            }
-            let (name, anonymous) =
-                if source.is_empty() { (generated_name()?, true) } else { (source.to_owned(), false) };
-            volume(&name, anonymous, target, mount.readonly, !options.nocopy, volumes)
-        }
+        mount::Type::Volume => named_volume(mount, target, volumes),
         mount::Type::Tmpfs => tmpfs(mount, target),
         mount::Type::Npipe => Err(unsupported(target, "named pipes of Windows")),
         mount::Type::Cluster => Err(unsupported(target, "cluster volumes (CSI)")),
     }
+}
+
+/// Refuses what would cover the kernel's own files, from which a container's confinement is set and read
+/// (CVE-2019-16884): images name volumes too. `place` is where the target really is.
+pub fn outside_proc(target: &str, place: &Path) -> Result<(), Refusal> {
+    if !place.starts_with("/proc") || PROC_FILES.iter().any(|file| place == Path::new(file)) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("mount {target}: {} cannot be mounted because it is inside /proc", place.display())))
 }
 
 fn unsupported(target: &str, what: &str) -> Refusal {
@@ -102,40 +124,76 @@ fn bind(mount: &Mount, source: &str, target: &str) -> Result<PlannedMount, Refus
     }
     let options = mount.bind_options.unwrap_or_default();
     if options.readonlyforcerecursive {
-        return Err(unsupported(target, "recursively read-only binds"));
+        read_only_all_the_way(mount, &options, target)?;
     }
     let (propagation, root) = match options.propagation() {
         mount::bind_options::Propagation::Rprivate => ("rprivate", None),
         mount::bind_options::Propagation::Private => ("private", None),
         mount::bind_options::Propagation::Rshared => ("rshared", Some("shared")),
         mount::bind_options::Propagation::Shared => ("shared", Some("shared")),
-        mount::bind_options::Propagation::Rslave => ("rslave", Some("rslave")),
-        mount::bind_options::Propagation::Slave => ("slave", Some("rslave")),
+        mount::bind_options::Propagation::Rslave => ("rslave", Some("slave")),
+        mount::bind_options::Propagation::Slave => ("slave", Some("slave")),
     };
     let depth = if options.nonrecursive { "bind" } else { "rbind" };
-    let access = if mount.readonly { "ro" } else { "rw" };
+    // With everything below it, unless only the mount itself is asked for.
+    let access = match (mount.readonly, options.readonlynonrecursive || options.nonrecursive) {
+        (false, _) => "rw",
+        (true, true) => "ro",
+        (true, false) => "rro",
+    };
     Ok(PlannedMount {
         kind: "bind".to_owned(),
-        name: String::new(),
         source: PathBuf::from(source),
         target: target.to_owned(),
         options: [depth, propagation, access].map(ToOwned::to_owned).to_vec(),
         read_only: mount.readonly,
-        anonymous: false,
-        copy_up: false,
         create_source: options.createmountpoint,
         root_propagation: root.map(ToOwned::to_owned),
+        propagation: propagation.to_owned(),
+        ..Default::default()
     })
 }
 
-fn volume(
-    name: &str,
-    anonymous: bool,
-    target: &str,
-    read_only: bool,
-    copy_up: bool,
-    volumes: &Path,
-) -> Result<PlannedMount, Refusal> {
+/// Docker's conditions for `ReadOnlyForceRecursive`.
+fn read_only_all_the_way(mount: &Mount, options: &mount::BindOptions, target: &str) -> Result<(), Refusal> {
+    let conflict = if !mount.readonly {
+        "a mount that is not read-only"
+    } else if options.nonrecursive || options.readonlynonrecursive {
+        "NonRecursive and ReadOnlyNonRecursive"
+    } else if options.propagation() != mount::bind_options::Propagation::Rprivate {
+        "another propagation than rprivate"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::invalid(format!("mount {target}: ReadOnlyForceRecursive does not go with {conflict}")))
+}
+
+fn named_volume(mount: &Mount, target: &str, volumes: &Path) -> Result<PlannedMount, Refusal> {
+    let options = mount.volume_options.clone().unwrap_or_default();
+    let driver = options.driver_config.unwrap_or_default();
+    if !matches!(driver.name.as_str(), "" | "local") {
+        return Err(unsupported(target, &format!("the volume driver {:?}: there is local", driver.name)));
+    }
+    local_volume::parse(&driver.options).map_err(|why| Refusal::invalid(format!("mount {target}: {why}")))?;
+    if Path::new(&options.subpath).is_absolute() || options.subpath.split('/').any(|part| part == "..") {
+        let text = "subpath must be a relative path within the volume";
+        return Err(Refusal::invalid(format!("mount {target}: {text}: {:?}", options.subpath)));
+    }
+    let name = Some(mount.source.as_str()).filter(|name| !name.is_empty());
+    let planned = volume(name, target, mount.readonly, volumes)?;
+    Ok(PlannedMount {
+        copy_up: !options.nocopy && options.subpath.is_empty(),
+        labels: options.labels,
+        driver_options: driver.options,
+        subpath: options.subpath,
+        ..planned
+    })
+}
+
+/// A volume; without a name one of the container's own.
+fn volume(name: Option<&str>, target: &str, read_only: bool, volumes: &Path) -> Result<PlannedMount, Refusal> {
+    let anonymous = name.is_none();
+    let name = name.map_or_else(generated_name, |name| Ok(name.to_owned()))?;
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
     if name.len() < 2 || !name.bytes().all(fine) || !name.as_bytes()[0].is_ascii_alphanumeric() {
         return Err(Refusal::invalid(format!(
@@ -143,18 +201,19 @@ fn volume(
              letter or digit; for a directory of the host use a bind mount"
         )));
     }
-    let access = if read_only { "ro" } else { "rw" };
+    let (access, propagation) = (if read_only { "ro" } else { "rw" }, "rprivate");
     Ok(PlannedMount {
         kind: "volume".to_owned(),
-        name: name.to_owned(),
-        source: volumes.join(name).join("_data"),
+        source: volumes.join(&name).join("_data"),
+        name,
         target: target.to_owned(),
-        options: ["rbind", "rprivate", access].map(ToOwned::to_owned).to_vec(),
+        options: ["rbind", propagation, access].map(ToOwned::to_owned).to_vec(),
         read_only,
         anonymous,
-        copy_up,
+        copy_up: true,
         create_source: true,
-        root_propagation: None,
+        propagation: propagation.to_owned(),
+        ..Default::default()
     })
 }
 
@@ -171,15 +230,10 @@ fn tmpfs(mount: &Mount, target: &str) -> Result<PlannedMount, Refusal> {
     }
     Ok(PlannedMount {
         kind: "tmpfs".to_owned(),
-        name: String::new(),
-        source: PathBuf::new(),
         target: target.to_owned(),
         options,
         read_only: mount.readonly,
-        anonymous: false,
-        copy_up: false,
-        create_source: false,
-        root_propagation: None,
+        ..Default::default()
     })
 }
 

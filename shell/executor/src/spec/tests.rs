@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use skep_model::engine::ImageConfig;
 use skep_model::pb::types::{ContainerSpec, Mount, Privileges, ResourceRequirements, Resources, TaskSpec};
 use skep_model::pb::types::{container_spec, mount, task_spec};
+use skep_model::{Ability, AbilitySet};
 
 use super::*;
 fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Value {
@@ -16,7 +17,6 @@ fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Valu
         resources,
         args: vec!["sh".to_owned()],
         env,
-        working_dir: String::new(),
         hostname: "box",
         user: &User { uid: 0, gid: 0, additional_gids: Vec::new(), home: "/root".to_owned() },
         rootfs: PathBuf::from("/rootfs"),
@@ -24,7 +24,7 @@ fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Valu
         files: &[BoundFile { source: "/c/hosts".into(), target: "/etc/hosts".to_owned(), read_only: false }],
         network_namespace: Some("/run/netns/c1".into()),
         cgroup_path: "/skep/c1".to_owned(),
-        swap_limit: true,
+        host: Ability::ALL.into_iter().collect(),
     })
     .expect("a document")
 }
@@ -145,11 +145,98 @@ fn what_cannot_be_done_is_refused_by_name() {
         runtime: Some(task_spec::Runtime::Container(container)),
         ..Default::default()
     };
-    assert!(check(&with(container.clone())).is_ok());
-    assert!(check(&TaskSpec::default()).is_err());
+    let here: AbilitySet = [Ability::Seccomp, Ability::PidsLimit].into_iter().collect();
+    let refused = |spec: &TaskSpec| check(spec, here, false).expect_err("refused").message;
+    assert!(check(&with(container.clone()), here, false).is_ok());
+    assert!(check(&TaskSpec::default(), here, false).is_err());
     let isolated = ContainerSpec { isolation: container_spec::Isolation::Hyperv.into(), ..container.clone() };
-    assert!(check(&with(isolated)).expect_err("refused").message.contains("Hyper-V"));
-    let mut logged = with(container);
+    assert!(refused(&with(isolated)).contains("Hyper-V"));
+    let confined = Privileges { apparmor: Some(Default::default()), ..Default::default() };
+    let confined = with(ContainerSpec { privileges: Some(confined), ..container.clone() });
+    assert_eq!(refused(&confined), "ContainerSpec.Privileges.AppArmor: this host does not support AppArmor profiles");
+    let everything = Ability::ALL.into_iter().collect();
+    assert!(check(&confined, everything, false).is_ok());
+    let mut logged = with(container.clone());
     logged.log_driver = Some(skep_model::pb::types::Driver { name: "syslog".to_owned(), ..Default::default() });
-    assert!(check(&logged).expect_err("refused").message.contains("syslog"));
+    assert!(refused(&logged).contains("syslog"));
+    let ulimit = container_spec::Ulimit { name: "nofile".to_owned(), soft: -1, hard: 10 };
+    assert!(refused(&with(ContainerSpec { ulimits: vec![ulimit], ..container.clone() })).contains("soft limit"));
+    assert!(refused(&with(ContainerSpec { oom_score_adj: 1001, ..container.clone() })).contains("[-1000, 1000]"));
+    let seccomp = skep_model::pb::types::privileges::SeccompOpts { mode: 2, profile: "{".into() };
+    let custom = Privileges { seccomp: Some(seccomp), ..Default::default() };
+    let custom = with(ContainerSpec { privileges: Some(custom), ..container.clone() });
+    assert!(refused(&custom).contains("ContainerSpec.Privileges.Seccomp.Profile"));
+    let swap = |swap_bytes, memory_swappiness| TaskSpec {
+        resources: Some(ResourceRequirements { swap_bytes, memory_swappiness, ..Default::default() }),
+        ..with(container.clone())
+    };
+    let asked = |swap_bytes, swappiness| check(&swap(swap_bytes, swappiness), everything, false).map(drop);
+    assert!(asked(Some(1), None).expect_err("no limit").message.contains("set Limits.MemoryBytes"));
+    assert!(asked(None, Some(101)).expect_err("too much").message.contains("range is 0-100"));
+    assert!(asked(None, Some(60)).is_ok());
+}
+
+#[test]
+fn swap_is_said_together_with_memory() {
+    let limits = Resources { memory_bytes: 64, ..Default::default() };
+    for (swap_bytes, expected) in
+        [(None, json!(128)), (Some(0), json!(64)), (Some(8), json!(72)), (Some(-1), json!(-1))]
+    {
+        let resources = ResourceRequirements { limits: Some(limits.clone()), swap_bytes, ..Default::default() };
+        let document = built(&ContainerSpec::default(), Some(&resources));
+        assert_eq!(document["linux"]["resources"]["memory"]["swap"], expected);
+    }
+}
+
+#[test]
+fn binds_and_volumes_are_carried_whole() {
+    let planned = |mount: Mount| {
+        let spec = ContainerSpec { mounts: vec![mount], ..Default::default() };
+        plan(&spec, &[], Path::new("/v")).map(|mut planned| planned.remove(0))
+    };
+    let bind = |readonly: bool, options: mount::BindOptions| Mount {
+        source: "/srv".to_owned(),
+        target: "/data".to_owned(),
+        readonly,
+        bind_options: Some(options),
+        ..Default::default()
+    };
+    let plain = mount::BindOptions::default();
+    assert_eq!(planned(bind(true, plain)).expect("planned").options, ["rbind", "rprivate", "rro"]);
+    let shallow = mount::BindOptions { readonlynonrecursive: true, ..plain };
+    assert_eq!(planned(bind(true, shallow)).expect("planned").options, ["rbind", "rprivate", "ro"]);
+    let forced = mount::BindOptions { readonlyforcerecursive: true, ..plain };
+    assert!(planned(bind(true, forced)).is_ok());
+    assert!(planned(bind(false, forced)).expect_err("writable").message.contains("not read-only"));
+    let slave = mount::BindOptions { propagation: mount::bind_options::Propagation::Rslave.into(), ..plain };
+    let slave = planned(bind(false, slave)).expect("planned");
+    assert_eq!((slave.propagation.as_str(), slave.root_propagation.as_deref()), ("rslave", Some("slave")));
+    for (target, fine) in [("/proc/sys", false), ("/proc", false), ("/proc/uptime", true), ("/process", true)] {
+        let mount = Mount { target: target.to_owned(), ..bind(false, plain) };
+        assert_eq!(planned(mount).is_ok(), fine, "{target}");
+    }
+    let of_image = plan(&ContainerSpec::default(), &["/proc/self".to_owned()], Path::new("/v"));
+    assert!(of_image.expect_err("an image's volume").message.contains("inside /proc"));
+    let volume = |options: mount::VolumeOptions| Mount {
+        r#type: mount::Type::Volume.into(),
+        source: "data".to_owned(),
+        target: "/data".to_owned(),
+        volume_options: Some(options),
+        ..Default::default()
+    };
+    let part = planned(volume(mount::VolumeOptions { subpath: "a/b".to_owned(), ..Default::default() }));
+    let part = part.expect("planned");
+    assert_eq!((part.subpath.as_str(), part.copy_up), ("a/b", false));
+    for subpath in ["/a", "../a", "a/.."] {
+        let options = mount::VolumeOptions { subpath: subpath.to_owned(), ..Default::default() };
+        assert!(planned(volume(options)).expect_err(subpath).message.contains("subpath"));
+    }
+    let driver = |name: &str, options: &[(&str, &str)]| {
+        let options = options.iter().map(|(key, value)| (key.to_string(), value.to_string())).collect();
+        let driver = skep_model::pb::types::Driver { name: name.to_owned(), options };
+        planned(volume(mount::VolumeOptions { driver_config: Some(driver), ..Default::default() }))
+    };
+    assert_eq!(driver("local", &[("type", "tmpfs"), ("device", "tmpfs")]).expect("planned").driver_options.len(), 2);
+    assert!(driver("local", &[("colour", "red")]).expect_err("unknown").message.contains("\"colour\""));
+    assert!(driver("nfs", &[]).expect_err("another driver").message.contains("\"nfs\""));
 }

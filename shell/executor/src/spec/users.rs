@@ -95,7 +95,8 @@ fn unknown(kind: &str, name: &str) -> Refusal {
 pub fn open_inside(root: &Path, path: &str, flags: OFlag) -> nix::Result<File> {
     let root = File::open(root).map_err(|error| nix::Error::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
     let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    openat2(&root, path.trim_start_matches('/'), how).map(File::from)
+    let below = path.trim_start_matches('/');
+    openat2(&root, if below.is_empty() { "." } else { below }, how).map(File::from)
 }
 
 fn read_inside(root: &Path, path: &str) -> std::io::Result<String> {

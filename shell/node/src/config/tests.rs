@@ -54,10 +54,24 @@ fn bad_values_name_their_flag() {
         (vec!["--data-root", "relative"], "--data-root"),
         (vec!["--tlsverify"], "--tlsverify"),
         (vec!["--tlscert", "/c"], "--tlscert"),
+        (vec!["--image-prune-above", "101"], "--image-prune-above"),
+        (vec!["--image-prune-age", "soon"], "--image-prune-age"),
     ] {
         let error = with_file(&words, "").unwrap_err();
         assert!(error.to_string().contains(name), "{words:?}: {error}");
     }
+}
+
+#[test]
+fn pruning_has_a_threshold_and_an_age() {
+    let policy = |words: &[&str]| with_file(words, "").unwrap().upkeep;
+    assert_eq!(policy(&[]), UpkeepPolicy::default());
+    let tight = policy(&["--image-prune-above", "60", "--image-prune-age", "30m"]);
+    assert_eq!((tight.above_percent, tight.until_percent, tight.age_min_ms), (60, 55, 1_800_000));
+    let always = policy(&["--image-prune-above", "0", "--image-prune-age", "0s"]);
+    assert_eq!((always.above_percent, always.until_percent, always.age_min_ms), (0, 0, 0));
+    let file = with_file(&[], r#"{"image-prune-above": 100, "image-prune-age": "2h"}"#).unwrap().upkeep;
+    assert_eq!((file.above_percent, file.age_min_ms), (100, 7_200_000));
 }
 
 #[test]

@@ -7,13 +7,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use skep_executor::images::{ImageOptions, ImageStore, ImportRequest};
 use skep_executor::{BridgeConfig, Controller, Executor, NodeFacts, Runtime, RuntimeConfig, TaskOrder};
-use skep_model::engine::{LogLine, LogQuery, LogStream};
+use skep_model::engine::{ExecSpec, LogLine, LogQuery, LogStream};
 use skep_model::pb::objects;
 use skep_model::pb::types::{Annotations, ContainerSpec, TaskSpec, task_spec};
 use skep_model::{Config, Kept, NodeId, Secret, Task, Verbatim};
@@ -35,11 +35,31 @@ pub fn run_twice<T>(
     first: impl AsyncFnOnce(&mut Lab) -> T + Send + 'static,
     second: impl AsyncFnOnce(&mut Lab, T) + Send + 'static,
 ) {
+    in_namespace(|| {}, first, second);
+}
+
+/// As `run`, on a host that has cgroup v2 alone: whatever controllers this one does not use for v1.
+pub fn run_unified(test: impl AsyncFnOnce(&mut Lab) + Send + 'static) {
+    let unified = || {
+        unshare(CloneFlags::CLONE_NEWNS).expect("a mount namespace");
+        let private = MsFlags::MS_PRIVATE | MsFlags::MS_REC;
+        mount(None::<&str>, "/", None::<&str>, private, None::<&str>).expect("made private");
+        mount(Some("cgroup2"), "/sys/fs/cgroup", Some("cgroup2"), MsFlags::empty(), None::<&str>).expect("mounted");
+    };
+    in_namespace(unified, test, async |_: &mut Lab, ()| ());
+}
+
+fn in_namespace<T>(
+    prepare: impl FnOnce() + Send + 'static,
+    first: impl AsyncFnOnce(&mut Lab) -> T + Send + 'static,
+    second: impl AsyncFnOnce(&mut Lab, T) + Send + 'static,
+) {
     if !nix::unistd::geteuid().is_root() || !Path::new("/bin/busybox").exists() {
         eprintln!("SKIPPED: real containers need root and busybox-static");
         return;
     }
     let thread = std::thread::spawn(move || {
+        prepare();
         unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
         let up = std::process::Command::new("ip").args(["link", "set", "lo", "up"]).status().expect("ip runs");
         assert!(up.success());
@@ -215,6 +235,45 @@ impl Lab {
         lines
     }
 
+    /// Runs a shell command in a container, to its end.
+    pub async fn exec(&self, container: &str, command: &str) {
+        let spec = ExecSpec {
+            container_id: container.to_owned(),
+            command: shell(command),
+            attach_stdout: true,
+            ..Default::default()
+        };
+        let exec = self.runtime().create_exec(spec).await.expect("made");
+        let mut session = self.runtime().start_exec(&exec, false).await.expect("started");
+        assert!(session.output.recv().await.is_none(), "{command} says nothing");
+    }
+
+    /// Imports the lab's file system once more, under another name and with a command of its own.
+    pub async fn import(&self, name: &str) {
+        let changes = vec![format!("CMD [\"echo\", \"{name}\"]")];
+        let request = ImportRequest { reference: name.to_owned(), changes, ..Default::default() };
+        self.runtime().images().import(std::io::Cursor::new(busybox()), request).await.expect("imported");
+    }
+
+    /// The process of a container's shim.
+    pub fn shim(&self, container: &str) -> Pid {
+        let status = fs::read(self.path("data/containers").join(container).join("status.json")).expect("status");
+        let status: serde_json::Value = serde_json::from_slice(&status).expect("json");
+        Pid::from_raw(i32::try_from(status["shim_pid"].as_i64().expect("a number")).expect("a pid"))
+    }
+
+    /// Waits until nothing of an ended container is left in the kernel.
+    pub async fn cleaned(&self, container: &str) {
+        let merged = self.path("images/rootfs").join(container).join("merged");
+        let mark = merged.to_str().expect("text").to_owned();
+        let look = async {
+            while fs::read_to_string("/proc/thread-self/mounts").expect("mounts").contains(&mark) {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, look).await.expect("it is taken down");
+    }
+
     /// Waits until a container wrote some words.
     pub async fn hears(&self, id: &str, words: &str) {
         let listen = async {
@@ -251,13 +310,15 @@ impl Drop for Lab {
                 let _gone = kill(Pid::from_raw(number), Signal::SIGKILL).is_err();
             }
         }
-        for line in fs::read_to_string("/proc/self/mounts").unwrap_or_default().lines().rev() {
+        for line in fs::read_to_string("/proc/thread-self/mounts").unwrap_or_default().lines().rev() {
             if let Some(point) = line.split(' ').nth(1).filter(|point| point.starts_with(&mark)) {
                 let _gone = umount2(point, MntFlags::MNT_DETACH).is_err();
             }
         }
-        for hierarchy in fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
-            let parent = self.cgroups(&hierarchy.path());
+        let root = PathBuf::from("/sys/fs/cgroup");
+        let hierarchies = fs::read_dir(&root).into_iter().flatten().flatten().map(|entry| entry.path());
+        for hierarchy in hierarchies.chain([root]) {
+            let parent = self.cgroups(&hierarchy);
             for child in fs::read_dir(&parent).into_iter().flatten().flatten() {
                 let _file = fs::remove_dir(child.path()).is_err();
             }
@@ -317,7 +378,7 @@ fn busybox() -> Vec<u8> {
     add("etc/group", 0o644, b"root:x:0:\nweb:x:33:\nlog:x:44:web\n");
     add("data/seed", 0o644, b"from the image\n");
     let applets = "sh cat echo sleep ls id hostname mknod unshare mount nc httpd wget ping ip grep dd head tail seq stty \
-                   true false kill ps env touch tty stat wc readlink dmesg test printf";
+                   true false kill ps env touch tty stat wc readlink dmesg test printf chmod mkdir ln rm";
     for applet in applets.split_whitespace() {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(tar::EntryType::Symlink);

@@ -1,22 +1,13 @@
-//! The default system call filter: what a container may ask of the kernel, by topic and by capability.
+//! The default filter: what a container may ask of the kernel, by topic and by capability.
 //!
 //! The same set as Docker's default profile allows (facts taken from its published list): everything else answers
 //! EPERM. `clone3`, whose flags a filter cannot see, answers ENOSYS so that programs fall back to `clone`.
-//!
-//! Compiled by the daemon, once per set of capabilities, rather than in each container by the runtime library: that
-//! took longer than all the rest of a start.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
-use std::io::{Read, Seek};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
 
-use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp, ScmpFilterContext, ScmpSyscall};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-use skep_model::{Code, Refusal};
+use libseccomp::{ScmpAction, ScmpArch, ScmpArgCompare, ScmpCompareOp};
 
-/// Filters kept; services with capabilities of their own are few.
-const FILTERS_MAX: usize = 64;
+use super::{ERRNO_EPERM, Policy, Rule};
 
 /// Who a process is, and its groups, limits and priorities.
 const IDENTITY: &str = "\
@@ -121,70 +112,27 @@ const ADMINISTRATION: &str = "\
 const NAMESPACE_FLAGS: u64 = 0x7e02_0000;
 /// `personality` values that change nothing of importance: Linux, Linux on 32 bits, both with UNAME26, and a question.
 const PERSONALITIES: [u64; 5] = [0x0, 0x8, 0x2_0000, 0x2_0008, 0xffff_ffff];
-const ERRNO_EPERM: i32 = 1;
 const ERRNO_ENOSYS: i32 = 38;
 /// Address families on both sides of the two that stay closed: AF_ALG (38) and AF_VSOCK (40).
 const SOCKET_FAMILIES: [(ScmpCompareOp, u64); 3] =
     [(ScmpCompareOp::Less, 38), (ScmpCompareOp::Equal, 39), (ScmpCompareOp::Greater, 40)];
 
-/// What happens to some system calls, perhaps only with a certain argument.
-struct Rule {
-    names: Vec<&'static str>,
-    action: ScmpAction,
-    argument: Option<ScmpArgCompare>,
-}
-
-/// Filters that were compiled, by the capabilities they are for. Compiling one takes longer than starting a container.
-#[derive(Default)]
-pub struct Filters {
-    compiled: Mutex<BTreeMap<BTreeSet<String>, Arc<[u8]>>>,
-}
-
-impl Filters {
-    /// The filter for a container with these capabilities, as the kernel takes it (`struct sock_filter`s).
-    pub fn get(&self, capabilities: &BTreeSet<String>, architecture: &str) -> Result<Arc<[u8]>, Refusal> {
-        let mut compiled = self.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(filter) = compiled.get(capabilities) {
-            return Ok(Arc::clone(filter));
-        }
-        let failed = |error: String| Refusal::new(Code::Internal, format!("the system call filter: {error}"));
-        let filter: Arc<[u8]> = compile(capabilities, architecture).map_err(failed)?.into();
-        if compiled.len() >= FILTERS_MAX {
-            compiled.clear();
-        }
-        compiled.insert(capabilities.clone(), Arc::clone(&filter));
-        Ok(filter)
+/// The default filter's policy for a container with these capabilities.
+pub fn policy(capabilities: &BTreeSet<String>, architecture: &str) -> Policy {
+    Policy {
+        otherwise: ScmpAction::Errno(ERRNO_EPERM),
+        architectures: older_architectures(architecture).to_vec(),
+        rules: rules(capabilities, architecture),
+        load_flags: 0,
     }
-}
-
-fn compile(capabilities: &BTreeSet<String>, architecture: &str) -> Result<Vec<u8>, String> {
-    let words = |error: libseccomp::error::SeccompError| error.to_string();
-    let mut filter = ScmpFilterContext::new(ScmpAction::Errno(ERRNO_EPERM)).map_err(words)?;
-    for older in older_architectures(architecture) {
-        filter.add_arch(*older).map_err(words)?;
-    }
-    for rule in rules(capabilities, architecture) {
-        for name in rule.names {
-            // A call that this library does not know yet stays closed, as everything that is not on the list.
-            let Ok(call) = ScmpSyscall::from_name(name) else { continue };
-            let added = match rule.argument {
-                Some(argument) => filter.add_rule_conditional(rule.action, call, &[argument]),
-                None => filter.add_rule(rule.action, call),
-            };
-            added.map_err(|error| format!("{name}: {error}"))?;
-        }
-    }
-    let memory = memfd_create(c"skep-seccomp", MFdFlags::MFD_CLOEXEC).map_err(|error| error.to_string())?;
-    filter.export_bpf(&memory).map_err(words)?;
-    let mut file = File::from(memory);
-    let mut bytes = Vec::new();
-    file.rewind().and_then(|()| file.read_to_end(&mut bytes)).map_err(|error| error.to_string())?;
-    Ok(bytes)
 }
 
 fn rules(capabilities: &BTreeSet<String>, architecture: &str) -> Vec<Rule> {
     let mut rules = Vec::new();
-    let mut allow = |names| rules.push(Rule { names, action: ScmpAction::Allow, argument: None });
+    let mut allow = |names: Vec<&str>| {
+        let names = names.into_iter().map(ToOwned::to_owned).collect();
+        rules.push(Rule { names, action: ScmpAction::Allow, arguments: Vec::new() });
+    };
     let topics = [IDENTITY, SOCKETS, TIME, SIGNALS, WAITING, MEMORY, PROCESSES, IPC, ATTRIBUTES, ASYNCHRONOUS, FILES];
     allow(topics.iter().flat_map(|topic| topic.split_whitespace()).collect());
     allow(of_architecture(architecture).to_vec());
@@ -193,8 +141,8 @@ fn rules(capabilities: &BTreeSet<String>, architecture: &str) -> Vec<Rule> {
             allow(names.split_whitespace().collect());
         }
     }
-    let mut conditional = |name, argument| {
-        rules.push(Rule { names: vec![name], action: ScmpAction::Allow, argument: Some(argument) });
+    let mut conditional = |name: &str, argument| {
+        rules.push(Rule { names: vec![name.to_owned()], action: ScmpAction::Allow, arguments: vec![argument] });
     };
     for (operation, value) in SOCKET_FAMILIES {
         conditional("socket", ScmpArgCompare::new(0, operation, value));
@@ -205,7 +153,8 @@ fn rules(capabilities: &BTreeSet<String>, architecture: &str) -> Vec<Rule> {
     if !capabilities.contains("CAP_SYS_ADMIN") {
         let flags = if architecture == "s390x" { 1 } else { 0 };
         conditional("clone", ScmpArgCompare::new(flags, ScmpCompareOp::MaskedEqual(NAMESPACE_FLAGS), 0));
-        rules.push(Rule { names: vec!["clone3"], action: ScmpAction::Errno(ERRNO_ENOSYS), argument: None });
+        let (names, action) = (vec!["clone3".to_owned()], ScmpAction::Errno(ERRNO_ENOSYS));
+        rules.push(Rule { names, action, arguments: Vec::new() });
     }
     rules
 }
@@ -237,9 +186,9 @@ fn older_architectures(architecture: &str) -> &'static [ScmpArch] {
 mod tests {
     use super::*;
 
-    fn names(rules: &[Rule], action: ScmpAction) -> BTreeSet<&'static str> {
-        let unconditional = rules.iter().filter(|rule| rule.action == action && rule.argument.is_none());
-        unconditional.flat_map(|rule| rule.names.iter().copied()).collect()
+    fn names(rules: &[Rule], action: ScmpAction) -> BTreeSet<&str> {
+        let unconditional = rules.iter().filter(|rule| rule.action == action && rule.arguments.is_empty());
+        unconditional.flat_map(|rule| rule.names.iter().map(String::as_str)).collect()
     }
 
     #[test]
@@ -255,15 +204,6 @@ mod tests {
         let admin = rules(&BTreeSet::from(["CAP_SYS_ADMIN".to_owned()]), "x86_64");
         assert!(names(&admin, ScmpAction::Allow).contains("mount"));
         assert!(names(&admin, ScmpAction::Errno(ERRNO_ENOSYS)).is_empty());
-    }
-
-    #[test]
-    fn a_filter_is_compiled_once() {
-        let filters = Filters::default();
-        let first = filters.get(&BTreeSet::new(), std::env::consts::ARCH).expect("compiled");
-        assert!(first.len() > 1000 && first.len().is_multiple_of(8));
-        let second = filters.get(&BTreeSet::new(), std::env::consts::ARCH).expect("kept");
-        assert!(Arc::ptr_eq(&first, &second));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Real containers under real shims: needs root, runs in network namespaces of its own.
 
 mod lab;
+mod specs;
 
 use std::time::Duration;
 
@@ -496,7 +497,7 @@ fn logs_are_tailed_and_followed() {
         assert_eq!(&follower.recv().await.expect("a line").expect("fine").data[..], b"line 5\n");
         let touch = lab.runtime().create_exec(exec(&container, &["touch", "/tmp/go"])).await.expect("made");
         let started = lab.runtime().start_exec(&touch, true).await;
-        assert!(started.is_ok());
+        assert!(started.is_ok(), "{:?}", started.err());
         let next = tokio::time::timeout(PATIENCE, follower.recv()).await.expect("it comes");
         assert_eq!(&next.expect("a line").expect("fine").data[..], b"last\n");
         assert!(tokio::time::timeout(PATIENCE, follower.recv()).await.expect("it ends").is_none());
