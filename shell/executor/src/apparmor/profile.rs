@@ -50,6 +50,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_parser_takes_it_where_there_is_one() {
+        use std::io::Write;
+        use std::process::{Command, Stdio};
+        let Some(parser) = crate::apparmor::parser() else {
+            eprintln!("SKIPPED: the profile is checked by apparmor_parser, which is not here");
+            return;
+        };
+        let words = ["--skip-kernel-load", "--skip-cache"];
+        let mut child = Command::new(parser).args(words).stdin(Stdio::piped()).spawn().expect("it starts");
+        child.stdin.take().expect("input").write_all(text("skep-test").as_bytes()).expect("written");
+        assert!(child.wait().expect("it ends").success());
+    }
+
+    #[test]
     fn the_hosts_kernel_is_out_of_reach() {
         let text = text("box");
         assert!(text.contains("\nprofile box flags=(attach_disconnected,mediate_deleted) {\n"), "{text}");

@@ -236,6 +236,26 @@ mod tests {
     }
 
     #[test]
+    fn a_record_of_an_earlier_version_is_read() {
+        let text = r#"{"version":1,"id":"c1","name":"web.1.t1","task_id":"t1","task_name":"web.1.t1","service_id":"s1",
+            "service_name":"web","node_id":"n1","image":"busybox","image_id":"sha256:00","labels":{},"entrypoint":[],
+            "arguments":["sh"],"env":[],"working_dir":"","user":"","hostname":"c1","tty":false,"open_stdin":false,
+            "created_at_nanos":5,"network":"bridge","wanted_ports":[],"memory_limit_bytes":0,"nano_cpus":0,
+            "mounts":[{"kind":"tmpfs","name":"","source":"","target":"/x","options":[],"read_only":false,
+                "anonymous":false,"copy_up":false,"create_source":false,"root_propagation":null}],
+            "pids_limit":0,"stop_signal":15,"stop_grace":{"secs":10,"nanos":0},"probe":null,"log_path":null,
+            "address":null,"ports":[],"started":true,
+            "exec_base":{"args":[],"env":[],"cwd":"","uid":0,"gid":0,"additional_gids":[],"terminal":false,
+                "privileged":false}}"#;
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join(RECORD_FILE), text).expect("written");
+        let record = Record::load(directory.path()).expect("read");
+        let shown = record.show(&Live::default());
+        assert_eq!((shown.name.as_str(), shown.mounts[0].destination.as_str()), ("web.1.t1", "/x"));
+        assert_eq!(shown.settings.stop_grace, Duration::from_secs(10));
+    }
+
+    #[test]
     fn the_specs_probe_goes_before_the_images() {
         let image = check(&["CMD-SHELL", "true"], 7);
         let probe = Probe::of(None, Some(&image)).expect("the image's");

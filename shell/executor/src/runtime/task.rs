@@ -1,7 +1,7 @@
 //! The controller of one task.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use rand_core::{OsRng, TryRngCore};
 use serde::Deserialize;
 use skep_model::engine::{Health, HealthCheck, Image, RegistryAuth};
 use skep_model::pb::objects::NetworkAttachment;
-use skep_model::pb::types::{ContainerSpec, ContainerStatus, HealthConfig, PortConfig, PortStatus, port_config};
+use skep_model::pb::types::{ContainerSpec, ContainerStatus, HealthConfig, PortConfig, PortStatus, mount, port_config};
 use skep_model::template::{self, Facts};
 use skep_model::time::duration;
 use skep_model::{Code, Refusal, Task, defaults};
@@ -125,6 +125,7 @@ impl Controller for TaskController {
         let order = self.order();
         let host_network = network_mode(&order)? == NetworkMode::Host;
         let spec = check(&order.task.spec, self.shared.host, host_network)?;
+        sources(&order)?;
         let given = spec.pull_options.as_ref().map_or("", |options| &options.registry_auth);
         let auth = registry_auth(given)?;
         let found = self.shared.images.resolve_or_pull(&spec.image, auth.as_ref(), None).await;
@@ -273,6 +274,19 @@ fn host_ports(task: &Task) -> Result<Vec<Published>, Refusal> {
         Ok(Published { protocol: protocol.to_owned(), host_port, container_port, name: port.name.clone() })
     })
     .collect()
+}
+
+/// Sources of binds must be there before anything is made.
+fn sources(order: &TaskOrder) -> Result<(), Refusal> {
+    let expanded = template::container(container_spec(&order.task.spec)?, &facts(order));
+    let spec = expanded.map_err(|error| Refusal::invalid(error.to_string()))?;
+    let made = |options: &mount::BindOptions| options.createmountpoint;
+    let mut binds = spec.mounts.iter().filter(|mount| mount.r#type() == mount::Type::Bind);
+    match binds.find(|bind| !bind.bind_options.as_ref().is_some_and(made) && !Path::new(&bind.source).exists()) {
+        // A source that is no path is refused with its own words.
+        Some(bind) if bind.source.starts_with('/') => Err(volumes::missing_source(Path::new(&bind.source))),
+        _ => Ok(()),
+    }
 }
 
 /// What the task's networks ask for.

@@ -35,6 +35,8 @@ pub struct LogWriter {
     file: File,
     size_bytes: u64,
     buffer: Vec<u8>,
+    /// What went wrong since the last `flush`.
+    failed: Option<io::Error>,
 }
 
 impl LogWriter {
@@ -42,28 +44,33 @@ impl LogWriter {
     pub fn open(instructions: LogInstructions) -> io::Result<Self> {
         let file = append(&instructions.path)?;
         let size_bytes = file.metadata()?.len();
-        Ok(Self { instructions, file, size_bytes, buffer: Vec::new() })
+        Ok(Self { instructions, file, size_bytes, buffer: Vec::new(), failed: None })
     }
 
-    /// Adds one record to what the next `flush` writes.
+    /// Adds one record to what the next `flush` writes; begins the next file when this one would grow too large.
     pub fn record(&mut self, stream: Stream, at_nanos: i64, text: &[u8]) {
+        let before = self.buffer.len();
         encode(&mut self.buffer, stream, at_nanos, text);
+        let max = self.instructions.max_size_bytes;
+        let (full, begun) = (self.size_bytes + self.buffer.len() as u64 > max, self.size_bytes > 0 || before > 0);
+        if max > 0 && full && begun {
+            let rotated = self.file.write_all(&self.buffer[..before]).and_then(|()| self.rotate());
+            self.failed = self.failed.take().or(rotated.err());
+            self.buffer.drain(..before);
+        }
     }
 
     /// Writes what was recorded; a full disk loses records rather than stopping the container.
     pub fn flush(&mut self) -> io::Result<()> {
+        let failed = self.failed.take();
         if self.buffer.is_empty() {
-            return Ok(());
-        }
-        let max = self.instructions.max_size_bytes;
-        if max > 0 && self.size_bytes > 0 && self.size_bytes + self.buffer.len() as u64 > max {
-            self.rotate()?;
+            return failed.map_or(Ok(()), Err);
         }
         let written = self.file.write_all(&self.buffer);
         self.size_bytes += self.buffer.len() as u64;
         self.buffer.clear();
         self.buffer.shrink_to(LINE_SPLIT_BYTES);
-        written
+        failed.map_or(written, Err)
     }
 
     fn rotate(&mut self) -> io::Result<()> {
@@ -235,6 +242,22 @@ mod tests {
         log.flush().expect("written");
         let text = std::fs::read_to_string(directory.path().join("c.log")).expect("readable");
         assert_eq!(text.lines().count(), 2);
+    }
+
+    #[test]
+    fn a_burst_is_rotated_too() {
+        let directory = tempfile::tempdir().expect("directory");
+        let mut log = writer(directory.path(), 200, 2);
+        let burst: String = (0..20).map(|number| format!("line {number}\n")).collect();
+        LineSplitter::new(Stream::Stdout).push(burst.as_bytes(), 0, &mut log);
+        log.flush().expect("written");
+        let path = directory.path().join("c.log");
+        for file in [path.clone(), rotated(&path, 1)] {
+            let text = std::fs::read_to_string(file).expect("readable");
+            assert!(!text.is_empty() && text.len() <= 200, "{text}");
+        }
+        assert!(std::fs::read_to_string(path).expect("readable").contains("line 19"));
+        assert_eq!(std::fs::read_dir(directory.path()).expect("listed").count(), 2);
     }
 
     #[test]

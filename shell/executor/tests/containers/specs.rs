@@ -237,6 +237,50 @@ fn volumes_are_mounted_as_their_options_say() {
 }
 
 #[test]
+fn volumes_and_binds_are_made_and_go_as_asked() {
+    run(async |lab| {
+        let made = lab.path("made/by/the/runtime");
+        let bind = Mount {
+            source: made.to_str().expect("text").to_owned(),
+            target: "/made".to_owned(),
+            bind_options: Some(mount::BindOptions { createmountpoint: true, ..Default::default() }),
+            ..Default::default()
+        };
+        let bare = mount::VolumeOptions { nocopy: true, ..Default::default() };
+        let spec = ContainerSpec {
+            open_stdin: true,
+            mounts: vec![
+                bind,
+                volume("of-{{.Task.Slot}}-{{.Node.Hostname}}", "/named", Default::default()),
+                volume("", "/data", Default::default()),
+                volume("bare", "/data/none", bare),
+            ],
+            ..plain()
+        };
+        let script = "touch /made/file /named/file; cat /data/seed; ls /data/none | wc -l; readlink /proc/self/fd/0";
+        let order = lab.order(ContainerSpec { args: shell(script), ..spec });
+        let controller = lab.start_order(order).await;
+        controller.wait().await.expect("complete");
+        let output = lab.output(&id(&controller)).await;
+        assert!(output.starts_with("from the image\n0\npipe:["), "{output}");
+        let volumes = || {
+            let mut names: Vec<String> = std::fs::read_dir(lab.path("data/volumes"))
+                .expect("listed")
+                .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+                .collect();
+            names.sort();
+            names
+        };
+        assert_eq!(volumes().len(), 3, "one of them has no name: {:?}", volumes());
+        controller.remove().await.expect("removed");
+        assert_eq!(volumes(), ["bare", "of-1-labhost"], "it went with its container");
+        assert!(made.join("file").exists());
+        let (output, _) = lab.script("readlink /proc/self/fd/0", plain()).await;
+        assert_eq!(output, "/dev/null\n", "input that nobody asked for is closed");
+    });
+}
+
+#[test]
 fn mounts_travel_as_they_are_told_to() {
     run(async |lab| {
         use mount::bind_options::Propagation;

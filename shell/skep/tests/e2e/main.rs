@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p skep --test e2e` runs all of it, `… --test e2e membership::` one file. Needs root.
 
+mod containers;
 mod dependencies;
 mod docker_engine;
 mod failures;

@@ -85,8 +85,7 @@ pub fn prepare(
                 fs::create_dir_all(&mount.source).map_err(RuntimeError::file("create", &mount.source))?;
             }
             "bind" if !mount.source.exists() => {
-                let text = "invalid mount config for type \"bind\": bind source path does not exist";
-                return Err(Refusal::invalid(format!("{text}: {}", mount.source.display())).into());
+                return Err(missing_source(&mount.source).into());
             }
             "volume" => {
                 volume(mounted, container, mount, rootfs)?;
@@ -98,6 +97,12 @@ pub fn prepare(
         }
     }
     Ok(effective)
+}
+
+/// Docker's words for a bind of nothing.
+pub fn missing_source(source: &Path) -> Refusal {
+    let text = "invalid mount config for type \"bind\": bind source path does not exist";
+    Refusal::invalid(format!("{text}: {}", source.display()))
 }
 
 fn volume(mounted: &Mounted, container: &str, planned: &PlannedMount, rootfs: &Path) -> Result<(), ControllerError> {
