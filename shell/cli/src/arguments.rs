@@ -206,8 +206,7 @@ impl std::str::FromStr for Filter {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let (key, value) =
-            text.split_once('=').ok_or("invalid argument: bad format of filter (expected name=value)")?;
+        let (key, value) = text.split_once('=').ok_or("bad format of filter (expected name=value)")?;
         Ok(Self { key: key.trim().to_lowercase(), value: value.trim().to_owned() })
     }
 }

@@ -29,7 +29,7 @@ impl Failure {
 
     /// The daemon said no.
     pub fn from_daemon(status: u16, message: &str) -> Self {
-        Self { message: format!("Error response from daemon: {message}"), exit_code: 1, status: Some(status) }
+        Self { message: format!("Error response from daemon: {}", message.trim()), exit_code: 1, status: Some(status) }
     }
 
     /// Whether the daemon answered that there is no such thing.

@@ -16,6 +16,7 @@ mod format;
 mod human;
 mod template;
 mod terminal;
+mod usage;
 mod value;
 
 use std::ffi::OsString;
@@ -30,17 +31,17 @@ pub use failure::Failure;
 
 use context::Context;
 
-/// Docker's exit code for a command line that cannot be understood.
-const USAGE_EXIT_CODE: u8 = 125;
-
 /// The client alone: options of the connection and a command.
 #[derive(Debug, clap::Parser)]
 #[command(name = "skep", about = "A swarm of containers", disable_help_subcommand = true, disable_version_flag = true)]
 struct Client {
     #[command(flatten)]
     connection: Connection,
+    /// Print version information and quit
+    #[arg(short = 'v', long)]
+    version: bool,
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 /// Runs one command line (program name first) and says how the process should end.
@@ -55,17 +56,26 @@ pub fn run_with(
     mut out: Box<dyn Write>,
     mut error: Box<dyn Write>,
 ) -> u8 {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let mut command = Client::command().args_override_self(true);
     let parsed =
-        Client::command().try_get_matches_from(arguments).and_then(|matches| Client::from_arg_matches(&matches));
+        command.clone().try_get_matches_from(&arguments).and_then(|matches| Client::from_arg_matches(&matches));
     match parsed {
-        Ok(client) => execute_with(client.connection, client.command, out, error),
-        Err(problem) => {
-            let text = problem.render();
-            let asked_for = !problem.use_stderr();
-            let stream = if asked_for { &mut out } else { &mut error };
+        Ok(Client { version: true, .. }) => {
             // Nothing is left to tell when even this cannot be written.
-            let _ = write!(stream, "{text}");
-            if asked_for { 0 } else { USAGE_EXIT_CODE }
+            let _ = writeln!(out, "Skep version {}", env!("CARGO_PKG_VERSION"));
+            0
+        }
+        Ok(Client { connection, command: Some(command), .. }) => execute_with(connection, command, out, error),
+        Ok(Client { command: None, .. }) => {
+            let _ = write!(out, "{}", command.render_help());
+            0
+        }
+        Err(problem) => {
+            let verdict = usage::judge(&problem, &mut command, &arguments);
+            let stream = if verdict.on_output { &mut out } else { &mut error };
+            let _ = write!(stream, "{}", verdict.text);
+            verdict.code
         }
     }
 }

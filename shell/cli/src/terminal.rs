@@ -4,6 +4,7 @@ use std::io::{BufRead, IsTerminal};
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
+use crate::context::Context;
 use crate::failure::Failure;
 
 /// Restores the terminal when dropped.
@@ -54,4 +55,12 @@ pub fn read_secret_line(prompt: &str) -> Result<String, Failure> {
     eprintln!();
     read?;
     Ok(line.trim().to_owned())
+}
+
+/// Asks before something is done that cannot be undone.
+pub fn confirm(context: &Context, warning: &str) -> Result<bool, Failure> {
+    context.write(format!("{warning}\nAre you sure you want to continue? [y/N] "))?;
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer)?;
+    Ok(answer.trim().eq_ignore_ascii_case("y"))
 }

@@ -254,11 +254,58 @@ fn waiting_shows_how_it_ends() {
 #[test]
 fn a_command_line_that_makes_no_sense() {
     let daemon = Daemon::start();
-    for command in [&["nope"][..], &["node", "ls", "--nope"], &["service", "create"]] {
+    let usage = "skep service create [OPTIONS] IMAGE [COMMAND] [ARG...]";
+    for (command, code, first) in [
+        (&["nope"][..], 1, "skep: unknown command: skep nope"),
+        (&["node", "nope"], 1, "skep: unknown command: skep node nope"),
+        (&["node", "ls", "--nope"], 125, "unknown flag: --nope"),
+        (&["node", "ls", "-z"], 125, "unknown shorthand flag: 'z' in -z"),
+        (&["node", "ls", "x"], 1, "skep: 'skep node ls' accepts no arguments"),
+        (&["service", "create"], 1, "skep: 'skep service create' requires at least 1 argument"),
+        (&["service", "rm"], 1, "skep: 'skep service rm' requires at least 1 argument"),
+        (&["swarm", "join"], 1, "skep: 'skep swarm join' requires 1 argument"),
+        (&["secret", "create"], 1, "skep: 'skep secret create' requires at least 1 and at most 2 arguments"),
+        (
+            &["service", "create", "--replicas", "x", "busybox"],
+            125,
+            "invalid argument \"x\" for \"--replicas\" flag: strconv.ParseUint: parsing \"x\": invalid syntax",
+        ),
+        (&["service", "create", "--replicas"], 125, "flag needs an argument: --replicas"),
+        (
+            &["service", "create", "-p", "80:x", "busybox"],
+            125,
+            "invalid argument \"80:x\" for \"-p, --publish\" flag: invalid containerPort: x",
+        ),
+        (
+            &["service", "create", "--mount", "foo", "busybox"],
+            125,
+            "invalid argument \"foo\" for \"--mount\" flag: invalid field 'foo' must be a key=value pair",
+        ),
+        (
+            &["node", "ls", "-f", "foo"],
+            125,
+            "invalid argument \"foo\" for \"-f, --filter\" flag: bad format of filter (expected name=value)",
+        ),
+    ] {
         let own = skep(&daemon, command);
-        assert_eq!(own.code, 125, "{command:?}");
-        assert!(!own.error.is_empty() && own.out.is_empty());
+        assert_eq!((own.code, own.error.lines().next()), (code, Some(first)), "{command:?}: {}", own.error);
+        assert!(own.out.is_empty(), "{command:?}: {}", own.out);
+        if command.starts_with(&["service", "create"]) {
+            assert!(own.error.contains(usage), "{}", own.error);
+        }
+        let Some(theirs) = docker(&daemon, command) else { continue };
+        assert_eq!(own.code, theirs.code, "{command:?}: docker says {}", theirs.error);
+        // The newer client says it in the same words; the older one in others.
+        if theirs.error.contains("docker: '") || theirs.error.contains("docker: unknown") || code == 125 {
+            let theirs = theirs.error.replace("docker", "skep");
+            assert_eq!(own.error.lines().next(), theirs.lines().next(), "{command:?}");
+        }
     }
+    for bare in [&["node"][..], &["service"], &["swarm", "update"], &[]] {
+        assert_eq!(skep(&daemon, bare).code, 0, "{bare:?}");
+    }
+    let version = skep(&daemon, &["--version"]);
+    assert_eq!((version.code, version.out.as_str()), (0, concat!("Skep version ", env!("CARGO_PKG_VERSION"), "\n")));
     let own = support::skep_at("unix:///nonexistent/socket", &["node", "ls"]);
     assert_eq!(own.code, 1);
     assert!(own.error.contains("/nonexistent/socket"), "{}", own.error);

@@ -20,6 +20,8 @@ pub struct Api {
     pub(crate) services: Arc<crate::routes::ServiceCache>,
     pub(crate) stop: CancellationToken,
     pub(crate) patience: Patience,
+    /// This host's name, where the header `Host` must be right.
+    pub(crate) only_host: Option<Arc<str>>,
 }
 
 impl Api {
@@ -30,7 +32,13 @@ impl Api {
         swarm: Arc<dyn Swarm>,
         stop: CancellationToken,
     ) -> Self {
-        Self { control, engine, swarm, services: Arc::default(), stop, patience: Patience::default() }
+        Self { control, engine, swarm, services: Arc::default(), stop, patience: Patience::default(), only_host: None }
+    }
+
+    /// For plain TCP: answers only requests whose `Host` is an address, `localhost` or this host.
+    pub fn with_host_check(mut self, hostname: &str) -> Self {
+        self.only_host = Some(hostname.into());
+        self
     }
 
     /// With other timeouts.

@@ -6,6 +6,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserialize;
 use skep_model::engine::RegistryAuth;
 
+use crate::json::nullable;
 use crate::request::Request;
 use crate::status::Failure;
 
@@ -20,11 +21,17 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Wire {
+    #[serde(deserialize_with = "nullable")]
     username: String,
+    #[serde(deserialize_with = "nullable")]
     password: String,
+    #[serde(deserialize_with = "nullable")]
     auth: String,
+    #[serde(deserialize_with = "nullable")]
     serveraddress: String,
+    #[serde(deserialize_with = "nullable")]
     identitytoken: String,
+    #[serde(deserialize_with = "nullable")]
     registrytoken: String,
 }
 
@@ -39,6 +46,8 @@ pub(crate) fn parse(header: &str) -> Result<Option<RegistryAuth>, Failure> {
         return Ok(None);
     }
     let invalid = |why: String| Failure::bad_request(format!("invalid X-Registry-Auth header: {why}"));
+    // Some clients write the other alphabet.
+    let header = header.replace('+', "-").replace('/', "_");
     let json = LENIENT.decode(header).map_err(|error| invalid(error.to_string()))?;
     // The error's own text could quote the credentials.
     let mut wire: Wire = serde_json::from_slice(&json).map_err(|_| invalid("it holds no JSON object".to_owned()))?;

@@ -24,16 +24,15 @@ impl Filters {
             return Ok(Self::default());
         }
         let invalid = || Failure::bad_request(format!("invalid filter: {text:?} is not a JSON object of values"));
-        let parsed: BTreeMap<String, Value> = serde_json::from_str(text).map_err(|_| invalid())?;
+        let parsed: Option<BTreeMap<String, Value>> = serde_json::from_str(text).map_err(|_| invalid())?;
         let mut filters = BTreeMap::new();
-        for (key, value) in parsed {
+        for (key, value) in parsed.unwrap_or_default() {
             if !accepted.contains(&key.as_str()) {
                 return Err(Failure::bad_request(format!("invalid filter '{key}'")));
             }
             let values = match value {
-                Value::Object(values) => {
-                    values.into_iter().filter(|(_, on)| on.as_bool() != Some(false)).map(|(value, _)| value).collect()
-                }
+                // Docker looks at the keys alone, too.
+                Value::Object(values) => values.into_iter().map(|(value, _)| value).collect(),
                 Value::Array(values) => values
                     .into_iter()
                     .map(|value| value.as_str().map(str::to_owned).ok_or_else(invalid))
@@ -180,7 +179,7 @@ mod tests {
 
     #[test]
     fn both_forms_are_read() {
-        let one = services(&query(r#"{"name":{"web":true,"no":false},"label":{"a=b":true,"c":true}}"#)).unwrap().0;
+        let one = services(&query(r#"{"name":{"web":false},"label":{"a=b":true,"c":true}}"#)).unwrap().0;
         let two = services(&query(r#"{"name":["web"],"label":["a=b","c"]}"#)).unwrap().0;
         assert_eq!(one, two);
         assert_eq!(one.name_prefixes, ["web"]);
@@ -195,6 +194,7 @@ mod tests {
         assert_eq!((failure.status.as_u16(), failure.message.as_str()), (400, "invalid filter 'names'"));
         let failure = nodes(&query(r#"{"role":["king"]}"#)).unwrap_err();
         assert_eq!((failure.status.as_u16(), failure.message.as_str()), (500, "Invalid role filter: 'king'"));
+        assert_eq!(nodes(&query("null")).unwrap(), nodes(&query("{}")).unwrap());
         assert_eq!(nodes(&query("[]")).unwrap_err().status.as_u16(), 400);
         assert_eq!(nodes(&query(r#"{"name":"x"}"#)).unwrap_err().status.as_u16(), 400);
     }

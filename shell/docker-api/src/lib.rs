@@ -14,6 +14,8 @@ mod convert;
 pub mod engine;
 mod filters;
 mod frames;
+mod half_close;
+mod host_header;
 mod json;
 pub mod limits;
 mod lookup;

@@ -9,6 +9,7 @@ use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use serde::Serialize;
 
+use crate::half_close::Endless;
 use crate::status::Failure;
 
 /// The body of an answer.
@@ -77,7 +78,7 @@ pub(crate) fn failure(failure: &Failure) -> Reply {
     json_bytes(failure.status, body.into_bytes())
 }
 
-/// A body that goes on until its source ends.
+/// A body that goes on until its source ends, or the client closes its side.
 pub(crate) fn stream<S>(content_type: &'static str, source: S) -> Reply
 where
     S: Stream<Item = Bytes> + Send + 'static,
@@ -85,5 +86,6 @@ where
     let frames = source.map(|bytes| Ok(Frame::data(bytes)));
     let mut reply = Response::new(BodyExt::boxed_unsync(StreamBody::new(frames)));
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    reply.extensions_mut().insert(Endless);
     reply
 }

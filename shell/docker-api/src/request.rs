@@ -9,12 +9,12 @@ use http::header::CONTENT_TYPE;
 use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use http_body_util::{BodyDataStream, BodyExt};
-use hyper::body::Incoming;
 use hyper::upgrade::OnUpgrade;
 use serde::de::DeserializeOwned;
 use tokio_util::io::StreamReader;
 
 use crate::engine::ByteReader;
+use crate::half_close::RequestBody;
 use crate::limits::MAX_JSON_BODY_BYTES;
 use crate::status::Failure;
 use crate::version::ApiVersion;
@@ -22,7 +22,7 @@ use crate::version::ApiVersion;
 /// One request.
 pub(crate) struct Request {
     pub(crate) parts: Parts,
-    pub(crate) body: Incoming,
+    pub(crate) body: RequestBody,
     pub(crate) version: ApiVersion,
     pub(crate) query: Query,
     pub(crate) upgrade: Option<OnUpgrade>,
@@ -74,7 +74,7 @@ impl Request {
 }
 
 /// Reads a whole body, within the limits of size and patience.
-async fn read_limited(body: &mut Incoming, idle: Duration) -> Result<Bytes, Failure> {
+async fn read_limited(body: &mut RequestBody, idle: Duration) -> Result<Bytes, Failure> {
     let too_large = || {
         Failure::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -103,8 +103,13 @@ async fn read_limited(body: &mut Incoming, idle: Duration) -> Result<Bytes, Fail
     }
 }
 
-/// Parses JSON; an error names the field.
+/// Parses JSON; an error names the field. `null` is a request in which everything is left out, as in Go.
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Failure> {
+    let bytes = if bytes.trim_ascii() == b"null" { b"{}" } else { bytes };
+    // A list would be read as the fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Failure::bad_request("invalid JSON: a list where an object is expected"));
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let path = error.path().to_string();
@@ -154,7 +159,9 @@ impl Query {
         match self.get(key) {
             "" | "0" | "f" | "F" | "false" | "FALSE" | "False" => Ok(false),
             "1" | "t" | "T" | "true" | "TRUE" | "True" => Ok(true),
-            other => Err(Failure::bad_request(format!("invalid value for {key}: {other}"))),
+            other => Err(Failure::bad_request(format!(
+                "invalid value for {key}: {other}: strconv.ParseBool: parsing {other:?}: invalid syntax"
+            ))),
         }
     }
 
@@ -164,7 +171,11 @@ impl Query {
         text.parse().map_err(|_| {
             Failure::bad_request(match kind {
                 "secret" | "config" => format!("invalid {kind} version"),
-                _ => format!("invalid {kind} version '{text}': strconv.ParseUint: parsing {text:?}: invalid syntax"),
+                _ => {
+                    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+                    let why = if digits { "value out of range" } else { "invalid syntax" };
+                    format!("invalid {kind} version '{text}': strconv.ParseUint: parsing {text:?}: {why}")
+                }
             })
         })
     }
@@ -216,6 +227,8 @@ mod tests {
         assert!(message.contains("field TaskTemplate.ForceUpdate"), "{message}");
         let message = parse_json::<crate::json::ServiceSpec>(b"{} {}").unwrap_err().message;
         assert_eq!(message, "unexpected content after JSON");
+        assert_eq!(parse_json::<crate::json::ServiceSpec>(b" null ").unwrap(), Default::default());
+        assert!(parse_json::<crate::json::ServiceSpec>(b" []").unwrap_err().message.contains("a list where an object"));
         let spec = parse_json::<crate::json::ServiceSpec>(br#"{"Name":null,"Labels":null,"Unknown":[1]}"#).unwrap();
         assert_eq!(spec, Default::default());
     }

@@ -1,19 +1,22 @@
 //! Which route answers a path. Start reading here: every path that is served stands in `dispatch`.
 
-use http::header::{HeaderName, HeaderValue, SERVER};
+use http::header::{HOST, HeaderName, HeaderValue, SERVER};
 use http::{Request as HttpRequest, StatusCode};
-use hyper::body::Incoming;
 
 use crate::api::Api;
+use crate::half_close::RequestBody;
+use crate::host_header;
 use crate::reply::{self, Answer, Reply};
 use crate::request::{Query, Request, decode};
 use crate::routes::dependencies::{configs, secrets};
-use crate::routes::{containers, events, exec, images, networks, nodes, services, swarm, swarm_logs, system, tasks};
+use crate::routes::{
+    containers, events, exec, images, network_use, networks, nodes, services, swarm, swarm_logs, system, tasks,
+};
 use crate::status::Failure;
 use crate::version;
 
 /// What Docker knows and Skep does not do (yet): the first parts of a path (`*` is any part), and why.
-const NOT_SERVED: [(&str, &str); 16] = [
+const NOT_SERVED: [(&str, &str); 15] = [
     ("auth", "checking registry credentials is not supported: they are used, and so checked, when an image is pulled"),
     ("build", "images cannot be built here: build them elsewhere and load, import or pull them"),
     ("session", "images cannot be built here: build them elsewhere and load, import or pull them"),
@@ -27,17 +30,22 @@ const NOT_SERVED: [(&str, &str); 16] = [
     ("images/*", "this is not done to an image here: load, import, pull, tag, remove and prune are"),
     ("volumes", "volumes are made by the tasks that mount them and cannot be managed by themselves yet"),
     ("plugins", "plugins are not supported"),
-    ("networks/prune", "networks are removed one by one: use the route DELETE /networks/{id}"),
     ("networks/*", "single containers cannot be attached to networks: give the network to a service"),
     ("swarm/*", "the swarm has no such operation"),
 ];
 
 /// Answers one request; never fails.
-pub(crate) async fn respond(api: Api, mut http: HttpRequest<Incoming>) -> Reply {
+pub(crate) async fn respond(api: Api, mut http: HttpRequest<RequestBody>) -> Reply {
     let upgrade = Some(hyper::upgrade::on(&mut http));
     let (parts, body) = http.into_parts();
     let method = parts.method.as_str().to_owned();
     let path = parts.uri.path().to_owned();
+    if let Some(hostname) = &api.only_host {
+        let host = parts.headers.get(HOST).and_then(|value| value.to_str().ok());
+        if let Err(failure) = host_header::check(host.unwrap_or_default(), hostname) {
+            return reply::failure(&failure);
+        }
+    }
     let answer = match version::split(&path) {
         Ok((version, rest)) => {
             let query = Query::parse(parts.uri.query().unwrap_or_default());
@@ -129,6 +137,7 @@ async fn dispatch_swarm(api: &Api, method: &str, parts: &[&str], request: Reques
 
         ("GET", ["networks"]) => networks::list(api, request).await,
         ("POST", ["networks", "create"]) => networks::create(api, request).await,
+        ("POST", ["networks", "prune"]) => network_use::prune(api, request).await,
         ("GET", ["networks", id]) => networks::inspect(api, request, id).await,
         ("DELETE", ["networks", id]) => networks::remove(api, id).await,
         _ => Err(not_served(parts)),

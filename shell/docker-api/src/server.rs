@@ -4,6 +4,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -13,6 +15,7 @@ use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 use crate::api::Api;
+use crate::half_close::{AnswerBody, Endless, HalfClosing, Line, RequestBody};
 use crate::limits::{ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::router;
 
@@ -83,11 +86,17 @@ pub async fn serve(mut listener: impl Listener, api: Api) {
 
 /// Serves one connection until the client goes, or the API is told to stop and the request under way is answered.
 pub async fn serve_connection(stream: impl Stream, api: Api) {
+    let line = Arc::new(Line::default());
     let service = {
-        let api = api.clone();
-        service_fn(move |request| {
-            let api = api.clone();
-            async move { Ok::<_, std::convert::Infallible>(router::respond(api, request).await) }
+        let (api, line) = (api.clone(), line.clone());
+        service_fn(move |request: Request<Incoming>| {
+            let (api, line) = (api.clone(), line.clone());
+            async move {
+                let request = request.map(|body| RequestBody::new(body, line.clone()));
+                let reply = router::respond(api, request).await;
+                let endless = reply.extensions().get::<Endless>().is_some();
+                Ok::<_, std::convert::Infallible>(reply.map(|body| AnswerBody::new(body, line, endless)))
+            }
         })
     };
     let connection = http1::Builder::new()
@@ -95,7 +104,7 @@ pub async fn serve_connection(stream: impl Stream, api: Api) {
         .header_read_timeout(api.patience.header)
         .max_buf_size(MAX_HEADER_BYTES)
         .max_headers(MAX_HEADERS)
-        .serve_connection(TokioIo::new(stream), service)
+        .serve_connection(TokioIo::new(HalfClosing::new(stream, line)), service)
         .with_upgrades();
     tokio::pin!(connection);
     let ended = tokio::select! {

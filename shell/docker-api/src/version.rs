@@ -34,7 +34,8 @@ pub(crate) fn split(path: &str) -> Result<(ApiVersion, &str), Failure> {
         (Some(Ok(_)), Some(Ok(_)) | None) => Err(Failure::bad_request(format!(
             "client version {word} is too new. Maximum supported API version is {NEWEST}"
         ))),
-        _ => Err(Failure::bad_request(format!("invalid API version {word:?} in the path: it must be like v{NEWEST}"))),
+        // Docker knows no such path.
+        _ => Err(Failure::not_found("page not found")),
     }
 }
 

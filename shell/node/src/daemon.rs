@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control::ControlPort;
-use crate::engine::EnginePort;
+use crate::engine::{EnginePort, local_networks};
 use crate::host;
 use crate::listen::{self, Opened};
 use crate::swarm::{Deps, SwarmNode};
@@ -37,6 +37,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let clock = Clock::start();
     let runtime = open_runtime(&config).await?;
     let id = engine_id(&config.data_root, &clock)?;
+    let networks = local_networks(&id, &bridge_config(&config)?, clock.now().wall);
     let deps =
         Deps { host: host::host_facts(&config, id), config: config.clone(), clock, runtime: Arc::clone(&runtime) };
     let node = SwarmNode::new(deps);
@@ -48,7 +49,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     let api = Api::new(
         Arc::new(ControlPort::new(Arc::clone(&node))),
-        Arc::new(EnginePort::new(runtime)),
+        Arc::new(EnginePort::new(runtime, networks)),
         Arc::new(crate::swarm::Shared(Arc::clone(&node))),
         stop.clone(),
     );
@@ -82,7 +83,9 @@ async fn serve(socket: Opened, api: Api) {
                 tracing::warn!("{} could not be removed: {error}", path.display());
             }
         }
-        Opened::Tcp(listener, None) => skep_docker_api::serve(listener, api).await,
+        Opened::Tcp(listener, None) => {
+            skep_docker_api::serve(listener, api.with_host_check(&host::hostname())).await;
+        }
         Opened::Tcp(listener, Some(config)) => {
             let acceptor = tokio_rustls::TlsAcceptor::from(config);
             skep_docker_api::serve(TlsListener { listener, acceptor }, api).await;
@@ -197,10 +200,12 @@ async fn open_runtime(config: &Config) -> anyhow::Result<Arc<Runtime>> {
     let images = ImageStore::open(&config.data_root.join("images"), options)?;
     let mut runtime = RuntimeConfig::new(config.data_root.clone(), config.exec_root.clone());
     runtime.cgroup_parent.clone_from(&config.cgroup_parent);
-    if let Some(subnet) = &config.bridge_subnet {
-        runtime.bridge = bridge(subnet)?;
-    }
+    runtime.bridge = bridge_config(config)?;
     Ok(Runtime::open(runtime, images).await?)
+}
+
+fn bridge_config(config: &Config) -> anyhow::Result<BridgeConfig> {
+    config.bridge_subnet.as_deref().map_or_else(|| Ok(BridgeConfig::default()), bridge)
 }
 
 fn bridge(cidr: &str) -> anyhow::Result<BridgeConfig> {

@@ -1,17 +1,18 @@
 //! The HTTP API's `Engine`, answered by the embedded runtime: words are the model's on both sides.
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use skep_docker_api as api;
-use skep_executor::Runtime;
 use skep_executor::images::{self, ImageStore, ImageUse};
+use skep_executor::{BridgeConfig, Runtime};
 use skep_model::engine::{
     Container, ContainerState, ContainerStats, Digest, Distribution, ExecSpec, ExecState, Image, LogLine, LogQuery,
     PullProgress, RegistryAuth,
 };
-use skep_model::{Code, Refusal};
+use skep_model::{Code, Refusal, WallTime};
 use tokio::sync::mpsc;
 
 /// Steps of a pull that may wait for the client.
@@ -20,12 +21,13 @@ const PULL_QUEUE: usize = 64;
 /// This node's runtime as the API sees it.
 pub struct EnginePort {
     runtime: Arc<Runtime>,
+    networks: Vec<api::LocalNetwork>,
 }
 
 impl EnginePort {
     /// The API's view of a runtime.
-    pub fn new(runtime: Arc<Runtime>) -> Self {
-        Self { runtime }
+    pub fn new(runtime: Arc<Runtime>, networks: Vec<api::LocalNetwork>) -> Self {
+        Self { runtime, networks }
     }
 
     fn images(&self) -> &ImageStore {
@@ -134,6 +136,10 @@ impl api::Engine for EnginePort {
         self.runtime.logs(id, query).await
     }
 
+    async fn networks(&self) -> Result<Vec<api::LocalNetwork>, Refusal> {
+        Ok(self.networks.clone())
+    }
+
     async fn top(&self, id: &str, arguments: &str) -> Result<api::ProcessList, Refusal> {
         let table = self.runtime.top(id, arguments).await?;
         Ok(api::ProcessList { titles: table.titles, processes: table.processes })
@@ -176,4 +182,29 @@ pub fn not_a_manager() -> Refusal {
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
          swarm and try again.",
     )
+}
+
+/// Docker's three networks of every node: the bridge, the host's own, and none. Ids of one host are told apart by
+/// their first digit, and differ from host to host as `engine_id` does.
+pub fn local_networks(engine_id: &str, bridge: &BridgeConfig, created_at: WallTime) -> Vec<api::LocalNetwork> {
+    let address = u32::from(bridge.subnet);
+    let subnet = format!("{}/{}", bridge.subnet, bridge.prefix_length);
+    let gateway = Ipv4Addr::from(address + 1).to_string();
+    let digits: String = engine_id.chars().filter(char::is_ascii_hexdigit).cycle().take(63).collect();
+    [
+        ("bridge", "bridge", subnet, gateway),
+        ("host", "host", String::new(), String::new()),
+        ("none", "null", String::new(), String::new()),
+    ]
+    .into_iter()
+    .enumerate()
+    .map(|(number, (name, driver, subnet, gateway))| api::LocalNetwork {
+        id: format!("{number}{digits}"),
+        name: name.to_owned(),
+        driver: driver.to_owned(),
+        subnet,
+        gateway,
+        created_at,
+    })
+    .collect()
 }

@@ -54,6 +54,7 @@ pub struct CreateArguments {
     /// Its name
     name: String,
     /// A file, or - for standard input
+    #[arg(value_name = "file|-")]
     file: Option<String>,
 }
 
@@ -188,8 +189,12 @@ async fn show(context: &Context, kind: Kind, arguments: InspectArguments) -> Res
     }
     for name in &arguments.references {
         let object = Value::parse(&fetch(name).await?)?;
-        let mut lines =
-            vec![format!("ID:\t\t\t{}", object.text("ID")), format!("Name:\t\t\t{}", object.text("Spec.Name"))];
+        // Docker's tables put the same spaces there.
+        let (id, name) = (object.text("ID"), object.text("Spec.Name"));
+        let mut lines = match kind {
+            Kind::Secret => vec![format!("ID:              {id}"), format!("Name:              {name}")],
+            Kind::Config => vec![format!("ID:\t\t\t{id}"), format!("Name:\t\t\t{name}")],
+        };
         if !object.entries("Spec.Labels").is_empty() {
             lines.push("Labels:".to_owned());
         }
@@ -197,8 +202,12 @@ async fn show(context: &Context, kind: Kind, arguments: InspectArguments) -> Res
             lines.push(format!(" - {key}={}", value.as_text().unwrap_or("")));
         }
         let stamp = |member: &str| go_time(object.text(member)).to_lowercase();
-        lines.push(format!("Created at:            \t{}", stamp("CreatedAt")));
-        lines.push(format!("Updated at:            \t{}", stamp("UpdatedAt")));
+        if kind == Kind::Secret {
+            lines.push(format!("Driver:            {}", object.text("Spec.Driver.Name")));
+        }
+        let gap = if kind == Kind::Secret { "        " } else { "            \t" };
+        lines.push(format!("Created at:{gap}{}", stamp("CreatedAt")));
+        lines.push(format!("Updated at:{gap}{}", stamp("UpdatedAt")));
         if kind == Kind::Config {
             let data = STANDARD.decode(object.text("Spec.Data")).unwrap_or_default();
             lines.push(format!("Data:\n{}", String::from_utf8_lossy(&data)));

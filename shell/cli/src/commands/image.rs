@@ -13,6 +13,7 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::format::Columns;
 use crate::human::{decimal_size, duration, long_decimal_size, seconds_since, short_id};
+use crate::terminal;
 use crate::value::Value;
 
 const DEFAULT_TAG: &str = "latest";
@@ -433,10 +434,7 @@ async fn prune(context: &Context, arguments: PruneArguments) -> Result<(), Failu
         } else {
             "all dangling images"
         };
-        context.write(format!("WARNING! This will remove {which}.\nAre you sure you want to continue? [y/N] "))?;
-        let mut answer = String::new();
-        std::io::stdin().read_line(&mut answer)?;
-        if !answer.trim().eq_ignore_ascii_case("y") {
+        if !terminal::confirm(context, &format!("WARNING! This will remove {which}."))? {
             return Err(Failure::new("image prune has been cancelled"));
         }
     }

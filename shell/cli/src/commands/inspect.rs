@@ -7,9 +7,6 @@ use crate::failure::Failure;
 use crate::template::Template;
 use crate::value::{Value, indent};
 
-/// Docker's exit code for a template that cannot be parsed.
-const TEMPLATE_EXIT_CODE: u8 = 64;
-
 /// Options of every `inspect`.
 #[derive(Debug, clap::Args)]
 pub struct InspectArguments {
@@ -36,9 +33,7 @@ pub async fn inspect(
         "" | "json" => None,
         source => {
             let parsed = Template::parse(source);
-            Some(parsed.map_err(|problem| {
-                Failure::with_code(format!("template parsing error: {problem}"), TEMPLATE_EXIT_CODE)
-            })?)
+            Some(parsed.map_err(|problem| Failure::new(format!("template parsing error: {problem}")))?)
         }
     };
     let mut failures = Vec::new();

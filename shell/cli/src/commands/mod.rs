@@ -9,10 +9,13 @@ mod info;
 mod inspect;
 mod network;
 mod node;
+mod object;
 mod output;
 mod service;
+mod stack;
 mod stats;
 mod swarm;
+mod system;
 mod task;
 mod version;
 
@@ -49,6 +52,14 @@ pub enum Command {
     /// Manage networks
     #[command(subcommand)]
     Network(network::NetworkCommand),
+    /// Manage Swarm stacks
+    #[command(subcommand)]
+    Stack(stack::StackCommand),
+    /// Return low-level information on Docker objects
+    Inspect(object::ObjectArguments),
+    /// Manage Docker
+    #[command(subcommand)]
+    System(system::SystemCommand),
     /// Manage images
     #[command(subcommand)]
     Image(image::ImageCommand),
@@ -104,6 +115,9 @@ pub async fn execute(context: &Context, command: Command) -> Result<(), Failure>
         Command::Secret(command) => dependency::execute(context, Kind::Secret, command).await,
         Command::Config(command) => dependency::execute(context, Kind::Config, command).await,
         Command::Network(command) => network::execute(context, command).await,
+        Command::Stack(command) => stack::execute(context, command).await,
+        Command::Inspect(arguments) => object::inspect_any(context, arguments).await,
+        Command::System(command) => system::execute(context, command).await,
         Command::Image(command) => image::execute(context, command).await,
         Command::Images(arguments) => image::list(context, arguments).await,
         Command::Pull(arguments) => image::pull(context, arguments).await,

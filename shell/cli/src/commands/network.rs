@@ -6,11 +6,12 @@ use super::FilterArguments;
 use super::dependency::label_list;
 use super::inspect::inspect;
 use crate::api::{Filters, Payload, escape};
-use crate::arguments::pairs;
+use crate::arguments::{Filter, pairs};
 use crate::context::Context;
 use crate::failure::Failure;
 use crate::format::Columns;
 use crate::human::{go_time, natural_order, short_id};
+use crate::terminal;
 use crate::value::Value;
 
 #[derive(Debug, Subcommand)]
@@ -22,6 +23,8 @@ pub enum NetworkCommand {
     Ls(ListArguments),
     /// Display detailed information on one or more networks
     Inspect(InspectArguments),
+    /// Remove all unused networks
+    Prune(PruneArguments),
     /// Remove one or more networks
     #[command(alias = "remove")]
     Rm(RemoveArguments),
@@ -119,6 +122,16 @@ pub struct RemoveArguments {
     networks: Vec<String>,
 }
 
+#[derive(Debug, Args)]
+pub struct PruneArguments {
+    /// Provide filter values (e.g. "until=<timestamp>")
+    #[arg(long = "filter", value_name = "KEY=VALUE")]
+    filter: Vec<Filter>,
+    /// Do not prompt for confirmation
+    #[arg(short, long)]
+    force: bool,
+}
+
 const COLUMNS: Columns = Columns {
     fields: &[
         ("ID", "NETWORK ID"),
@@ -144,6 +157,7 @@ pub async fn execute(context: &Context, command: NetworkCommand) -> Result<(), F
             let fetch = async |name: &str| context.client.get_raw(&format!("/networks/{}", escape(name)), &query).await;
             inspect(context, &arguments.networks, arguments.format.as_deref(), fetch).await
         }
+        NetworkCommand::Prune(arguments) => prune(context, arguments).await,
         NetworkCommand::Rm(arguments) => remove(context, arguments).await,
     }
 }
@@ -228,4 +242,20 @@ async fn remove(context: &Context, arguments: RemoveArguments) -> Result<(), Fai
         }
     }
     Failure::join(failures)
+}
+
+async fn prune(context: &Context, arguments: PruneArguments) -> Result<(), Failure> {
+    let warning = "WARNING! This will remove all custom networks not used by at least one container.";
+    if !arguments.force && !terminal::confirm(context, warning)? {
+        return Err(Failure::new("network prune has been cancelled"));
+    }
+    let query = Filters::from_arguments(&arguments.filter).query();
+    let answer = context.client.post("/networks/prune", &query, Payload::Nothing).await?;
+    let removed = answer.texts("NetworksDeleted");
+    if removed.is_empty() {
+        return Ok(());
+    }
+    context.line("Deleted Networks:")?;
+    removed.into_iter().try_for_each(|name| context.line(name))?;
+    context.line("")
 }

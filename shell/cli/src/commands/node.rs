@@ -276,7 +276,7 @@ async fn ps(context: &Context, arguments: NodePsArguments) -> Result<(), Failure
         }
     }
     if failures.is_empty() || !tasks.is_empty() {
-        task::show(context, tasks, &arguments.ps).await?;
+        task::show(context, tasks, &arguments.ps, task::Ids::Short).await?;
     }
     Failure::join(failures)
 }

@@ -124,6 +124,7 @@ pub struct JoinTokenArguments {
     #[arg(long)]
     rotate: bool,
     /// worker or manager
+    #[arg(value_name = "(worker|manager)")]
     role: String,
 }
 
@@ -326,9 +327,9 @@ async fn update_swarm(context: &Context, swarm: &Value, spec: Value, rotate: Opt
 async fn unlock(context: &Context) -> Result<(), Failure> {
     let info = context.client.get("/info", &[]).await?;
     match info.text("Swarm.LocalNodeState") {
-        "inactive" => return Err(Failure::new("error: this node is not part of a swarm")),
+        "inactive" => return Err(Failure::new("Error: This node is not part of a swarm")),
         "locked" => {}
-        _ => return Err(Failure::new("error: swarm is not locked")),
+        _ => return Err(Failure::new("Error: swarm is not locked")),
     }
     let key = terminal::read_secret_line("Enter unlock key: ")?;
     let request = Value::map([("UnlockKey", Value::from(key))]);

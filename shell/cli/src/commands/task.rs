@@ -82,8 +82,22 @@ impl<'a> Names<'a> {
     }
 }
 
+/// What `-q` shows of an id: docker's commands differ.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Ids {
+    /// Its first characters, unless `--no-trunc` is given.
+    Short,
+    /// All of it.
+    Whole,
+}
+
 /// Shows tasks: those of one slot together, the newest first, older ones indented below it.
-pub async fn show(context: &Context, tasks: Vec<Value>, arguments: &PsArguments) -> Result<(), Failure> {
+pub async fn show(
+    context: &Context,
+    tasks: Vec<Value>,
+    arguments: &PsArguments,
+    quiet_ids: Ids,
+) -> Result<(), Failure> {
     let names = Names::new(context, arguments.no_resolve);
     let mut named = Vec::new();
     for task in tasks {
@@ -99,7 +113,8 @@ pub async fn show(context: &Context, tasks: Vec<Value>, arguments: &PsArguments)
         natural_order(left, right).then_with(newest)
     });
     let is_table = arguments.format.as_deref().is_none_or(|format| format.starts_with("table")) && !arguments.quiet;
-    let truncate = !arguments.no_trunc && !arguments.quiet;
+    let whole = arguments.no_trunc || (arguments.quiet && quiet_ids == Ids::Whole);
+    let truncate = !whole;
     let mut rows = Vec::new();
     let mut previous = String::new();
     for (name, task) in named {

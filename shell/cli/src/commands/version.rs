@@ -24,7 +24,7 @@ pub async fn version(context: &Context, arguments: VersionArguments) -> Result<(
         ("ApiVersion", Value::from(negotiated)),
         ("DefaultAPIVersion", Value::from(MAX_API_VERSION)),
         ("Os", Value::from(std::env::consts::OS)),
-        ("Arch", Value::from(std::env::consts::ARCH)),
+        ("Arch", Value::from(architecture())),
     ]);
     let both = Value::map([("Client", client.clone()), ("Server", server.clone().unwrap_or_default())]);
     match arguments.format.as_deref() {
@@ -51,6 +51,15 @@ pub async fn version(context: &Context, arguments: VersionArguments) -> Result<(
     }
     context.write(lines.iter().map(|line| format!("{line}\n")).collect::<String>())?;
     server.map(drop)
+}
+
+/// As Go names it.
+fn architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        other => other,
+    }
 }
 
 fn server_lines(lines: &mut Vec<String>, server: &Value) {

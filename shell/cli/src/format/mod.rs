@@ -38,7 +38,12 @@ impl Columns {
             || Template::parse(&source).map_err(|problem| Failure::new(format!("template parsing error: {problem}")));
         let template = parse()?;
         let mut lines = Vec::new();
-        for row in rows {
+        for mut row in rows {
+            // Whoever asks for all of it gets it as Go sorts it, and without the helper for single labels.
+            if source.contains("{{json .}}") {
+                row.retain(|(name, _)| *name != "Label");
+                row.sort_by_key(|(name, _)| *name);
+            }
             let value = Value::Map(row.into_iter().map(|(name, value)| (name.to_owned(), value)).collect());
             lines.push(
                 template

@@ -13,6 +13,9 @@ use crate::json;
 /// Marks the ingress network of very old swarms.
 const LEGACY_INGRESS_LABEL: &str = "com.docker.swarm.internal";
 
+/// Marks the swarm's stand-ins for networks of each node.
+const STAND_IN_LABEL: &str = "com.docker.swarm.predefined";
+
 /// As tasks carry it.
 pub(crate) fn swarm_out(network: &pb::Network) -> json::SwarmNetwork<'_> {
     let (version, created_at, updated_at) = meta(network.meta.as_ref());
@@ -110,6 +113,12 @@ pub(crate) fn is_ingress(network: &pb::Network) -> bool {
         annotations.name == "ingress" && annotations.labels.contains_key(LEGACY_INGRESS_LABEL)
     });
     spec.ingress || legacy
+}
+
+/// Whether it only stands for a network that every node has for itself, such as `host`.
+pub(crate) fn is_stand_in(network: &pb::Network) -> bool {
+    let annotations = network.spec.as_deref().and_then(|spec| spec.annotations.as_ref());
+    annotations.is_some_and(|annotations| annotations.labels.get(STAND_IN_LABEL).is_some_and(|value| value == "true"))
 }
 
 fn config_from(network: &pb::Network) -> Option<&str> {

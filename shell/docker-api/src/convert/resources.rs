@@ -69,29 +69,38 @@ pub(crate) fn into(resources: json::ResourceRequirements<'_>) -> Result<types::R
             memory_bytes: limits.memory_bytes,
             generic: Vec::new(),
         }),
-        reservations: resources.reservations.map(|reservations| types::Resources {
-            nano_cpus: reservations.nano_cpus,
-            memory_bytes: reservations.memory_bytes,
-            generic: reservations.generic.into_iter().map(generic_in).collect(),
-        }),
+        reservations: resources
+            .reservations
+            .map(|reservations| {
+                Ok(types::Resources {
+                    nano_cpus: reservations.nano_cpus,
+                    memory_bytes: reservations.memory_bytes,
+                    generic: reservations.generic.into_iter().map(generic_in).collect::<Result<_, Refusal>>()?,
+                })
+            })
+            .transpose()?,
         swap_bytes: resources.swap_bytes,
         memory_swappiness: resources.memory_swappiness,
     })
 }
 
-fn generic_in(resource: json::GenericResource<'_>) -> types::GenericResource {
+fn generic_in(resource: json::GenericResource<'_>) -> Result<types::GenericResource, Refusal> {
     let resource = match (resource.discrete, resource.named) {
-        (Some(discrete), _) => Some(generic_resource::Resource::DiscreteResourceSpec(types::DiscreteGenericResource {
+        (Some(discrete), _) => generic_resource::Resource::DiscreteResourceSpec(types::DiscreteGenericResource {
             kind: discrete.kind.into_owned(),
             value: discrete.value,
-        })),
-        (None, Some(named)) => Some(generic_resource::Resource::NamedResourceSpec(types::NamedGenericResource {
+        }),
+        (None, Some(named)) => generic_resource::Resource::NamedResourceSpec(types::NamedGenericResource {
             kind: named.kind.into_owned(),
             value: named.value.into_owned(),
-        })),
-        (None, None) => None,
+        }),
+        (None, None) => {
+            return Err(Refusal::invalid(
+                "Resources.Reservations.GenericResources: each needs a NamedResourceSpec or a DiscreteResourceSpec",
+            ));
+        }
     };
-    types::GenericResource { resource }
+    Ok(types::GenericResource { resource: Some(resource) })
 }
 
 /// Restart policy, outwards.

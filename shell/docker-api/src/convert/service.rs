@@ -112,7 +112,7 @@ fn update_out(update: &types::UpdateConfig) -> json::UpdateConfig<'_> {
         delay: update.delay.as_ref().map_or(0, nanos),
         failure_action: text(words::word(update.failure_action())),
         monitor: update.monitor.as_ref().map_or(0, nanos),
-        max_failure_ratio: update.max_failure_ratio,
+        max_failure_ratio: json::Float(update.max_failure_ratio),
         order: text(words::word(update.order())),
     }
 }
@@ -172,7 +172,7 @@ fn update_in(update: json::UpdateConfig<'_>) -> Result<types::UpdateConfig, Refu
         delay: Some(duration(update.delay)),
         failure_action: failure_action.into(),
         monitor: (update.monitor != 0).then(|| duration(update.monitor)),
-        max_failure_ratio: update.max_failure_ratio,
+        max_failure_ratio: update.max_failure_ratio.0,
         order: order.into(),
     })
 }

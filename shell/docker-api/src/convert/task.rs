@@ -11,13 +11,13 @@ use crate::json;
 /// Outwards.
 pub(crate) fn out(task: &pb::Task) -> json::Task<'_> {
     let (version_of, created_at, updated_at) = meta(task.meta.as_ref());
-    let (name, labels) = annotations(task.annotations.as_ref());
+    // Docker stores no name with a task: clients make it of service and slot.
+    let (_, labels) = annotations(task.annotations.as_ref());
     json::Task {
         id: text(&task.id),
         version: version_of,
         created_at,
         updated_at,
-        name,
         labels,
         spec: task.spec.as_deref().map(spec_out).unwrap_or_default(),
         service_id: text(&task.service_id),

@@ -108,6 +108,22 @@ impl<'de> Deserialize<'de> for Base64 {
     }
 }
 
+/// Go's `float32`: whole numbers are written without a fraction.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(transparent)]
+pub(crate) struct Float(pub(crate) f32);
+
+impl Serialize for Float {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        // Ratios: what is whole is small.
+        if self.0.fract() == 0.0 && self.0.abs() < 1e6 {
+            serializer.serialize_i64(self.0 as i64)
+        } else {
+            serializer.serialize_f32(self.0)
+        }
+    }
+}
+
 /// Go's `time.Time`; `None` is its zero, the year 1.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Stamp(pub(crate) Option<WallTime>);
@@ -186,6 +202,13 @@ fn civil(days: i64) -> (i64, i64, i64) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_floats_have_no_fraction() {
+        let written = |number| serde_json::to_string(&Float(number)).unwrap();
+        assert_eq!([0.0, 1.0, 0.25, 0.1].map(written), ["0", "1", "0.25", "0.1"]);
+        assert_eq!(serde_json::from_str::<Float>("1").unwrap(), Float(1.0));
+    }
 
     #[test]
     fn stamps_read_as_go_writes_them() {

@@ -1,6 +1,6 @@
 //! `Service` and `ServiceSpec`.
 
-use super::{Map, Stamp, TaskSpec, Text, Texts, empty, shape};
+use super::{Float, Map, Stamp, TaskSpec, Text, Texts, empty, shape};
 
 shape!(Version {
     index: u64 => "Index" if "empty",
@@ -59,7 +59,7 @@ shape!(UpdateConfig<'a> {
     delay: i64 => "Delay" if "empty",
     failure_action: Text<'a> => "FailureAction" if "empty",
     monitor: i64 => "Monitor" if "empty",
-    max_failure_ratio: f32 => "MaxFailureRatio",
+    max_failure_ratio: Float => "MaxFailureRatio",
     order: Text<'a> => "Order",
 });
 

@@ -123,7 +123,6 @@ shape!(Task<'a> {
     version: Version => "Version",
     created_at: Stamp => "CreatedAt",
     updated_at: Stamp => "UpdatedAt",
-    name: Text<'a> => "Name" if "empty",
     labels: Map<'a> => "Labels",
     spec: TaskSpec<'a> => "Spec",
     service_id: Text<'a> => "ServiceID" if "empty",

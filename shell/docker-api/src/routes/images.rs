@@ -10,7 +10,7 @@ use skep_model::engine::{Image, PullProgress};
 use skep_model::{Refusal, WallTime};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::now;
+use super::moment;
 use crate::api::Api;
 use crate::auth;
 use crate::convert::engine as convert;
@@ -187,29 +187,6 @@ pub(crate) async fn prune(api: &Api, request: Request) -> Answer {
     reply::ok(&json!({ "ImagesDeleted": changes, "SpaceReclaimed": report.reclaimed_bytes }))
 }
 
-/// A Unix time, or how long ago (`24h`, `1h30m`).
-fn moment(text: &str) -> Result<WallTime, Failure> {
-    if let Ok(seconds) = text.parse::<i64>() {
-        return Ok(WallTime(seconds.saturating_mul(1_000_000_000)));
-    }
-    let invalid = || Failure::bad_request(format!("until {text:?} is neither a Unix time nor a duration such as 24h"));
-    let mut rest = text;
-    let mut seconds = 0i64;
-    while !rest.is_empty() {
-        let digits = rest.find(|letter: char| !letter.is_ascii_digit()).ok_or_else(invalid)?;
-        let count: i64 = rest[..digits].parse().map_err(|_| invalid())?;
-        let unit = match rest.as_bytes()[digits] {
-            b'h' => 3600,
-            b'm' => 60,
-            b's' => 1,
-            _ => return Err(invalid()),
-        };
-        seconds = seconds.saturating_add(count.saturating_mul(unit));
-        rest = &rest[digits + 1..];
-    }
-    Ok(WallTime(now().0.saturating_sub(seconds.saturating_mul(1_000_000_000))))
-}
-
 pub(crate) async fn distribution(api: &Api, request: Request, name: &str) -> Answer {
     let found = api.engine.distribution(name, auth::of(&request)?).await?;
     let platforms: Vec<Value> = found
@@ -250,13 +227,5 @@ mod tests {
         ] {
             assert_eq!(names(pattern, tagged), expected, "{pattern} {tagged}");
         }
-    }
-
-    #[test]
-    fn moments_are_times_or_spans() {
-        assert_eq!(moment("5").unwrap(), WallTime(5_000_000_000));
-        let hour_ago = moment("59m60s").unwrap();
-        assert!(now().0 - hour_ago.0 >= 3_600_000_000_000);
-        assert!(moment("1d").is_err() && moment("h").is_err() && moment("yesterday").is_err());
     }
 }

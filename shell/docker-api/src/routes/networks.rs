@@ -1,12 +1,13 @@
 //! `/networks`: those of the swarm, and what the runtime has on this node.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use http::StatusCode;
 use serde_json::json;
 use skep_model::Verbatim;
 use skep_model::pb::messages as m;
 
+use super::network_use;
 use crate::api::Api;
 use crate::engine::LocalNetwork;
 use crate::filters::Filters;
@@ -44,16 +45,28 @@ fn local_out(network: &LocalNetwork) -> Network<'_> {
     }
 }
 
-fn admits(filters: &Filters, network: &Network<'_>) -> Result<bool, Failure> {
-    for word in filters.get("type") {
-        if word != "custom" && word != "builtin" {
-            return Err(Failure::bad_request(format!("invalid filter: 'type'='{word}'")));
-        }
+fn check(filters: &Filters) -> Result<(), Failure> {
+    if let Some(word) = filters.get("type").iter().find(|word| *word != "custom" && *word != "builtin") {
+        return Err(Failure::bad_request(format!("invalid filter: 'type'='{word}'")));
     }
-    if let Some(word) = filters.get("scope").iter().find(|word| !["local", "swarm", "global"].contains(&word.as_str()))
-    {
-        return Err(Failure::bad_request(format!("invalid filter: 'scope'='{word}'")));
+    if filters.get("dangling").iter().any(|word| truth(word).is_none()) || filters.get("dangling").len() > 1 {
+        return Err(Failure::bad_request(
+            "invalid value for filter 'dangling', must be \"true\" (or \"1\"), or \"false\" (or \"0\")",
+        ));
     }
+    Ok(())
+}
+
+fn truth(word: &str) -> Option<bool> {
+    match word {
+        "true" | "1" => Some(true),
+        "false" | "0" => Some(false),
+        _ => None,
+    }
+}
+
+/// Whether the filters let a network through; `used` are the ids of those that services name.
+fn admits(filters: &Filters, network: &Network<'_>, used: &BTreeSet<String>) -> bool {
     let builtin = PREDEFINED.contains(&network.name.as_ref()) || network.ingress;
     let kind = if builtin { "builtin" } else { "custom" };
     let part =
@@ -62,19 +75,19 @@ fn admits(filters: &Filters, network: &Network<'_>) -> Result<bool, Failure> {
         |key: &str, value: &str| !filters.has(key) || filters.get(key).iter().any(|wanted| value.starts_with(wanted));
     let none = BTreeMap::new();
     let labels = network.labels.as_deref().unwrap_or(&none);
-    // Whether a network of the swarm is used is not known here; no local one is removable.
-    let dangling = filters.get("dangling").iter().all(|word| matches!(word.as_str(), "false" | "0"));
-    Ok(part("name", &network.name)
+    let dangling = !builtin && !used.contains(network.id.as_ref());
+    part("name", &network.name)
         && start("id", &network.id)
         && filters.admits("driver", &network.driver)
         && filters.admits("scope", &network.scope)
         && filters.admits("type", kind)
         && filters.admits_labels("label", labels)
-        && dangling)
+        && filters.get("dangling").iter().all(|word| truth(word) == Some(dangling))
 }
 
 pub(crate) async fn list(api: &Api, request: Request) -> Answer {
     let filters = Filters::parse(&request.query, &FILTERS)?;
+    check(&filters)?;
     let mut stale = false;
     // Not a manager, or no answer: the local ones alone, as Docker.
     let swarm = match api.manager() {
@@ -91,19 +104,23 @@ pub(crate) async fn list(api: &Api, request: Request) -> Answer {
         Err(_) => Vec::new(),
     };
     let local = api.engine.networks().await?;
-    let mut list = Vec::with_capacity(swarm.len() + local.len());
-    let swarm = swarm.iter().map(|network| convert::network::out(&network.value));
-    for mut network in swarm.chain(local.iter().map(local_out)) {
-        network.containers.get_or_insert_default();
-        if admits(&filters, &network)? {
-            list.push(network);
-        }
-    }
+    let used =
+        if filters.has("dangling") && !swarm.is_empty() { network_use::named(api).await? } else { BTreeSet::new() };
+    // The swarm's stand-ins for networks of each node are those nodes' own affair.
+    let swarm = swarm.iter().filter(|network| !convert::network::is_stand_in(&network.value));
+    let swarm = swarm.map(|network| convert::network::out(&network.value));
+    let list: Vec<_> =
+        swarm.chain(local.iter().map(local_out)).filter(|network| admits(&filters, network, &used)).collect();
     Ok(reply::stale(reply::json(StatusCode::OK, &list)?, stale))
 }
 
 pub(crate) async fn inspect(api: &Api, request: Request, term: &str) -> Answer {
     let scope = request.query.get("scope");
+    // What it would add, tasks and peers by network, is not known here.
+    request.query.strict_flag("verbose")?;
+    if !matches!(scope, "" | "local" | "swarm" | "global") {
+        return Err(Failure::not_found(format!("network {term} not found")));
+    }
     let local = api.engine.networks().await?;
     let mut exact = local.iter().filter(|network| network.id == term || network.name == term);
     if let Some(network) = exact.next().filter(|_| scope != "swarm") {
@@ -112,9 +129,7 @@ pub(crate) async fn inspect(api: &Api, request: Request, term: &str) -> Answer {
     if scope != "local" && api.manager().is_ok() {
         match lookup::network(api, term).await {
             Ok((network, stale)) => {
-                let mut shape = convert::network::out(&network.value);
-                shape.containers = Some(BTreeMap::new());
-                return Ok(reply::stale(reply::ok(&shape)?, stale));
+                return Ok(reply::stale(reply::ok(&convert::network::out(&network.value))?, stale));
             }
             Err(failure) if failure.status == StatusCode::NOT_FOUND => {}
             Err(failure) => return Err(failure),
@@ -139,6 +154,9 @@ pub(crate) async fn create(api: &Api, mut request: Request) -> Answer {
         return Err(Failure::not_implemented(
             "ConfigOnly and ConfigFrom are not supported: give the network its settings directly",
         ));
+    }
+    if create.driver == "overlay" && create.scope == "local" {
+        return Err(Failure::new(StatusCode::FORBIDDEN, "cannot downgrade network scope for overlay networks"));
     }
     let swarm_wide = create.driver == "overlay" || create.scope == "swarm" || create.ingress;
     if !swarm_wide {
@@ -201,6 +219,10 @@ pub(crate) async fn for_service(api: &Api, target: &str) -> Result<ServiceNetwor
             let Some(network) = local.iter().find(|network| network.name == target || network.id == target) else {
                 return Err(failure);
             };
+            if PREDEFINED.contains(&network.name.as_str()) {
+                let text = format!("could not find the corresponding predefined swarm network: {}", failure.message);
+                return Err(Failure::new(failure.status, text));
+            }
             let text = format!(
                 "The network {} cannot be used with services. Only networks scoped to the swarm can be used, such as \
                  those created with the overlay driver.",

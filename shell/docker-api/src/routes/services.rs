@@ -163,7 +163,7 @@ fn kept_credentials(from: &str, current: &pb::Service) -> Result<Option<containe
                 .as_ref()
                 .ok_or_else(|| Refusal::new(Code::Unknown, "service does not have a previous spec"))?,
         ),
-        other => return Err(Failure::bad_request(format!("invalid registryAuthFrom '{other}'"))),
+        _ => return Err(Refusal::new(Code::Unknown, "unsupported registryAuthFrom value").into()),
     };
     let runtime = spec.and_then(|spec| spec.task.as_ref()).and_then(|task| task.runtime.as_ref());
     match runtime {

@@ -1,9 +1,9 @@
 //! Damage of every kind gets an answer or a closed connection; the server lives on.
 
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::client::{get, parse, post, raw, send};
+use crate::client::{PATIENCE, get, parse, post, raw, send};
 use crate::world::World;
 
 const JSON: (&str, &str) = ("Content-Type", "application/json");
@@ -64,6 +64,35 @@ async fn garbage_and_broken_off_requests_do_no_harm() {
     }
     assert_eq!(get(&world.socket, "/_ping").await.status, 200);
     assert!(world.control.0.lock().unwrap().services.is_empty());
+}
+
+#[tokio::test]
+async fn who_closed_its_side_after_a_whole_request_is_answered() {
+    let world = World::manager();
+    let spec = r#"{"Name":"half","TaskTemplate":{"ContainerSpec":{"Image":"a"}}}"#;
+    let create = format!(
+        "POST /services/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {}\r\n\r\n{spec}",
+        spec.len()
+    );
+    let unread = "POST /nope HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc".to_owned();
+    for (request, status) in [("GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n".to_owned(), 200), (create, 201), (unread, 404)]
+    {
+        let mut stream = UnixStream::connect(&world.socket).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        stream.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        // The connection ends with the answer: no other request can come.
+        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server hangs").unwrap();
+        assert_eq!(parse(&answer).status, status, "{request}");
+    }
+    assert_eq!(world.control.0.lock().unwrap().services.len(), 1);
+    // A stream without an end has lost its listener.
+    let mut stream = UnixStream::connect(&world.socket).await.unwrap();
+    stream.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    stream.shutdown().await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the stream goes on").unwrap();
+    assert_eq!(parse(&answer).status, 200);
 }
 
 #[tokio::test]

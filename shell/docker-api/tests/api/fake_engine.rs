@@ -183,14 +183,15 @@ impl Engine for FakeEngine {
     }
 
     async fn networks(&self) -> Result<Vec<LocalNetwork>, Refusal> {
-        Ok(vec![LocalNetwork {
-            id: "b".repeat(64),
-            name: "bridge".to_owned(),
+        let network = |name: &str, id: &str| LocalNetwork {
+            id: id.repeat(64),
+            name: name.to_owned(),
             driver: "bridge".to_owned(),
             subnet: "172.30.0.0/16".to_owned(),
             gateway: "172.30.0.1".to_owned(),
             created_at: WallTime(0),
-        }])
+        };
+        Ok(vec![network("bridge", "b"), network("mine", "c")])
     }
 
     async fn create_exec(&self, spec: ExecSpec) -> Result<String, Refusal> {

@@ -89,7 +89,7 @@ async fn only_managers_answer_for_the_swarm() {
     }
     // Networks of this node are there all the same.
     let networks = get(&world.socket, "/networks").await.json();
-    assert_eq!(networks.as_array().unwrap().len(), 1);
+    assert_eq!(networks.as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]

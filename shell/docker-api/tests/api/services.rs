@@ -193,7 +193,7 @@ async fn updates_quote_the_version_and_keep_credentials() {
         assert_eq!(update.rollback(), skep_model::pb::messages::update_service_request::Rollback::Previous);
     }
     let wrong = post(&world.socket, &path("version=11&registryAuthFrom=moon"), &next.to_string()).await;
-    assert_eq!((wrong.status, wrong.message().as_str()), (400, "invalid registryAuthFrom 'moon'"));
+    assert_eq!((wrong.status, wrong.message().as_str()), (500, "unsupported registryAuthFrom value"));
     let shown = get(&world.socket, "/services/web").await;
     assert!(!shown.text().contains("e30="), "credentials are never shown");
 }
@@ -215,10 +215,14 @@ async fn refusals_keep_dockers_words() {
     let vague = get(&world.socket, "/services/service0").await;
     assert_eq!((vague.status, vague.message().as_str()), (400, "service service0 is ambiguous (2 matches found)"));
     let mut local = spec();
+    local["TaskTemplate"]["Networks"][0]["Target"] = json!("mine");
+    let refused = post(&world.socket, "/services/create", &local.to_string()).await;
+    assert_eq!(refused.status, 403);
+    assert!(refused.message().starts_with("The network mine cannot be used with services."));
     local["TaskTemplate"]["Networks"][0]["Target"] = json!("bridge");
-    let local = post(&world.socket, "/services/create", &local.to_string()).await;
-    assert_eq!(local.status, 403);
-    assert!(local.message().starts_with("The network bridge cannot be used with services."));
+    let refused = post(&world.socket, "/services/create", &local.to_string()).await;
+    let text = "could not find the corresponding predefined swarm network: network bridge not found";
+    assert_eq!((refused.status, refused.message().as_str()), (404, text));
     let removed = send(&world.socket, "DELETE", "/services/web", &[], b"").await;
     assert_eq!((removed.status, removed.body.len()), (200, 0));
 }

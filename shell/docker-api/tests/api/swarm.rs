@@ -159,7 +159,7 @@ async fn networks_of_swarm_and_node_are_one_list() {
     let world = World::manager();
     let list = get(&world.socket, "/networks").await.json();
     let names: Vec<&str> = list.as_array().unwrap().iter().filter_map(|network| network["Name"].as_str()).collect();
-    assert_eq!(names, ["blue", "bridge"]);
+    assert_eq!(names, ["blue", "bridge", "mine"]);
     let blue = &list[0];
     assert_eq!(
         blue["IPAM"],
@@ -183,6 +183,11 @@ async fn networks_of_swarm_and_node_are_one_list() {
     assert_eq!(bad.status, 400);
     assert!(bad.message().contains("IPAM.Config.Subnet"));
     assert_eq!(send(&world.socket, "DELETE", "/networks/bridge", &[], b"").await.status, 403);
+    let dangling = get(&world.socket, "/networks?filters=%7B%22dangling%22%3A%5B%22true%22%5D%7D").await.json();
+    let names: Vec<&str> = dangling.as_array().unwrap().iter().filter_map(|network| network["Name"].as_str()).collect();
+    assert_eq!(names, ["blue", "green", "mine"]);
+    let pruned = post(&world.socket, "/networks/prune?filters=%7B%22label%22%3A%5B%22x%22%5D%7D", "").await;
+    assert_eq!(pruned.json()["NetworksDeleted"], Value::Null);
     assert_eq!(get(&world.socket, "/networks/nope").await.message(), "network nope not found");
 }
 

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use skep_model::pb::messages as m;
-use skep_model::{Code, ControlRequest, ControlResponse, NodeId, Refusal, Task, TaskState};
+use skep_model::{Code, ControlRequest, ControlResponse, NodeId, Refusal, Task, TaskId, TaskState, WallTime};
 use skep_rpc::backend::Feed;
 use skep_store::AnyObject;
 use tokio::sync::{mpsc, oneshot};
 
 use super::ask::{Ask, Handle};
+use crate::clock::wall;
 
 /// Messages that may wait for a reader of logs before the worker that sends them waits.
 const READER_QUEUE: usize = 256;
@@ -50,6 +51,10 @@ struct Subscription {
     /// Of those, the ones that have not ended yet.
     open: BTreeSet<NodeId>,
     problems: Vec<String>,
+    /// Tasks whose output each node has.
+    tasks: BTreeMap<NodeId, BTreeSet<TaskId>>,
+    /// While it follows: nodes whose output is missing, and since when.
+    missing: BTreeMap<NodeId, WallTime>,
     /// Dropped with the subscription: whoever watches over it holds the reader open and must end with it.
     _alive: oneshot::Sender<()>,
 }
@@ -70,9 +75,13 @@ impl LogBroker {
         let mut state = self.state();
         state.last += 1;
         let number = state.last;
-        for subscription in state.subscriptions.values().filter(|subscription| subscription.open.contains(&node)) {
+        for subscription in state.subscriptions.values_mut() {
+            let wanted = match subscription.missing.remove(&node) {
+                Some(since) => Some(subscription.again(&node, since)),
+                None => subscription.open.contains(&node).then(|| subscription.message.clone()),
+            };
             // The queue is new and larger than the number of subscriptions.
-            if sender.try_send(Ok(subscription.message.clone())).is_err() {
+            if wanted.is_some_and(|message| sender.try_send(Ok(message)).is_err()) {
                 break;
             }
         }
@@ -146,7 +155,8 @@ impl LogBroker {
         if options.follow {
             self.manager.tell(Ask::Watch(changes))?;
         }
-        let nodes = self.nodes_with(&selector).await?;
+        let tasks = self.tasks_of(&selector).await?;
+        let nodes: Vec<NodeId> = tasks.keys().cloned().collect();
         let (reader, feed) = mpsc::channel(READER_QUEUE);
         let (alive, ended) = oneshot::channel();
         let id = {
@@ -170,6 +180,8 @@ impl LogBroker {
                 asked: BTreeSet::new(),
                 open: BTreeSet::new(),
                 problems: Vec::new(),
+                tasks,
+                missing: BTreeMap::new(),
                 _alive: alive,
             };
             state.subscriptions.insert(id.clone(), subscription);
@@ -205,7 +217,7 @@ impl LogBroker {
                             if let AnyObject::Task(task) = &event.object
                                 && let Some(node) = selected_node(&selector, task)
                             {
-                                self.state().ask_node(&id, node);
+                                self.state().task_seen(&id, node, task.id.clone());
                             }
                         }
                     }
@@ -227,8 +239,10 @@ impl LogBroker {
         }
     }
 
-    async fn nodes_with(&self, selector: &m::LogSelector) -> Result<BTreeSet<NodeId>, Refusal> {
-        let mut nodes: BTreeSet<NodeId> = selector.node_ids.iter().filter_map(|id| NodeId::optional(id)).collect();
+    /// Nodes with output that is wanted, and the tasks that it is of.
+    async fn tasks_of(&self, selector: &m::LogSelector) -> Result<BTreeMap<NodeId, BTreeSet<TaskId>>, Refusal> {
+        let named = selector.node_ids.iter().filter_map(|id| NodeId::optional(id));
+        let mut nodes: BTreeMap<NodeId, BTreeSet<TaskId>> = named.map(|node| (node, BTreeSet::new())).collect();
         let filters = [
             m::list_tasks_request::Filters { service_ids: selector.service_ids.clone(), ..Default::default() },
             m::list_tasks_request::Filters { id_prefixes: selector.task_ids.clone(), ..Default::default() },
@@ -241,7 +255,9 @@ impl LogBroker {
             let (response, _) = self.manager.control(ControlRequest::ListTasks(request)).await?;
             let ControlResponse::ListTasks(response) = response else { continue };
             for task in response.tasks.into_iter().filter_map(|task| Task::try_from(task).ok()) {
-                nodes.extend(selected_node(selector, &task));
+                if let Some(node) = selected_node(selector, &task) {
+                    nodes.entry(node).or_default().insert(task.id.clone());
+                }
             }
         }
         Ok(nodes)
@@ -258,19 +274,33 @@ fn selected_node(selector: &m::LogSelector, task: &Task) -> Option<NodeId> {
 }
 
 impl State {
+    /// While a subscription follows: a task that may have output.
+    fn task_seen(&mut self, id: &str, node: NodeId, task: TaskId) {
+        if let Some(subscription) = self.subscriptions.get_mut(id) {
+            subscription.tasks.entry(node.clone()).or_default().insert(task);
+        }
+        self.ask_node(id, node);
+    }
+
     fn ask_node(&mut self, id: &str, node: NodeId) {
         let Some(subscription) = self.subscriptions.get_mut(id) else { return };
         if !subscription.asked.insert(node.clone()) {
             return;
         }
-        let asked = self
-            .listeners
-            .get(&node)
-            .is_some_and(|listener| listener.sender.try_send(Ok(subscription.message.clone())).is_ok());
-        if asked {
+        let listener = self.listeners.get(&node);
+        let message = match subscription.missing.get(&node).copied() {
+            // It was told already; when the node comes back it is asked.
+            Some(_) if listener.is_none() => return,
+            Some(since) => {
+                subscription.missing.remove(&node);
+                subscription.again(&node, since)
+            }
+            None => subscription.message.clone(),
+        };
+        if listener.is_some_and(|listener| listener.sender.try_send(Ok(message)).is_ok()) {
             subscription.open.insert(node);
         } else {
-            subscription.problems.push(format!("node {node} is not available"));
+            subscription.trouble(&node, format!("node {node} is not available"));
         }
     }
 
@@ -283,7 +313,9 @@ impl State {
             // It may come back with more.
             subscription.asked.remove(node);
         }
-        subscription.problems.extend(problem);
+        if let Some(problem) = problem {
+            subscription.trouble(node, problem);
+        }
         self.finish_if_done(id);
     }
 
@@ -307,5 +339,47 @@ impl State {
                 tracing::debug!("the reader of logs had gone");
             }
         });
+    }
+}
+
+impl Subscription {
+    /// What a node is asked that was asked before: only what it printed since it was lost.
+    fn again(&mut self, node: &NodeId, since: WallTime) -> m::SubscriptionMessage {
+        self.asked.insert(node.clone());
+        self.open.insert(node.clone());
+        let mut message = self.message.clone();
+        let options = message.options.get_or_insert_default();
+        options.tail = 0;
+        options.since = Some(since.into());
+        message
+    }
+
+    /// Logs that are missing. Who follows is told at once, by a line of each task that they are of, because the stream
+    /// goes on; who does not is told at the end.
+    fn trouble(&mut self, node: &NodeId, problem: String) {
+        if !self.follow {
+            self.problems.push(problem);
+            return;
+        }
+        let now = wall();
+        self.missing.insert(node.clone(), now);
+        let services =
+            self.message.selector.as_ref().map(|selector| selector.service_ids.as_slice()).unwrap_or_default();
+        let service_id = services.first().cloned().unwrap_or_default();
+        let line = |task: &TaskId| m::LogMessage {
+            context: Some(m::LogContext {
+                service_id: service_id.clone(),
+                node_id: node.to_string(),
+                task_id: task.to_string(),
+            }),
+            timestamp: Some(now.into()),
+            stream: m::LogStream::Stderr.into(),
+            data: format!("warning: incomplete log stream: {problem}\n").into_bytes().into(),
+            attrs: Vec::new(),
+        };
+        let messages: Vec<_> = self.tasks.get(node).into_iter().flatten().map(line).collect();
+        if !messages.is_empty() && self.reader.try_send(Ok(m::SubscribeLogsMessage { messages })).is_err() {
+            tracing::debug!("a reader of logs could not be told: {problem}");
+        }
     }
 }

@@ -51,7 +51,7 @@ pub(super) fn task(
 
 fn resources(resources: &Resources) -> Result<(), Refusal> {
     if resources.nano_cpus != 0 && resources.nano_cpus < NANO_CPUS_MIN {
-        let cpus = resources.nano_cpus as f64 / 1e9;
+        let cpus = go_float(resources.nano_cpus as f64 / 1e9);
         return Err(Refusal::invalid(format!("invalid cpu value {cpus}: Must be at least 0.001")));
     }
     if resources.memory_bytes != 0 && resources.memory_bytes < MEMORY_BYTES_MIN {
@@ -59,6 +59,18 @@ fn resources(resources: &Resources) -> Result<(), Refusal> {
         return Err(Refusal::invalid(format!("invalid memory value {memory}: Must be at least 4MiB")));
     }
     Ok(())
+}
+
+/// As Go prints it: tiny numbers with an exponent of two digits.
+fn go_float(number: f64) -> String {
+    if number == 0.0 || number.abs() >= 1e-4 {
+        return number.to_string();
+    }
+    let text = format!("{number:e}");
+    match text.split_once("e-") {
+        Some((digits, exponent)) if exponent.len() == 1 => format!("{digits}e-0{exponent}"),
+        _ => text,
+    }
 }
 
 fn restart(policy: &RestartPolicy) -> Result<(), Refusal> {

@@ -41,13 +41,13 @@ pub struct CreateArguments {
     #[arg(long)]
     env_file: Vec<String>,
     /// User defined resources
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::generic_resource))]
     generic_resource: Vec<String>,
     /// Set one or more supplementary user groups for the container
     #[arg(long)]
     group: Vec<String>,
     /// Set one or more custom host-to-IP mappings (host:ip)
-    #[arg(long = "host", id = "extra_host")]
+    #[arg(long = "host", id = "extra_host", value_parser = options::checked(options::host))]
     extra_host: Vec<String>,
     /// Service labels
     #[arg(short, long)]
@@ -56,7 +56,7 @@ pub struct CreateArguments {
     #[arg(long, default_value = "replicated")]
     mode: String,
     /// Attach a filesystem mount to the service
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::mount))]
     mount: Vec<String>,
     /// Service name
     #[arg(long, default_value = "")]
@@ -65,10 +65,10 @@ pub struct CreateArguments {
     #[arg(long)]
     network: Vec<String>,
     /// Add a placement preference
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::preference))]
     placement_pref: Vec<String>,
     /// Publish a port as a node port
-    #[arg(short, long)]
+    #[arg(short, long, value_parser = options::checked(options::ports))]
     publish: Vec<String>,
     /// Specify secrets to expose to the service
     #[arg(long)]
@@ -77,7 +77,7 @@ pub struct CreateArguments {
     #[arg(long)]
     sysctl: Vec<String>,
     /// Ulimit options
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::ulimit))]
     ulimit: Vec<String>,
     /// Image to run
     image: String,
@@ -183,7 +183,7 @@ fn mode(arguments: &CreateArguments) -> Result<Value, Failure> {
         "global" => "Global",
         "replicated-job" => "ReplicatedJob",
         "global-job" => "GlobalJob",
-        other => return Err(Failure::new(format!("unknown mode: {other}, only replicated and global supported"))),
+        other => return Err(Failure::new(format!("Unknown mode: {other}, only replicated and global supported"))),
     };
     Ok(Value::map([(member, Value::empty_map())]))
 }

@@ -39,15 +39,26 @@ const COLUMNS: Columns = Columns {
 };
 
 pub async fn list(context: &Context, arguments: ListArguments) -> Result<(), Failure> {
-    let mut query = Filters::from_arguments(&arguments.filter.filter).query();
+    let services = fetch(context, &Filters::from_arguments(&arguments.filter.filter), arguments.quiet).await?;
+    show(context, services, arguments.format.as_deref(), arguments.quiet)
+}
+
+/// Services, with their tasks counted unless only ids are wanted.
+pub async fn fetch(context: &Context, filters: &Filters, quiet: bool) -> Result<Vec<Value>, Failure> {
+    let mut query = filters.query();
     let counted = at_least(&context.client.negotiated().await?, STATUS_API_VERSION);
-    if counted && !arguments.quiet {
+    if counted && !quiet {
         query.push(("status", "true".to_owned()));
     }
-    let Value::List(mut services) = context.client.get("/services", &query).await? else { return Ok(()) };
-    if !counted && !arguments.quiet && !services.is_empty() {
+    let Value::List(mut services) = context.client.get("/services", &query).await? else { return Ok(Vec::new()) };
+    if !counted && !quiet && !services.is_empty() {
         count(context, &mut services).await?;
     }
+    Ok(services)
+}
+
+/// The table.
+pub fn show(context: &Context, mut services: Vec<Value>, format: Option<&str>, quiet: bool) -> Result<(), Failure> {
     services.sort_by(|left, right| natural_order(left.text("Spec.Name"), right.text("Spec.Name")));
     let rows = services
         .iter()
@@ -62,7 +73,7 @@ pub async fn list(context: &Context, arguments: ListArguments) -> Result<(), Fai
             ]
         })
         .collect();
-    COLUMNS.show(context, arguments.format.as_deref(), arguments.quiet, rows)
+    COLUMNS.show(context, format, quiet, rows)
 }
 
 /// For older daemons: the client counts tasks itself, those on nodes that are down left out.

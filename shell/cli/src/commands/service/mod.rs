@@ -2,7 +2,7 @@
 
 mod create;
 mod flags;
-mod list;
+pub mod list;
 mod logs;
 mod options;
 mod pretty;
@@ -135,12 +135,16 @@ async fn post_update(
 }
 
 async fn inspect_services(context: &Context, arguments: InspectArguments) -> Result<(), Failure> {
+    let fetch = async |reference: &str| {
+        fetch_raw(context, reference, true).await.map_err(|failure| {
+            if failure.is_not_found() { Failure::new(format!("Error: no such service: {reference}")) } else { failure }
+        })
+    };
     if !arguments.pretty && arguments.format.as_deref() != Some("pretty") {
-        let fetch = async |reference: &str| fetch_raw(context, reference, true).await;
         return inspect(context, &arguments.references, arguments.format.as_deref(), fetch).await;
     }
     for reference in &arguments.references {
-        let service = Value::parse(&fetch_raw(context, reference, true).await?)?;
+        let service = Value::parse(&fetch(reference).await?)?;
         let mut networks = Vec::new();
         for network in service.list("Spec.TaskTemplate.Networks") {
             let target = network.text("Target");
@@ -181,7 +185,7 @@ async fn ps(context: &Context, arguments: ServicePsArguments) -> Result<(), Fail
     }
     let tasks = context.client.get("/tasks", &filters.query()).await?;
     let Value::List(tasks) = tasks else { return Err(Failure::new("the list of tasks is no list")) };
-    task::show(context, tasks, &arguments.ps).await?;
+    task::show(context, tasks, &arguments.ps, task::Ids::Whole).await?;
     Failure::join(missing)
 }
 
@@ -228,7 +232,8 @@ async fn scale(context: &Context, arguments: ScaleArguments) -> Result<(), Failu
     for target in &arguments.targets {
         let Some((service, count)) = target.split_once('=') else {
             return Err(Failure::new(format!(
-                "invalid scale specifier '{target}'; expected format \"<service>=<replicas>\""
+                "invalid scale specifier '{target}'.\nSee 'skep service scale --help'.\n\nUsage:  skep service scale \
+                 SERVICE=REPLICAS [SERVICE=REPLICAS...]\n\nScale one or multiple replicated services"
             )));
         };
         targets.push((service, count));
@@ -251,8 +256,9 @@ async fn scale(context: &Context, arguments: ScaleArguments) -> Result<(), Failu
 }
 
 async fn scale_one(context: &Context, reference: &str, count: &str) -> Result<(), Failure> {
-    let replicas: u64 =
-        count.parse().map_err(|_| Failure::new(format!("invalid replicas value {count}: it is a number of tasks")))?;
+    let replicas: u64 = count.parse().map_err(|_| {
+        Failure::new(format!("invalid replicas value {count}: strconv.ParseUint: parsing {count:?}: invalid syntax"))
+    })?;
     let service = fetch(context, reference).await?;
     let mut spec = service.at("Spec").clone();
     if spec.has("Mode.Replicated") {

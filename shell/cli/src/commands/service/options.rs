@@ -6,6 +6,11 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::value::Value;
 
+/// For a flag whose value is wrong by itself: that is told with the flag's name, before anything is asked.
+pub fn checked<T>(parse: fn(&str) -> Result<T, Failure>) -> impl Fn(&str) -> Result<String, String> + Clone {
+    move |text| parse(text).map(|_| text.to_owned()).map_err(|failure| failure.message)
+}
+
 /// `--mount type=bind,src=/a,dst=/b,ro`.
 pub fn mount(text: &str) -> Result<Value, Failure> {
     let mut mount = Value::map([("Type", Value::from("volume"))]);
@@ -41,7 +46,10 @@ pub fn mount(text: &str) -> Result<Value, Failure> {
                     i64::from_str_radix(need()?, 8).map_err(|_| Failure::new(format!("invalid value for {key}")))?;
                 mount.set("TmpfsOptions.Mode", mode);
             }
-            _ => return Err(Failure::new(format!("unexpected key '{key}' in '{field}'"))),
+            _ => {
+                need()?;
+                return Err(Failure::new(format!("unexpected key '{key}' in '{field}'")));
+            }
         }
     }
     if !labels.is_empty() {
@@ -108,7 +116,6 @@ fn number(text: &str, key: &str) -> Result<u64, Failure> {
 
 fn short_ports(text: &str) -> Result<Vec<Value>, Failure> {
     let (ports, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-    let bad = || Failure::new(format!("invalid containerPort: {text}"));
     let range = |text: &str| -> Option<(u16, u16)> {
         let (first, last) = text.split_once('-').unwrap_or((text, text));
         let (first, last) = (first.parse().ok()?, last.parse().ok()?);
@@ -121,10 +128,12 @@ fn short_ports(text: &str) -> Result<Vec<Value>, Failure> {
         Some((published, target)) => (Some(published), target),
         None => (None, ports),
     };
-    let target = range(target).ok_or_else(bad)?;
+    let target = range(target).ok_or_else(|| Failure::new(format!("invalid containerPort: {target}")))?;
     let published = match published {
         None | Some("") => None,
-        Some(published) => Some(range(published).ok_or_else(bad)?),
+        Some(published) => {
+            Some(range(published).ok_or_else(|| Failure::new(format!("invalid hostPort: {published}")))?)
+        }
     };
     if !matches!(protocol, "tcp" | "udp" | "sctp") {
         return Err(Failure::new(format!("invalid proto: {protocol}")));
@@ -259,9 +268,12 @@ pub fn preference(text: &str) -> Result<Value, Failure> {
 
 /// `--generic-resource gpu=2`.
 pub fn generic_resource(text: &str) -> Result<Value, Failure> {
-    let bad = || Failure::new(format!("invalid generic resource request `{text}`: it is <kind>=<number>"));
-    let (kind, value) = text.split_once('=').ok_or_else(bad)?;
-    let value: i64 = value.parse().map_err(|_| bad())?;
+    let (kind, value) = text
+        .split_once('=')
+        .ok_or_else(|| Failure::new(format!("invalid generic-resource format `{text}` expected `name=value`")))?;
+    let value: i64 = value
+        .parse()
+        .map_err(|_| Failure::new(format!("invalid generic-resource `{text}`: {value:?} is not a number")))?;
     Ok(Value::map([("DiscreteResourceSpec", Value::map([("Kind", Value::from(kind)), ("Value", Value::from(value))]))]))
 }
 
@@ -286,7 +298,10 @@ pub fn host(text: &str) -> Result<Value, Failure> {
 pub fn environment(files: &[String], given: &[String]) -> Result<Vec<String>, Failure> {
     let mut all = Vec::new();
     for file in files {
-        let text = std::fs::read_to_string(file).map_err(|error| Failure::new(format!("{file}: {error}")))?;
+        let text = std::fs::read_to_string(file).map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => Failure::new(format!("open {file}: no such file or directory")),
+            _ => Failure::new(format!("open {file}: {error}")),
+        })?;
         all.extend(
             text.lines()
                 .map(str::trim_start)

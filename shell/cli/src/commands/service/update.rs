@@ -1,6 +1,6 @@
 //! `service update`: what is given changes, the rest of the spec goes back as it came.
 
-use clap::Args;
+use clap::{Args, Parser};
 
 use super::flags::ServiceFlags;
 use super::{WaitArguments, fetch, options, post_update, registry, spec, wait};
@@ -63,7 +63,7 @@ pub struct UpdateArguments {
     #[arg(long)]
     force: bool,
     /// Add a Generic resource
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::generic_resource))]
     generic_resource_add: Vec<String>,
     /// Remove a Generic resource
     #[arg(long)]
@@ -75,7 +75,7 @@ pub struct UpdateArguments {
     #[arg(long)]
     group_rm: Vec<String>,
     /// Add a custom host-to-IP mapping ("host:ip")
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::host))]
     host_add: Vec<String>,
     /// Remove a custom host-to-IP mapping ("host:ip")
     #[arg(long)]
@@ -90,7 +90,7 @@ pub struct UpdateArguments {
     #[arg(long)]
     label_rm: Vec<String>,
     /// Add or update a mount on a service
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::mount))]
     mount_add: Vec<String>,
     /// Remove a mount by its target path
     #[arg(long)]
@@ -102,13 +102,13 @@ pub struct UpdateArguments {
     #[arg(long)]
     network_rm: Vec<String>,
     /// Add a placement preference
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::preference))]
     placement_pref_add: Vec<String>,
     /// Remove a placement preference
     #[arg(long)]
     placement_pref_rm: Vec<String>,
     /// Add or update a published port
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::ports))]
     publish_add: Vec<String>,
     /// Remove a published port by its target port
     #[arg(long)]
@@ -129,7 +129,7 @@ pub struct UpdateArguments {
     #[arg(long)]
     sysctl_rm: Vec<String>,
     /// Add or update a ulimit option
-    #[arg(long)]
+    #[arg(long, value_parser = options::checked(options::ulimit))]
     ulimit_add: Vec<String>,
     /// Remove a ulimit option
     #[arg(long)]
@@ -139,6 +139,9 @@ pub struct UpdateArguments {
 }
 
 pub async fn update(context: &Context, arguments: UpdateArguments) -> Result<(), Failure> {
+    if arguments.rollback && has_more(&arguments) {
+        return Err(Failure::new("other flags may not be combined with --rollback"));
+    }
     let service = fetch(context, &arguments.service).await?;
     let mut changed = service.at("Spec").clone();
     change(context, &mut changed, &arguments).await?;
@@ -159,6 +162,21 @@ pub async fn update(context: &Context, arguments: UpdateArguments) -> Result<(),
     post_update(context, &service, changed, &query, &headers).await?;
     context.line(&arguments.service)?;
     wait(context, arguments.wait, &arguments.service).await
+}
+
+/// An update of nothing but `--rollback`, to compare with.
+#[derive(Debug, Parser)]
+struct Alone {
+    #[command(flatten)]
+    update: UpdateArguments,
+}
+
+/// Whether more is asked for than to roll back.
+fn has_more(arguments: &UpdateArguments) -> bool {
+    let words = ["update", "--rollback", "--", arguments.service.as_str()];
+    let Ok(Alone { mut update }) = Alone::try_parse_from(words) else { return false };
+    update.wait = arguments.wait;
+    format!("{update:?}") != format!("{arguments:?}")
 }
 
 async fn change(context: &Context, service: &mut Value, arguments: &UpdateArguments) -> Result<(), Failure> {

@@ -1,0 +1,201 @@
+//! A client may close its side after a whole request and still wait for the answer, as with Docker. The HTTP library
+//! takes the end of what it reads for the end of the client; so while an answer is under way that end is kept from it.
+//! Streams without an end of their own stop all the same: most who close their side while they follow one have gone.
+
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
+
+use crate::reply;
+
+/// What the two sides of one connection know of each other.
+#[derive(Default)]
+pub(crate) struct Line {
+    state: Mutex<State>,
+    /// Set when the client has closed its side.
+    closed: CancellationToken,
+}
+
+#[derive(Default)]
+struct State {
+    /// A whole request has come, and its answer is not yet sent.
+    answering: bool,
+    waker: Option<Waker>,
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Nothing more of this request will be read.
+    pub(crate) fn request_is_whole(&self) {
+        self.state().answering = true;
+    }
+
+    fn answered(&self) {
+        let waker = {
+            let mut state = self.state();
+            state.answering = false;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Ready when no answer is under way.
+    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.state();
+        if !state.answering {
+            return Poll::Ready(());
+        }
+        state.waker = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// A connection whose end is told only between answers.
+pub(crate) struct HalfClosing<S> {
+    stream: S,
+    line: Arc<Line>,
+}
+
+impl<S> HalfClosing<S> {
+    pub(crate) fn new(stream: S, line: Arc<Line>) -> Self {
+        Self { stream, line }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for HalfClosing<S> {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<std::io::Result<()>> {
+        if !self.line.closed.is_cancelled() {
+            let before = buf.filled().len();
+            ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+            if buf.filled().len() > before || buf.remaining() == 0 {
+                return Poll::Ready(Ok(()));
+            }
+            self.line.closed.cancel();
+        }
+        self.line.poll_idle(cx).map(Ok)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for HalfClosing<S> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[std::io::IoSlice<'_>],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}
+
+/// A request's body that says when all of it has come.
+pub(crate) struct RequestBody {
+    body: Incoming,
+    line: Arc<Line>,
+}
+
+impl RequestBody {
+    pub(crate) fn new(body: Incoming, line: Arc<Line>) -> Self {
+        if body.is_end_stream() {
+            line.request_is_whole();
+        }
+        Self { body, line }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        if frame.is_none() || self.body.is_end_stream() {
+            self.line.request_is_whole();
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Marks, as an extension of an answer, that it has no end of its own.
+#[derive(Clone, Copy)]
+pub(crate) struct Endless;
+
+/// An answer's body; the connection hears when it is sent.
+pub(crate) struct AnswerBody {
+    body: reply::Body,
+    line: Arc<Line>,
+    /// For an endless one: when to end it.
+    closed: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
+}
+
+impl AnswerBody {
+    pub(crate) fn new(body: reply::Body, line: Arc<Line>, endless: bool) -> Self {
+        line.request_is_whole();
+        let closed = endless.then(|| Box::pin(line.closed.clone().cancelled_owned()));
+        Self { body, line, closed }
+    }
+}
+
+impl Body for AnswerBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(closed) = &mut self.closed
+            && closed.as_mut().poll(cx).is_ready()
+        {
+            return Poll::Ready(None);
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for AnswerBody {
+    fn drop(&mut self) {
+        self.line.answered();
+    }
+}
