@@ -21,26 +21,29 @@ impl Default for UpkeepPolicy {
     }
 }
 
-/// How full a file system is.
+/// How full a file system is. What it keeps back for root is neither.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct DiskUsage {
-    /// All of it.
-    pub total_bytes: u64,
-    /// What root may still write.
+    /// What is taken.
+    pub used_bytes: u64,
+    /// What may still be written.
     pub free_bytes: u64,
 }
 
 impl DiskUsage {
-    /// Rounded up: 0 to 100.
+    fn total(self) -> u128 {
+        u128::from(self.used_bytes) + u128::from(self.free_bytes)
+    }
+
+    /// As `df` says it, rounded up: 0 to 100.
     pub fn percent(self) -> u8 {
-        let used = u128::from(self.total_bytes.saturating_sub(self.free_bytes));
-        let percent = (used * 100).div_ceil(u128::from(self.total_bytes.max(1)));
+        let percent = (u128::from(self.used_bytes) * 100).div_ceil(self.total().max(1));
         u8::try_from(percent).unwrap_or(100)
     }
 
     /// How much must go until it is not fuller than this.
     fn excess_bytes(self, percent: u8) -> u64 {
-        let wanted_free = u128::from(self.total_bytes) * u128::from(100u8.saturating_sub(percent)) / 100;
+        let wanted_free = self.total() * u128::from(100u8.saturating_sub(percent)) / 100;
         u64::try_from(wanted_free).unwrap_or(u64::MAX).saturating_sub(self.free_bytes)
     }
 }
@@ -67,6 +70,9 @@ pub struct StoredImage {
     pub used_at: WallTime,
     /// A container stands on it, or an assigned task names it.
     pub in_use: bool,
+    /// A registry has it, or it has lost its names. An image that was loaded or imported under a name that it still
+    /// has may be the only one of its kind, and goes only when somebody says so.
+    pub replaceable: bool,
 }
 
 /// What goes.
@@ -103,7 +109,7 @@ pub fn collect(
         collection.containers.push(remains.container_id);
     }
     images.sort_by_key(|image| image.used_at);
-    for image in images.into_iter().filter(|image| !image.in_use && old(image.used_at)) {
+    for image in images.into_iter().filter(|image| image.replaceable && !image.in_use && old(image.used_at)) {
         if won >= excess {
             return collection;
         }
@@ -121,11 +127,17 @@ mod tests {
     const HOUR: i64 = 3600 * 1_000_000_000;
 
     fn disk(free: u64) -> DiskUsage {
-        DiskUsage { total_bytes: 100 * GIB, free_bytes: free * GIB }
+        DiskUsage { used_bytes: (100 - free) * GIB, free_bytes: free * GIB }
     }
 
     fn image(id: &str, used_hours_ago: i64, in_use: bool) -> StoredImage {
-        StoredImage { id: id.to_owned(), size_bytes: 2 * GIB, used_at: WallTime(-used_hours_ago * HOUR), in_use }
+        StoredImage {
+            id: id.to_owned(),
+            size_bytes: 2 * GIB,
+            used_at: WallTime(-used_hours_ago * HOUR),
+            in_use,
+            replaceable: true,
+        }
     }
 
     fn images() -> Vec<StoredImage> {
@@ -152,6 +164,14 @@ mod tests {
         let chosen =
             collect(UpkeepPolicy { until_percent: 85, ..Default::default() }, disk(14), WallTime(0), vec![], images());
         assert_eq!(chosen.images, ["older"], "1 GiB is wanted");
+    }
+
+    #[test]
+    fn what_no_registry_has_stays() {
+        let mut loaded = image("loaded", 99, false);
+        loaded.replaceable = false;
+        let chosen = collect(UpkeepPolicy::default(), disk(0), WallTime(0), vec![], vec![loaded]);
+        assert_eq!(chosen, Collection::default());
     }
 
     #[test]

@@ -28,8 +28,12 @@ pub fn abilities() -> AbilitySet {
 }
 
 fn limits() -> Vec<Ability> {
-    let root = Path::new(CGROUP_ROOT);
-    if root.join("cgroup.controllers").exists() { unified(root) } else { separate() }
+    if has_unified_cgroup() { unified(Path::new(CGROUP_ROOT)) } else { separate() }
+}
+
+/// Whether this host has cgroup v2 alone.
+pub fn has_unified_cgroup() -> bool {
+    Path::new(CGROUP_ROOT).join("cgroup.controllers").exists()
 }
 
 /// cgroup v2.

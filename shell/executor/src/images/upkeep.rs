@@ -23,7 +23,8 @@ impl ImageStore {
         let root = &self.shared.root;
         let found = statvfs(root).map_err(|errno| ImageError::io("measure", root)(errno.into()))?;
         let block = found.fragment_size();
-        Ok(DiskUsage { total_bytes: found.blocks() * block, free_bytes: found.blocks_free() * block })
+        let used = found.blocks().saturating_sub(found.blocks_free());
+        Ok(DiskUsage { used_bytes: used * block, free_bytes: found.blocks_available() * block })
     }
 
     /// Every image, and what removing it alone wins.
@@ -35,12 +36,14 @@ impl ImageStore {
         }
         let one = |(id, record): (&ContentDigest, &super::index::ImageRecord)| {
             let own = record.diff_ids.iter().filter(|layer| owners.get(layer) == Some(&1));
+            let named = !state.index.tags_of(id).is_empty();
             let mounted = state.rootfs.values().any(|rootfs| rootfs.image == *id);
             StoredImage {
                 id: id.to_string(),
                 size_bytes: own.map(|layer| self.layer_size(layer).unwrap_or(0)).sum(),
                 used_at: self.used_at(id),
                 in_use: mounted || in_use(&id.to_string()),
+                replaceable: !named || !state.index.digests_of(id).is_empty(),
             }
         };
         state.index.images.iter().map(one).collect()
@@ -133,12 +136,15 @@ mod tests {
         let old = find(&first).expect("there");
         assert_eq!((old.used_at, old.in_use, old.size_bytes), (WallTime(0), false, 7));
         assert!(find(&second).expect("there").in_use);
+        assert!(!old.replaceable, "it was imported under a name that it still has");
+        store.tag("second:1", "first:1").await.expect("the name moves");
+        assert!(find(&first).expect("there").replaceable);
         store.touch(&digest);
         assert!(find(&first).expect("there").used_at > WallTime(0));
         let usage = store.disk_usage().expect("measured");
-        assert!(usage.total_bytes >= usage.free_bytes && usage.total_bytes > 0);
+        assert!(usage.used_bytes > 0 && usage.free_bytes > 0);
         let report = store.remove_images(vec![first.clone(), "nonsense".to_owned()]).await.expect("removed");
-        assert_eq!((report.changes.len(), report.reclaimed_bytes), (2, 7));
-        assert!(store.get("first:1").is_err() && store.get("second:1").is_ok());
+        assert_eq!((report.changes.len(), report.reclaimed_bytes), (1, 7));
+        assert!(store.get(&first).is_err() && store.get("second:1").is_ok());
     }
 }

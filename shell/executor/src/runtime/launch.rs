@@ -182,6 +182,7 @@ fn write_document(
         network_namespace: made.network_namespace,
         cgroup_path: cgroup_path.clone(),
         host: shared.host,
+        unified_cgroup: crate::host::has_unified_cgroup(),
     };
     let instructions = Instructions {
         version: PROTOCOL_VERSION,

@@ -97,7 +97,7 @@ impl Settings {
             dns_search: this.dns_search,
             dns_options: this.dns_options,
             extra_hosts: this.extra_hosts,
-            log_driver: this.log_driver,
+            log_driver: if this.log_driver.is_empty() { "json-file".to_owned() } else { this.log_driver },
             log_options: this.log_options,
             apparmor_profile: this.apparmor_profile,
         }

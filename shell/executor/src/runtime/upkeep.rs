@@ -14,7 +14,7 @@ use crate::images::{ImageChange, ImageError};
 use crate::shim::now_nanos;
 
 /// Between two looks at the disk. A look costs one system call while there is room.
-const LOOK_INTERVAL: Duration = Duration::from_secs(30);
+const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 
 fn failed(error: ImageError) -> RuntimeError {
     RuntimeError::Upkeep { message: crate::shim::chain(&error) }
@@ -25,6 +25,8 @@ impl Runtime {
     pub async fn keep_disk(&self, policy: UpkeepPolicy) {
         let mut full = false;
         loop {
+            // First: a daemon that starts does not know its tasks yet.
+            tokio::time::sleep(LOOK_INTERVAL).await;
             match self.look_at_disk(policy).await {
                 Ok((disk, chosen)) => {
                     let is_full = disk.percent() > policy.above_percent;
@@ -35,7 +37,6 @@ impl Runtime {
                 }
                 Err(error) => tracing::warn!(%error, "the disk could not be looked after"),
             }
-            tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }
 
@@ -57,15 +58,14 @@ impl Runtime {
         removing.await.map_err(|_| RuntimeError::Stopped { thread: "upkeep" })?.map_err(failed)?;
         let report = self.shared.images.remove_images(chosen.images.clone()).await.map_err(failed)?;
         let name = |change: &ImageChange| match change {
-            ImageChange::Untagged(name) => Some(name.clone()),
-            ImageChange::Deleted(_) => None,
+            ImageChange::Untagged(name) | ImageChange::Deleted(name) => name.clone(),
         };
         let after = self.shared.images.disk_usage().map_err(failed)?;
         tracing::info!(
             before_percent = before.percent(),
             after_percent = after.percent(),
             won_bytes = after.free_bytes.saturating_sub(before.free_bytes),
-            images = ?report.changes.iter().filter_map(name).collect::<Vec<_>>(),
+            images = ?report.changes.iter().map(name).collect::<Vec<_>>(),
             containers = ?chosen.containers,
             "the disk was filling: removed images that nothing uses and file systems of ended containers"
         );

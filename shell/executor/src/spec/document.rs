@@ -94,6 +94,8 @@ pub struct Facts<'a> {
     pub cgroup_path: String,
     /// What this host can do.
     pub host: AbilitySet,
+    /// Whether it has cgroup v2 alone.
+    pub unified_cgroup: bool,
 }
 
 /// What a container may do.
@@ -273,6 +275,10 @@ fn resources(facts: &Facts<'_>) -> Value {
                 None => limit.saturating_mul(2),
             };
             memory.insert("swap".to_owned(), json!(total));
+            if facts.unified_cgroup && total == limit {
+                // The runtime library takes the difference, which is zero, for nothing said.
+                resources.insert("unified".to_owned(), json!({"memory.swap.max": "0"}));
+            }
         }
     }
     if let Some(reserved) =

@@ -25,6 +25,7 @@ fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Valu
         network_namespace: Some("/run/netns/c1".into()),
         cgroup_path: "/skep/c1".to_owned(),
         host: Ability::ALL.into_iter().collect(),
+        unified_cgroup: true,
     })
     .expect("a document")
 }
@@ -185,6 +186,8 @@ fn swap_is_said_together_with_memory() {
         let resources = ResourceRequirements { limits: Some(limits.clone()), swap_bytes, ..Default::default() };
         let document = built(&ContainerSpec::default(), Some(&resources));
         assert_eq!(document["linux"]["resources"]["memory"]["swap"], expected);
+        let none = json!({"memory.swap.max": "0"});
+        assert_eq!(document["linux"]["resources"].get("unified"), (swap_bytes == Some(0)).then_some(&none));
     }
 }
 

@@ -374,8 +374,9 @@ fn a_full_disk_is_cleared_of_what_nothing_uses() {
         let dead = lab.start(ContainerSpec { args: shell("echo last words; echo x > /file"), ..plain() }).await;
         dead.wait().await.expect("complete");
         lab.cleaned(&id(&dead)).await;
-        lab.import("unused:1").await;
-        lab.import("wanted:1").await;
+        let unused = lab.import("name:1", "older").await;
+        lab.import("name:1", "newer").await;
+        lab.import("wanted:1", "wanted").await;
         let wanted = lab.order_with(plain(), |task| {
             task.spec = task.spec.take().map(|spec| {
                 spec.edit(|spec| {
@@ -388,17 +389,23 @@ fn a_full_disk_is_cleared_of_what_nothing_uses() {
         let wanted = lab.runtime().controller(wanted);
         let (disk, chosen) = lab.runtime().look_at_disk(always).await.expect("looked");
         assert!(disk.percent() > 0);
-        assert_eq!((chosen.images.len(), chosen.containers.as_slice()), (1, &[id(&dead)][..]));
-        assert!(images.get("unused:1").is_err() && images.get("wanted:1").is_ok() && images.get(IMAGE).is_ok());
+        assert_eq!((chosen.images, chosen.containers), (vec![unused.clone()], vec![id(&dead)]));
+        assert!(images.get(&unused).is_err(), "it had lost its name");
+        assert!(images.get("name:1").is_ok() && images.get("wanted:1").is_ok() && images.get(IMAGE).is_ok());
         assert!(images.rootfs_containers().is_empty());
         assert_eq!(lab.output(&id(&dead)).await, "last words\n", "its log stays");
         let never = UpkeepPolicy { above_percent: 100, ..always };
         assert!(lab.runtime().look_at_disk(never).await.expect("looked").1.images.is_empty());
-        wanted.prepare().await.expect("prepared");
-        wanted.remove().await.expect("removed");
+        // Without their names both images below could go, but a task was assigned to one and a container stands on one.
+        lab.import("wanted:1", "newer").await;
+        lab.import(IMAGE, "newer").await;
+        let (_, chosen) = lab.runtime().look_at_disk(always).await.expect("looked");
+        assert_eq!(chosen.images.len(), 1, "what the task names now is another one");
         dead.remove().await.expect("removed");
         let (_, chosen) = lab.runtime().look_at_disk(always).await.expect("looked");
-        assert_eq!(chosen.images.len(), 2, "nothing is in use any more");
+        assert_eq!(chosen.images.len(), 1, "no container stands on it any more");
+        wanted.prepare().await.expect("prepared");
+        wanted.remove().await.expect("removed");
     });
 }
 

@@ -348,13 +348,20 @@ fn unused_images_go_when_the_disk_fills() {
     // Any disk is fuller than that.
     swarm.start_daemon_with(1, &["--image-prune-above", "0", "--image-prune-age", "0s"]);
     let archive = crate::support::busybox_archive(swarm.lab.directory()).display().to_string();
-    swarm.docker(1, &["import", "-c", r#"CMD ["true"]"#, &archive, "nobody:wants"]).expect();
-    wait_until("the unused image to go", || {
-        let images = swarm.docker(1, &["images", "--format", "{{.Repository}}:{{.Tag}}"]).out;
-        if images.trim() == "busybox:latest" { Ok(()) } else { Err(images) }
+    let import = |command: &str| {
+        let change = format!("CMD [\"{command}\"]");
+        swarm.docker(1, &["import", "-c", &change, &archive, "loaded:1"]).expect()
+    };
+    // The second takes the first one's name.
+    let (nameless, named) = (import("true"), import("false"));
+    wait_until("the nameless image to go", || {
+        let images = swarm.docker(1, &["images", "-aq", "--no-trunc"]).out;
+        if images.contains(&nameless) { Err(images) } else { Ok(()) }
     });
+    let images = swarm.docker(1, &["images", "-q", "--no-trunc"]).expect();
+    assert!(images.contains(&named) && images.lines().count() == 2, "what no registry has stays: {images}");
     let log = std::fs::read_to_string(swarm.host(1).directory().join("daemon.log")).expect("a log");
-    assert!(log.contains("nobody:wants") && log.contains("removed images that nothing uses"), "{log}");
+    assert!(log.contains(&nameless) && log.contains("removed images that nothing uses"), "{log}");
     assert_eq!(swarm.docker(1, &["ps", "-q", "--no-trunc"]).expect(), user, "what runs goes on");
     assert_eq!(swarm.docker(1, &["service", "logs", "--raw", "ended"]).expect(), "said", "logs stay");
 }

@@ -249,10 +249,10 @@ impl Lab {
     }
 
     /// Imports the lab's file system once more, under another name and with a command of its own.
-    pub async fn import(&self, name: &str) {
-        let changes = vec![format!("CMD [\"echo\", \"{name}\"]")];
+    pub async fn import(&self, name: &str, says: &str) -> String {
+        let changes = vec![format!("CMD [\"echo\", \"{name} {says}\"]")];
         let request = ImportRequest { reference: name.to_owned(), changes, ..Default::default() };
-        self.runtime().images().import(std::io::Cursor::new(busybox()), request).await.expect("imported");
+        self.runtime().images().import(std::io::Cursor::new(busybox()), request).await.expect("imported").id
     }
 
     /// The process of a container's shim.
