@@ -55,7 +55,11 @@ impl ImageStore {
         self.unmount_rootfs(container_id)?;
         let directory = self.rootfs_path(container_id)?;
         remove_tree(&directory).map_err(ImageError::io("remove", &directory))?;
-        self.state().rootfs.remove(container_id);
+        let removed = self.state().rootfs.remove(container_id);
+        // Until now the image was in use.
+        if let Some(record) = removed.filter(|record| self.blob_path(&record.image).exists()) {
+            self.touch(&record.image);
+        }
         Ok(())
     }
 

@@ -58,15 +58,18 @@ impl Runtime {
         let status = running(&container)?;
         let arguments = if arguments.is_empty() { "-ef" } else { arguments };
         let words: Vec<&str> = arguments.split_whitespace().collect();
-        let mut command = Command::new("ps");
-        let output = tokio::time::timeout(PS_PATIENCE, command.args(&words).kill_on_drop(true).output()).await;
-        let output = output.map_err(|_| internal(format!("ps did not answer in {} s", PS_PATIENCE.as_secs())))?;
-        let output = output.map_err(|error| internal(format!("cannot run ps (package procps): {error}")))?;
+        let members = members(&status.cgroups);
+        // Arguments that choose columns alone would show the daemon's own terminal; not all go with a list, though.
+        let list = members.join(",");
+        let mut output = ps(&[&words[..], &["-q", &list]].concat()).await?;
+        if !output.status.success() {
+            output = ps(&words).await?;
+        }
         if !output.status.success() {
             let words = String::from_utf8_lossy(&output.stderr);
             return Err(Refusal::invalid(format!("ps {arguments}: {}", words.trim())));
         }
-        table(&String::from_utf8_lossy(&output.stdout), &members(&status.cgroups))
+        table(&String::from_utf8_lossy(&output.stdout), &members)
     }
 
     /// One reading of its resources.
@@ -105,6 +108,13 @@ impl Runtime {
         let client = container.client().ok_or_else(|| not_running(id))?;
         client.resize(rows, columns).await.map_err(internal)
     }
+}
+
+async fn ps(words: &[&str]) -> Result<std::process::Output, Refusal> {
+    let running = Command::new("ps").args(words).kill_on_drop(true).output();
+    let output = tokio::time::timeout(PS_PATIENCE, running).await;
+    let output = output.map_err(|_| internal(format!("ps did not answer in {} s", PS_PATIENCE.as_secs())))?;
+    output.map_err(|error| internal(format!("cannot run ps (package procps): {error}")))
 }
 
 fn members(cgroups: &[PathBuf]) -> Vec<String> {

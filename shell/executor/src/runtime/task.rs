@@ -21,7 +21,7 @@ use skep_model::{Code, Refusal, Task, defaults};
 use super::container::ContainerHandle;
 use super::files;
 use super::health::UNHEALTHY;
-use super::launch::launch;
+use super::launch::{launch, log_instructions};
 use super::queries::signal_number;
 use super::record::{NetworkMode, Probe, RECORD_VERSION, Record};
 use super::settings::Settings;
@@ -126,6 +126,7 @@ impl Controller for TaskController {
         let host_network = network_mode(&order)? == NetworkMode::Host;
         let spec = check(&order.task.spec, self.shared.host, host_network)?;
         sources(&order)?;
+        log_instructions(PathBuf::new(), &order, self.shared.config.log)?;
         let given = spec.pull_options.as_ref().map_or("", |options| &options.registry_auth);
         let auth = registry_auth(given)?;
         let found = self.shared.images.resolve_or_pull(&spec.image, auth.as_ref(), None).await;

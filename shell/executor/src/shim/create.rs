@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::unistd::{ForkResult, Pid, dup2_stderr, dup2_stdin, dup2_stdout, fork, pipe2, setgroups};
 use serde::{Deserialize, Serialize};
 
+use super::complaints::Complaints;
 use super::confine::Confine;
 use super::process::{chain, restore_signals};
 use super::protocol::Instructions;
@@ -89,6 +90,19 @@ fn prepare(stdio: &Stdio) -> io::Result<()> {
 }
 
 fn create(instructions: &Instructions) -> Result<Outcome, String> {
+    let complaints = Complaints::listen().map_err(|error| format!("pipe: {error}"))?;
+    make(instructions).map_err(|error| explain(error, complaints.first()))
+}
+
+/// The library's answer, with what it complained of unless that is in it.
+fn explain(error: String, complaint: Option<String>) -> String {
+    match complaint.filter(|complaint| !error.starts_with("exec: ") && !error.contains(complaint.as_str())) {
+        Some(complaint) => format!("{error}: {complaint}"),
+        None => error,
+    }
+}
+
+fn make(instructions: &Instructions) -> Result<Outcome, String> {
     let state = instructions.run_directory.join(STATE_DIRECTORY);
     let working_dir = Path::new("/").join(&instructions.working_dir);
     let confine = Confine::read(&instructions.confinement)
@@ -119,7 +133,10 @@ fn create(instructions: &Instructions) -> Result<Outcome, String> {
 
 /// The library wraps each message in the names of its processes; the last one says what is wrong.
 fn readable(text: &str) -> String {
-    text.rsplit_once("exec: \"").map_or_else(|| text.to_owned(), |(_, tail)| format!("exec: \"{tail}"))
+    if let Some((_, tail)) = text.rsplit_once("exec: \"") {
+        return format!("exec: \"{tail}");
+    }
+    text.rsplit_once("error in executing process : ").map_or(text, |(_, tail)| tail).to_owned()
 }
 
 /// On v2 attaches our filter; on v1 takes back the one device (`/dev/net/tun`) that the library adds to our list.

@@ -6,6 +6,7 @@
 
 mod cgroups;
 pub(crate) mod client;
+mod complaints;
 mod confine;
 mod connection;
 mod create;

@@ -206,7 +206,8 @@ fn with_home(env: &[String], home: &str) -> Vec<String> {
     env
 }
 
-fn limits(spec: &ContainerSpec) -> Result<Vec<Value>, Refusal> {
+/// Its resource limits.
+pub fn limits(spec: &ContainerSpec) -> Result<Vec<Value>, Refusal> {
     let one = |limit: &skep_model::pb::types::container_spec::Ulimit| {
         if !RESOURCE_LIMITS.contains(&limit.name.as_str()) {
             return Err(Refusal::invalid(format!("invalid ulimit type: {}", limit.name)));

@@ -5,7 +5,8 @@ use std::path::Path;
 use skep_model::pb::types::{ContainerSpec, ResourceRequirements, TaskSpec, mount, privileges, task_spec};
 use skep_model::{AbilitySet, Code, Refusal, ability};
 
-use super::{seccomp, sysctl};
+use super::document::limits;
+use super::{capabilities, seccomp, sysctl};
 
 /// Bounds of the out-of-memory score's adjustment (source: `proc(5)`).
 const OOM_SCORE_ADJUSTMENT: std::ops::RangeInclusive<i64> = -1000..=1000;
@@ -41,6 +42,8 @@ pub fn check(spec: &TaskSpec, present: AbilitySet, host_network: bool) -> Result
         log_driver(&driver.name)?;
     }
     profile(container)?;
+    capabilities::resolve(&container.capability_add, &container.capability_drop)?;
+    limits(container)?;
     resources(spec.resources.as_ref(), container)?;
     for name in container.sysctls.keys() {
         sysctl::check(name, host_network, Path::new("/proc/sys"))?;

@@ -311,6 +311,8 @@ fn further_processes_run_confined_with_streams_and_terminals() {
             table.processes.iter().any(|row| row.last().is_some_and(|command| command == "sleep 1000")),
             "{table:?}"
         );
+        let columns = runtime.top(&container, "-o pid,args").await.expect("a table");
+        assert!(columns.processes.iter().any(|row| row[1] == "sleep 1000"), "{columns:?}");
         let stats = runtime.stats(&container).await.expect("a reading");
         assert!(stats.memory_usage_bytes > 0 && stats.pids >= 1, "{stats:?}");
         controller.terminate().await.expect("killed");

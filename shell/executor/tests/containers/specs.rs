@@ -123,6 +123,17 @@ fn what_this_host_cannot_do_is_refused_by_name() {
             let said = refused(lab, ContainerSpec { privileges: Some(privileges), ..plain() }).await;
             assert_eq!(said, "ContainerSpec.Privileges.AppArmor: this host does not support AppArmor profiles");
         }
+        let cap = ContainerSpec { capability_add: vec!["CAP_FLY".to_owned()], ..plain() };
+        assert!(refused(lab, cap).await.contains("invalid capability: \"CAP_FLY\""));
+        let wild = ContainerSpec { sysctls: pairs(&[("net.ipv4.ip_unprivileged_port_start", "many")]), ..plain() };
+        let said = refused(lab, wild).await;
+        let wanted = "sysctl net.ipv4.ip_unprivileged_port_start=many: Invalid argument";
+        assert!(said.starts_with("starting container failed: ") && said.contains(wanted), "{said}");
+        let huge = mount::TmpfsOptions { size_bytes: i64::MAX, options: String::new(), mode: 0 };
+        let target = "/etc/passwd".to_owned();
+        let over = Mount { r#type: mount::Type::Tmpfs.into(), target, tmpfs_options: Some(huge), ..Default::default() };
+        let said = refused(lab, ContainerSpec { mounts: vec![over], ..plain() }).await;
+        assert!(said.contains("/etc/passwd"), "the mount that failed is named: {said}");
         let bind = Mount { source: "/no/such/place".to_owned(), target: "/data".to_owned(), ..Default::default() };
         let said = refused(lab, ContainerSpec { mounts: vec![bind], ..plain() }).await;
         assert!(said.ends_with("bind source path does not exist: /no/such/place"), "{said}");
