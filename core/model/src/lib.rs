@@ -14,6 +14,7 @@ pub mod defaults;
 pub mod engine;
 pub mod ids;
 pub mod kept;
+pub mod labels;
 pub mod objects;
 pub mod pb;
 pub mod refusal;

@@ -23,6 +23,7 @@ mod slot;
 mod supervise;
 mod turn;
 mod update;
+mod versions;
 
 pub use orchestrator::Orchestrator;
 

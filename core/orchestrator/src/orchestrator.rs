@@ -11,6 +11,7 @@ use crate::deadline::earliest;
 use crate::memory::Memory;
 use crate::reaper::Reaper;
 use crate::turn::Turn;
+use crate::versions::Versions;
 use crate::{enforce, facts, global, job, replicated};
 
 /// Rounds in which one service may be looked at again because it changed itself, in one turn.
@@ -28,6 +29,7 @@ pub struct Orchestrator {
     /// Services that every change of a node concerns.
     node_bound: BTreeSet<ServiceId>,
     reaper: Reaper,
+    versions: Versions,
     refusals: Vec<Refusal>,
 }
 
@@ -41,11 +43,13 @@ impl Orchestrator {
     pub fn lead(&mut self) {
         *self = Self { everything: true, ..Self::default() };
         self.reaper.lead();
+        self.versions.lead();
     }
 
     /// Notes what a change concerns: a committed one, or one that another decider of this turn just made.
     pub fn observe(&mut self, event: &Event) {
         self.reaper.observe(event);
+        self.versions.observe(event);
         match &event.object {
             AnyObject::Service(service) => {
                 self.services.insert(service.id.clone());
@@ -86,6 +90,7 @@ impl Orchestrator {
 
     /// Brings what is dirty, or due, in line with the facts; then takes out of the store what nobody needs any more.
     pub fn turn(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx) {
+        self.versions.turn(now, tx, &mut self.refusals);
         self.reconcile(now, rng, tx);
         self.reaper.turn(now, tx, &mut self.refusals);
     }
@@ -170,7 +175,8 @@ impl Orchestrator {
 
     /// When the next turn is due though nothing happens.
     pub fn wake_at(&self) -> Option<Time> {
-        earliest(self.wakes.first().map(|(time, _)| *time), self.reaper.wake_at())
+        let reaping = earliest(self.reaper.wake_at(), self.versions.wake_at());
+        earliest(self.wakes.first().map(|(time, _)| *time), reaping)
     }
 
     /// Writes that the store refused since the last call: broken laws, for the log.

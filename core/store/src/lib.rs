@@ -21,6 +21,7 @@ mod snapshot;
 mod store;
 mod table;
 mod tx;
+pub mod versions;
 
 pub use change::{Action, Change, Event};
 pub use codec::CodecError;

@@ -52,7 +52,8 @@ pub struct TaskReport {
 /// `remove` work.
 #[async_trait]
 pub trait Controller: Send + Sync {
-    /// Takes a newer version of the order (secrets, configs, labels). What a container got at start stays.
+    /// Takes a newer version of the order. What a container got at start stays, but for secrets and configs whose
+    /// label `skep.reload=live` asks to rewrite them; their signals are sent then.
     async fn update(&self, order: TaskOrder) -> Result<(), ControllerError>;
 
     /// Fetches the image unless it is here, and records the container. READY when it returns.

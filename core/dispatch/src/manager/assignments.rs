@@ -20,7 +20,7 @@ use crate::compare::same_but_status;
 
 /// Something that tasks need. Sorts before the tasks in a message.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Dependency {
+pub enum Dependency {
     Secret(SecretId),
     Config(ConfigId),
 }
@@ -45,6 +45,8 @@ pub struct Assignments {
     users: BTreeMap<Dependency, BTreeSet<TaskId>>,
     /// Tasks of which something was committed since.
     marked: BTreeSet<TaskId>,
+    /// Dependencies here whose data changed since.
+    renewed: BTreeSet<Dependency>,
 }
 
 impl Assignments {
@@ -58,6 +60,7 @@ impl Assignments {
             tasks: BTreeMap::new(),
             users: BTreeMap::new(),
             marked: BTreeSet::new(),
+            renewed: BTreeSet::new(),
         }
     }
 
@@ -78,6 +81,15 @@ impl Assignments {
         }
     }
 
+    /// A secret's or config's data changed; says whether a task here needs it.
+    pub fn renew(&mut self, dependency: &Dependency) -> bool {
+        let used = self.users.contains_key(dependency);
+        if used {
+            self.renewed.insert(dependency.clone());
+        }
+        used
+    }
+
     /// The messages that bring the stream up to the facts; the first is the whole set.
     pub fn messages(&mut self, now: Time, facts: &impl Read) -> Vec<AssignmentsMessage> {
         let mut messages = Vec::new();
@@ -89,6 +101,11 @@ impl Assignments {
             messages.push(self.message(Type::Complete, changes));
         }
         let mut changes = Changes::new();
+        for dependency in std::mem::take(&mut self.renewed) {
+            if let Some(item) = item(&dependency, facts).filter(|_| self.users.contains_key(&dependency)) {
+                changes.insert(Subject::Dependency(dependency), change(item, AssignmentAction::Update));
+            }
+        }
         let mut count = 0;
         for id in std::mem::take(&mut self.marked) {
             let task = facts.task(&id).filter(|task| task.node_id.as_ref() == Some(&self.node));
@@ -152,14 +169,7 @@ impl Assignments {
     /// Sends along what the task needs and no other task here needed before.
     fn require(&mut self, task: &Task, facts: &impl Read, changes: &mut Changes) {
         for dependency in dependencies(task) {
-            let item = match &dependency {
-                // The value of a secret with a driver comes from a plugin, which we do not have.
-                Dependency::Secret(id) => facts
-                    .secret(id)
-                    .filter(|secret| secret.spec.driver.is_none())
-                    .map(|secret| Item::Secret(Kept::from(&*secret))),
-                Dependency::Config(id) => facts.config(id).map(|config| Item::Config(Kept::from(&*config))),
-            };
+            let item = item(&dependency, facts);
             let users = self.users.entry(dependency.clone()).or_default();
             let first = users.is_empty();
             users.insert(task.id.clone());
@@ -190,6 +200,17 @@ impl Assignments {
             any = true;
         }
         any
+    }
+}
+
+fn item(dependency: &Dependency, facts: &impl Read) -> Option<Item> {
+    match dependency {
+        // The value of a secret with a driver comes from a plugin, which we do not have.
+        Dependency::Secret(id) => facts
+            .secret(id)
+            .filter(|secret| secret.spec.driver.is_none())
+            .map(|secret| Item::Secret(Kept::from(&*secret))),
+        Dependency::Config(id) => facts.config(id).map(|config| Item::Config(Kept::from(&*config))),
     }
 }
 

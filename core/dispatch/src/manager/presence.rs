@@ -143,6 +143,11 @@ impl Presences {
         self.nodes.iter()
     }
 
+    /// The same, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&NodeId, &mut Presence)> {
+        self.nodes.iter_mut()
+    }
+
     /// Counts a registration; refuses one too many in quick succession.
     pub fn count_registration(&mut self, now: Time, node: &NodeId) -> Result<(), Refusal> {
         let Some(presence) = self.nodes.get_mut(node) else { return Ok(()) };

@@ -3,9 +3,10 @@
 use rand_core::RngCore;
 use skep_model::pb::types::{NodeStatus, TaskState, node_status};
 use skep_model::time::duration;
-use skep_model::{NodeId, Now, Refusal, defaults};
+use skep_model::{Config, NodeId, Now, Refusal, Secret, defaults};
 use skep_store::{AnyObject, Event, Read, Tx};
 
+use super::assignments::Dependency;
 use super::leave::{orphan_tasks, set_status};
 use super::presence::Watch;
 use super::{Dispatcher, limits};
@@ -32,7 +33,29 @@ impl Dispatcher {
                 }
             }
             AnyObject::Cluster(_) => self.cluster_changed = true,
+            AnyObject::Secret(secret) => {
+                let old = event.old.as_ref().and_then(AnyObject::get::<Secret>);
+                if old.is_some_and(|old| old.spec.data != secret.spec.data) {
+                    self.renew(&Dependency::Secret(secret.id.clone()));
+                }
+            }
+            AnyObject::Config(config) => {
+                let old = event.old.as_ref().and_then(AnyObject::get::<Config>);
+                if old.is_some_and(|old| old.spec.data != config.spec.data) {
+                    self.renew(&Dependency::Config(config.id.clone()));
+                }
+            }
             _ => {}
+        }
+    }
+
+    /// Data changed in place: workers that have it get it anew.
+    fn renew(&mut self, dependency: &Dependency) {
+        for (node, presence) in self.presences.iter_mut() {
+            let assignments = presence.session.as_mut().and_then(|session| session.assignments.as_mut());
+            if assignments.is_some_and(|assignments| assignments.renew(dependency)) {
+                self.unassigned.insert(node.clone());
+            }
         }
     }
 

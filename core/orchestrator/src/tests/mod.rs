@@ -8,4 +8,5 @@ mod jobs;
 mod replicas;
 mod restarts;
 mod updates;
+mod versions;
 mod world;

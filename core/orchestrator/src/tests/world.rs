@@ -7,7 +7,10 @@ use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::task_spec::Runtime;
 use skep_model::pb::types::{self, NodeRole, ServiceSpec, TaskSpec, TaskState, node_status};
-use skep_model::{Meta, Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, Time, Verbatim, WallTime};
+use skep_model::{
+    ControlCall, Meta, Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, Time, Verbatim, WallTime,
+};
+use skep_store::commands::{CommandContext, execute};
 use skep_store::{AnyObject, Entry, Event, Ledger, Read, Tx};
 
 use crate::Orchestrator;
@@ -110,6 +113,24 @@ impl World {
         let written = self.ledger.transact(self.now, self.index, self.index, change);
         let ((), entry) = written.expect("the change fits");
         self.commit(entry);
+    }
+
+    /// As a user asks it.
+    pub(super) fn ask<C: ControlCall>(&mut self, request: C) {
+        let mut rng = self.rng.clone();
+        let (now, request) = (self.now, request.into());
+        self.write(|tx| {
+            let mut context = CommandContext {
+                now,
+                rng: &mut rng,
+                members: &[],
+                certificate_expiry: &|_| None,
+                extended_constraints: true,
+            };
+            execute(tx, &mut context, request).map(drop)
+        });
+        self.rng = rng;
+        self.turn();
     }
 
     pub(super) fn commit(&mut self, entries: impl IntoIterator<Item = Entry>) {

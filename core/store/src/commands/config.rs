@@ -3,14 +3,15 @@
 use bytes::Bytes;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::ConfigSpec;
-use skep_model::{Code, Config, ConfigId, Kept, Meta, Object, Refusal};
+use skep_model::{Code, Config, ConfigId, Kept, Meta, Refusal, labels};
 
 use super::context::CommandContext;
+use super::dependency;
 use super::lookup::{self, common_filters, in_sequence, invalid_argument, quoted, required, written};
-use super::references::check_unused;
 use super::validate;
 use crate::read::Find;
 use crate::tx::Tx;
+use crate::versions::Dependency;
 
 /// A config's data is shorter than this many bytes.
 const DATA_BYTES_LIMIT: usize = 1000 * 1024;
@@ -25,8 +26,11 @@ pub(super) fn get(facts: &impl Find, request: m::GetConfigRequest) -> Result<m::
 }
 
 pub(super) fn list(facts: &impl Find, request: m::ListConfigsRequest) -> m::ListConfigsResponse {
-    let configs = common_filters!(request.filters).any(facts, |config: &Config| config.spec.annotations.as_ref());
-    m::ListConfigsResponse { configs: configs.iter().map(|config| Kept::from(&**config)).collect() }
+    let filters = common_filters!(request.filters);
+    let earlier = filters.labels.contains_key(labels::VERSION_OF);
+    let configs = filters.any(facts, |config: &Config| config.spec.annotations.as_ref());
+    let listed = configs.iter().filter(|config| earlier || config.version_of().is_none());
+    m::ListConfigsResponse { configs: listed.map(|config| Kept::from(&**config)).collect() }
 }
 
 pub(super) fn create(
@@ -46,35 +50,41 @@ pub(super) fn create(
     Ok(m::CreateConfigResponse { config: Some(Kept::from(&*written::<Config>(tx, &id)?)) })
 }
 
-pub(super) fn update(tx: &mut Tx, request: m::UpdateConfigRequest) -> Result<m::UpdateConfigResponse, Refusal> {
+pub(super) fn update(
+    tx: &mut Tx,
+    context: &mut CommandContext,
+    request: m::UpdateConfigRequest,
+) -> Result<m::UpdateConfigResponse, Refusal> {
     let version = quoted(request.config_version.as_ref())?;
     let stored = required::<Config>(tx, &request.config_id)?;
     let spec = request.spec.unwrap_or_default();
-    let same_data = spec.data.is_empty() || spec.data == stored.spec.data;
-    if lookup::name(spec.annotations.as_ref()) != stored.unique_name() || !same_data {
-        return Err(Refusal::invalid("only updates to Labels are allowed"));
-    }
+    dependency::check_updatable(tx, &*stored, spec.annotations.as_ref())?;
     in_sequence(&*stored, version)?;
-    let mut config = (*stored).clone();
-    config.spec = config.spec.edit(|own| {
-        let labels = spec.annotations.as_ref().map(|annotations| annotations.labels.clone());
-        own.annotations.get_or_insert_default().labels = labels.unwrap_or_default();
-    });
-    tx.update(config)?;
-    Ok(m::UpdateConfigResponse { config: Some(Kept::from(&*written::<Config>(tx, &stored.id)?)) })
+    let same_template = spec.templating.is_none() || spec.templating == stored.spec.templating;
+    let same_data = same_template && spec.data == stored.spec.data;
+    let id = if spec.data.is_empty() || same_data {
+        tx.update(dependency::relabelled(&*stored, spec.annotations.as_ref()))?;
+        stored.id.clone()
+    } else {
+        validate_spec(&spec)?;
+        let live = spec.annotations.as_ref().is_some_and(|annotations| labels::reloads_live(&annotations.labels));
+        let id = if live { stored.id.clone() } else { ConfigId::random(context.rng) };
+        dependency::replace(tx, &*stored, Config { id, spec, ..(*stored).clone() })?
+    };
+    Ok(m::UpdateConfigResponse { config: Some(Kept::from(&*written::<Config>(tx, &id)?)) })
 }
 
 pub(super) fn remove(tx: &mut Tx, request: m::RemoveConfigRequest) -> Result<m::RemoveConfigResponse, Refusal> {
     let config = required::<Config>(tx, identified(&request.config_id)?)?;
-    check_unused(tx, &*config, |container| {
-        container.configs.iter().any(|reference| reference.config_id == config.id.as_str())
+    dependency::remove(tx, &*config, |container, id| {
+        container.configs.iter().any(|reference| reference.config_id == id)
     })?;
-    tx.remove::<Config>(&config.id)?;
     Ok(m::RemoveConfigResponse {})
 }
 
 fn validate_spec(spec: &ConfigSpec) -> Result<(), Refusal> {
     validate::dependency_annotations(spec.annotations.as_ref())?;
+    spec.annotations.as_ref().map_or(Ok(()), |annotations| labels::check_dependency(&annotations.labels))?;
     if spec.data.is_empty() || spec.data.len() >= DATA_BYTES_LIMIT {
         return Err(Refusal::invalid(format!(
             "config data must be larger than 0 and less than {DATA_BYTES_LIMIT} bytes"

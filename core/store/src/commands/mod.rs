@@ -7,6 +7,7 @@
 mod cluster;
 mod config;
 mod context;
+mod dependency;
 mod extension;
 mod lookup;
 mod network;
@@ -46,10 +47,10 @@ pub fn execute(tx: &mut Tx, context: &mut CommandContext, request: ControlReques
         R::RemoveNetwork(request) => network::remove(tx, request)?.into(),
         R::UpdateCluster(request) => cluster::update(tx, context, request)?.into(),
         R::CreateSecret(request) => secret::create(tx, context, request)?.into(),
-        R::UpdateSecret(request) => secret::update(tx, request)?.into(),
+        R::UpdateSecret(request) => secret::update(tx, context, request)?.into(),
         R::RemoveSecret(request) => secret::remove(tx, request)?.into(),
         R::CreateConfig(request) => config::create(tx, context, request)?.into(),
-        R::UpdateConfig(request) => config::update(tx, request)?.into(),
+        R::UpdateConfig(request) => config::update(tx, context, request)?.into(),
         R::RemoveConfig(request) => config::remove(tx, request)?.into(),
         R::CreateExtension(request) => extension::create(tx, context, request)?.into(),
         R::RemoveExtension(request) => extension::remove(tx, request)?.into(),

@@ -4,8 +4,8 @@ use skep_model::pb::types::{ContainerSpec, NetworkAttachmentConfig, ServiceSpec}
 use skep_model::{Code, ConfigId, Network, NetworkId, Refusal, SecretId, Service};
 
 use super::service::container;
-use crate::object::Stored;
 use crate::read::{Find, Read};
+use crate::versions::Dependency;
 
 /// Networks that a service's tasks join: those of the task, or else the legacy ones of the service.
 pub(super) fn networks(spec: &ServiceSpec) -> &[NetworkAttachmentConfig] {
@@ -51,8 +51,9 @@ pub(super) fn check_dependencies(facts: &impl Find, spec: &ServiceSpec) -> Resul
     refuse_missing("config", configs.map(|reference| reference.config_name.as_str()).collect())
 }
 
-fn is_named(object: &impl Stored, name: &str) -> bool {
-    object.unique_name() == name
+/// An earlier version answers to the name that it had: a service that went back to it keeps it.
+fn is_named(object: &impl Dependency, name: &str) -> bool {
+    object.given_name() == name
 }
 
 fn refuse_missing(kind: &str, names: Vec<&str>) -> Result<(), Refusal> {
@@ -66,7 +67,8 @@ fn refuse_missing(kind: &str, names: Vec<&str>) -> Result<(), Refusal> {
 /// Refuses to remove what services still use.
 pub(super) fn check_unused(
     facts: &impl Find,
-    object: &impl Stored,
+    kind: &str,
+    name: &str,
     uses: impl Fn(&ContainerSpec) -> bool,
 ) -> Result<(), Refusal> {
     let services: Vec<String> = facts
@@ -79,16 +81,7 @@ pub(super) fn check_unused(
         return Ok(());
     }
     let plural = if services.len() == 1 { "service" } else { "services" };
-    Err(Refusal::invalid(format!(
-        "{} '{}' is in use by the following {plural}: {}",
-        kind_of(object),
-        object.unique_name(),
-        services.join(", ")
-    )))
-}
-
-fn kind_of<T: Stored>(_object: &T) -> &'static str {
-    T::KIND
+    Err(Refusal::invalid(format!("{kind} '{name}' is in use by the following {plural}: {}", services.join(", "))))
 }
 
 /// Refuses to remove a network that services or live tasks still use.

@@ -3,15 +3,16 @@
 use bytes::Bytes;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::SecretSpec;
-use skep_model::{Code, Kept, Meta, Object, Refusal, Secret, SecretId};
+use skep_model::{Code, Kept, Meta, Refusal, Secret, SecretId, labels};
 use subtle::ConstantTimeEq;
 
 use super::context::CommandContext;
+use super::dependency;
 use super::lookup::{self, common_filters, in_sequence, invalid_argument, quoted, required, written};
-use super::references::check_unused;
 use super::validate;
 use crate::read::Find;
 use crate::tx::Tx;
+use crate::versions::Dependency;
 
 /// A secret's data is shorter than this many bytes.
 const DATA_BYTES_LIMIT: usize = 500 * 1024;
@@ -32,8 +33,10 @@ pub(super) fn get(facts: &impl Find, request: m::GetSecretRequest) -> Result<m::
 }
 
 pub(super) fn list(facts: &impl Find, request: m::ListSecretsRequest) -> m::ListSecretsResponse {
-    let secrets = common_filters!(request.filters).any(facts, |secret: &Secret| secret.spec.annotations.as_ref());
-    let public = secrets.iter().filter(|secret| !secret.internal);
+    let filters = common_filters!(request.filters);
+    let earlier = filters.labels.contains_key(labels::VERSION_OF);
+    let secrets = filters.any(facts, |secret: &Secret| secret.spec.annotations.as_ref());
+    let public = secrets.iter().filter(|secret| !secret.internal && (earlier || secret.version_of().is_none()));
     m::ListSecretsResponse { secrets: public.map(|secret| shown(secret)).collect() }
 }
 
@@ -60,35 +63,41 @@ pub(super) fn create(
     Ok(m::CreateSecretResponse { secret: Some(shown(&*written::<Secret>(tx, &id)?)) })
 }
 
-pub(super) fn update(tx: &mut Tx, request: m::UpdateSecretRequest) -> Result<m::UpdateSecretResponse, Refusal> {
+pub(super) fn update(
+    tx: &mut Tx,
+    context: &mut CommandContext,
+    request: m::UpdateSecretRequest,
+) -> Result<m::UpdateSecretResponse, Refusal> {
     let version = quoted(request.secret_version.as_ref())?;
     let stored = required::<Secret>(tx, &request.secret_id)?;
     let spec = request.spec.unwrap_or_default();
-    let same_data = spec.data.is_empty() || bool::from(spec.data.ct_eq(&stored.spec.data));
-    if lookup::name(spec.annotations.as_ref()) != stored.unique_name() || !same_data {
-        return Err(Refusal::invalid("only updates to Labels are allowed"));
-    }
+    dependency::check_updatable(tx, &*stored, spec.annotations.as_ref())?;
     in_sequence(&*stored, version)?;
-    let mut secret = (*stored).clone();
-    secret.spec = secret.spec.edit(|own| {
-        let labels = spec.annotations.as_ref().map(|annotations| annotations.labels.clone());
-        own.annotations.get_or_insert_default().labels = labels.unwrap_or_default();
-    });
-    tx.update(secret)?;
-    Ok(m::UpdateSecretResponse { secret: Some(shown(&*written::<Secret>(tx, &stored.id)?)) })
+    let same_template = spec.templating.is_none() || spec.templating == stored.spec.templating;
+    let same_data = same_template && bool::from(spec.data.ct_eq(&stored.spec.data));
+    let id = if spec.data.is_empty() || same_data {
+        tx.update(dependency::relabelled(&*stored, spec.annotations.as_ref()))?;
+        stored.id.clone()
+    } else {
+        validate_spec(&spec)?;
+        let live = spec.annotations.as_ref().is_some_and(|annotations| labels::reloads_live(&annotations.labels));
+        let id = if live { stored.id.clone() } else { SecretId::random(context.rng) };
+        dependency::replace(tx, &*stored, Secret { id, spec, ..(*stored).clone() })?
+    };
+    Ok(m::UpdateSecretResponse { secret: Some(shown(&*written::<Secret>(tx, &id)?)) })
 }
 
 pub(super) fn remove(tx: &mut Tx, request: m::RemoveSecretRequest) -> Result<m::RemoveSecretResponse, Refusal> {
     let secret = required::<Secret>(tx, identified(&request.secret_id)?)?;
-    check_unused(tx, &*secret, |container| {
-        container.secrets.iter().any(|reference| reference.secret_id == secret.id.as_str())
+    dependency::remove(tx, &*secret, |container, id| {
+        container.secrets.iter().any(|reference| reference.secret_id == id)
     })?;
-    tx.remove::<Secret>(&secret.id)?;
     Ok(m::RemoveSecretResponse {})
 }
 
 fn validate_spec(spec: &SecretSpec) -> Result<(), Refusal> {
     validate::dependency_annotations(spec.annotations.as_ref())?;
+    spec.annotations.as_ref().map_or(Ok(()), |annotations| labels::check_dependency(&annotations.labels))?;
     if let Some(driver) = &spec.driver {
         if driver.name.is_empty() {
             return Err(Refusal::invalid("secret driver must have a name"));

@@ -13,6 +13,7 @@ use super::context::CommandContext;
 use super::lookup::{self, in_sequence, invalid_argument, quoted, required, written};
 use super::{ports, references, validate};
 use crate::tx::Tx;
+use crate::versions;
 
 pub(super) fn create(
     tx: &mut Tx,
@@ -70,10 +71,15 @@ pub(super) fn update(
         *status = job_status(iteration + 1, context.now);
     }
     if rollback {
+        if let Some(previous) = &service.previous_spec {
+            references::check_dependencies(tx, previous)?;
+        }
         roll_back(&mut service, context.now)?;
     } else {
-        service.previous_spec = Some(service.spec.clone());
-        service.previous_spec_version = service.spec_version;
+        if !versions::goes_back_further(&stored) {
+            service.previous_spec = Some(service.spec.clone());
+            service.previous_spec_version = service.spec_version;
+        }
         service.spec = keep_registry_auth(&stored.spec, spec);
         service.spec_version = Some(quoted);
         service.update_status = None;

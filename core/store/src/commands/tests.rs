@@ -5,3 +5,4 @@ mod nodes;
 mod resources;
 mod services;
 mod tasks;
+mod versions;

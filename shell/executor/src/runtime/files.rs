@@ -1,6 +1,7 @@
 //! Files of ours in a container: names and resolvers, secrets and configs.
 
 use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, DirBuilder, OpenOptions};
 use std::io::Write;
 use std::net::Ipv4Addr;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use skep_model::pb::types::{ContainerSpec, Driver, FileTarget, config_reference, secret_reference};
 use skep_model::template::{self, Facts};
-use skep_model::{Config, ConfigId, Refusal, Secret, SecretId};
+use skep_model::{Config, ConfigId, Refusal, Secret, SecretId, labels};
 
 use super::task::facts;
 use crate::controller::TaskOrder;
@@ -91,6 +92,8 @@ pub struct Content<'a> {
     directory: &'static str,
     target: &'a FileTarget,
     data: Cow<'a, [u8]>,
+    /// Labels of what it came from.
+    labels: Option<&'a BTreeMap<String, String>>,
 }
 
 /// Secrets and configs as this task gets them, templates expanded. The spec is as stored.
@@ -108,7 +111,8 @@ pub fn contents<'a>(spec: &'a ContainerSpec, order: &'a TaskOrder) -> Result<Vec
         if let Some(secret_reference::Target::File(target)) = &reference.target {
             let named = format!("secret {}", reference.secret_name);
             let data = payload(&named, secret.spec.templating.as_ref(), &secret.spec.data, &facts, &payloads)?;
-            contents.push(Content { directory: SECRETS_DIRECTORY, target, data });
+            let labels = secret.spec.annotations.as_ref().map(|annotations| &annotations.labels);
+            contents.push(Content { directory: SECRETS_DIRECTORY, target, data, labels });
         }
     }
     for reference in &spec.configs {
@@ -117,7 +121,8 @@ pub fn contents<'a>(spec: &'a ContainerSpec, order: &'a TaskOrder) -> Result<Vec
             Some(config_reference::Target::File(target)) => {
                 let named = format!("config {}", reference.config_name);
                 let data = payload(&named, config.spec.templating.as_ref(), &config.spec.data, &facts, &payloads)?;
-                contents.push(Content { directory: "", target, data });
+                let labels = config.spec.annotations.as_ref().map(|annotations| &annotations.labels);
+                contents.push(Content { directory: "", target, data, labels });
             }
             // For credential specs, which are refused elsewhere.
             Some(config_reference::Target::Runtime(_)) => {}
@@ -198,6 +203,34 @@ pub fn secrets(
         write_one(&directory, index, content.directory, content.target, &content.data)
     };
     contents.into_iter().enumerate().map(write).collect()
+}
+
+/// Writes what may change while the task runs and did; gives back the signals that the container is to get.
+pub fn rewrite(
+    run_directory: &Path,
+    spec: &ContainerSpec,
+    order: &TaskOrder,
+) -> Result<BTreeSet<i32>, ControllerError> {
+    let directory = secrets_directory(run_directory);
+    let mut signals = BTreeSet::new();
+    for (index, content) in contents(spec, order)?.into_iter().enumerate() {
+        let source = directory.join(index.to_string());
+        let Some(labels) = content.labels.filter(|labels| labels::reloads_live(labels)) else { continue };
+        if fs::read(&source).map_err(RuntimeError::file("read", &source))? == *content.data {
+            continue;
+        }
+        // The container has this very file bound: another in its place would not be seen.
+        let write = || -> std::io::Result<()> {
+            let mut file = OpenOptions::new().write(true).open(&source)?;
+            file.write_all(&content.data)?;
+            file.set_len(content.data.len() as u64)
+        };
+        write().map_err(RuntimeError::file("write", &source))?;
+        if let Some(signal) = labels.get(labels::RELOAD_SIGNAL) {
+            signals.insert(labels::signal_number(signal)?);
+        }
+    }
+    Ok(signals)
 }
 
 fn missing(kind: &str, name: &str) -> Refusal {

@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use skep_model::engine::ContainerStats;
+use skep_model::labels::signal_number;
 use skep_model::{Code, Refusal, WallTime};
 use tokio::process::Command;
 
@@ -19,24 +19,6 @@ use crate::shim::protocol::ShimStatus;
 const TICK_NANOS: u64 = 10_000_000;
 /// A process that the kernel holds may hold up who looks at it.
 const PS_PATIENCE: Duration = Duration::from_secs(10);
-
-/// A signal's number by name (`SIGTERM`, `TERM`, `RTMIN+3`) or number.
-pub fn signal_number(text: &str) -> Result<i32, Refusal> {
-    let invalid = || Refusal::invalid(format!("invalid signal: {text}"));
-    if let Ok(number) = text.parse::<i32>() {
-        return if (1..=64).contains(&number) { Ok(number) } else { Err(invalid()) };
-    }
-    let upper = text.to_ascii_uppercase();
-    let short = upper.strip_prefix("SIG").unwrap_or(&upper);
-    for (word, base, sign) in [("RTMIN", 34, 1), ("RTMAX", 64, -1)] {
-        if let Some(rest) = short.strip_prefix(word) {
-            let offset = if rest.is_empty() { 0 } else { rest[1..].parse::<i32>().map_err(|_| invalid())? };
-            let number = base + sign * offset;
-            return if (34..=64).contains(&number) { Ok(number) } else { Err(invalid()) };
-        }
-    }
-    format!("SIG{short}").parse::<Signal>().map(|signal| signal as i32).map_err(|_| invalid())
-}
 
 fn not_running(id: &str) -> Refusal {
     Refusal::new(Code::AlreadyExists, format!("Container {id} is not running"))
@@ -244,17 +226,6 @@ fn networks(pid: i32) -> BTreeMap<String, [u64; 4]> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn signals_have_names_and_numbers() {
-        for (text, number) in [("SIGTERM", 15), ("term", 15), ("9", 9), ("USR1", 10), ("RTMIN+3", 37), ("SIGRTMAX", 64)]
-        {
-            assert_eq!(signal_number(text).expect(text), number);
-        }
-        for text in ["", "0", "65", "NOPE", "RTMIN+99"] {
-            assert!(signal_number(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn only_the_containers_processes_are_shown() {

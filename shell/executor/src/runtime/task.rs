@@ -12,6 +12,7 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use rand_core::{OsRng, TryRngCore};
 use serde::Deserialize;
 use skep_model::engine::{Health, HealthCheck, Image, RegistryAuth};
+use skep_model::labels::signal_number;
 use skep_model::pb::objects::NetworkAttachment;
 use skep_model::pb::types::{ContainerSpec, ContainerStatus, HealthConfig, PortConfig, PortStatus, mount, port_config};
 use skep_model::template::{self, Facts};
@@ -22,7 +23,6 @@ use super::container::ContainerHandle;
 use super::files;
 use super::health::UNHEALTHY;
 use super::launch::{launch, log_instructions};
-use super::queries::signal_number;
 use super::record::{NetworkMode, Probe, RECORD_VERSION, Record};
 use super::settings::Settings;
 use super::shared::{Shared, held};
@@ -114,7 +114,16 @@ impl TaskController {
 #[async_trait]
 impl Controller for TaskController {
     async fn update(&self, order: TaskOrder) -> Result<(), ControllerError> {
-        *held(&self.order) = order;
+        *held(&self.order) = order.clone();
+        let Some(container) = self.known() else { return Ok(()) };
+        let _turn = container.verbs.lock().await;
+        if !container.now().is_running() {
+            return Ok(());
+        }
+        let spec = container_spec(&order.task.spec)?;
+        for signal in files::rewrite(&container.run_directory, spec, &order)? {
+            container.signal(signal).await?;
+        }
         Ok(())
     }
 

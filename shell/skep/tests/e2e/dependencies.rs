@@ -201,3 +201,156 @@ fn placeholders_are_filled_in_on_the_node_or_refused_before() {
         .expect();
     wait_error(&swarm, "asks", "Rejected", "config asking: template: secret target other not found");
 }
+
+#[test]
+fn a_changed_file_rolls_its_stack_and_is_taken_back() {
+    let Some(swarm) = Swarm::formed(1, 1) else { return };
+    swarm.load_busybox(1..=2);
+    let motd = |text: &str| file(&swarm, "motd", text);
+    let compose = file(
+        &swarm,
+        "app.yml",
+        r#"
+version: "3.8"
+services:
+  web:
+    image: "busybox:latest"
+    init: true
+    command: [sh, -c, "echo $$(cat /etc/motd /run/secrets/motd); exec sleep 1000"]
+    configs: [{source: motd, target: /etc/motd}]
+    secrets: [motd]
+    deploy:
+      replicas: 2
+      update_config: {parallelism: 1, monitor: 300ms, order: start-first}
+      rollback_config: {parallelism: 0, monitor: 300ms}
+configs: {motd: {file: ./motd}}
+secrets: {motd: {file: ./motd}}
+"#,
+    );
+    let deploy = || {
+        let words = ["stack", "deploy", "--resolve-image", "never", "--detach=false", "-c", &compose, "app"];
+        let said = swarm.docker(1, &words);
+        assert!(said.ok, "{}{}", said.out, said.err);
+    };
+    let seen = |text: &str| {
+        wait_until(&format!("both tasks with {text:?}"), || {
+            let words = ["service", "ps", "-q", "--no-trunc", "-f", "desired-state=running", "app_web"];
+            let tasks = swarm.docker(1, &words).out;
+            let logs = |task: &str| swarm.docker(1, &["service", "logs", "--raw", task]).out;
+            let logs: Vec<String> = tasks.lines().map(logs).collect();
+            if logs.len() == 2 && logs.iter().all(|log| log.trim() == format!("{text}{text}")) {
+                Ok(())
+            } else {
+                Err(format!("{tasks}\n{logs:?}"))
+            }
+        });
+    };
+    let state = || swarm.docker(1, &["service", "inspect", "app_web", "--format", "{{.UpdateStatus.State}}"]).out;
+    motd("one");
+    deploy();
+    swarm.wait_running(1, "app_web", 2);
+    seen("one");
+    let listed = || swarm.docker(1, &["secret", "ls", "--format", "{{.ID}} {{.Name}}"]).expect();
+    let first = listed();
+    motd("two");
+    deploy();
+    seen("two");
+    let second = listed();
+    assert!(second.ends_with(" app_motd") && second.lines().count() == 1 && second != first, "{first} {second}");
+    assert_eq!(
+        swarm.docker(1, &["config", "inspect", "app_motd", "--format", "{{printf \"%s\" .Spec.Data}}"]).expect(),
+        "two"
+    );
+    let earlier = ["secret", "ls", "--filter", "label=skep.version.of=app_motd", "--format", "{{.ID}}"];
+    assert_eq!(swarm.docker(1, &earlier).expect(), first.split(' ').next().expect("an id"));
+
+    // One step of the user is one step back, though a stack sends the secret, the config and the service.
+    wait_until("the update to end", || if state().trim() == "completed" { Ok(()) } else { Err(state()) });
+    let said = swarm.docker(1, &["service", "rollback", "app_web"]);
+    assert!(said.ok && said.out.contains(" converged"), "{}{}", said.out, said.err);
+    seen("one");
+    // What refers to an earlier version counts as its user, and may be updated further.
+    let refusal = swarm.docker(1, &["secret", "rm", "app_motd"]).expect_failure();
+    assert!(refusal.contains("secret 'app_motd' is in use by the following service: app_web"), "{refusal}");
+    let said = swarm.docker(1, &["service", "update", "--env-add", "A=b", "app_web"]);
+    assert!(said.ok, "{}{}", said.out, said.err);
+    seen("one");
+    motd("three");
+    deploy();
+    seen("three");
+    swarm.docker(1, &["stack", "rm", "--detach=false", "app"]).expect();
+    wait_until("every version to be gone", || {
+        let mut left = String::new();
+        for kind in ["secret", "config"] {
+            left += &swarm.docker(1, &[kind, "ls", "-q"]).out;
+            left += &swarm.docker(1, &[kind, "ls", "-q", "--filter", "label=skep.version.of"]).out;
+        }
+        if left.is_empty() { Ok(()) } else { Err(left) }
+    });
+}
+
+#[test]
+fn live_data_reaches_running_tasks_with_a_signal() {
+    let Some(mut swarm) = Swarm::formed(1, 1) else { return };
+    swarm.load_busybox(1..=2);
+    file(&swarm, "settings", "one");
+    let compose = file(
+        &swarm,
+        "live.yml",
+        r#"
+version: "3.8"
+services:
+  web:
+    image: "busybox:latest"
+    command:
+      - sh
+      - -c
+      - "trap 'echo again $$(cat /etc/settings)' USR1; trap 'exit 0' TERM; echo began $$(cat /etc/settings); while :; do sleep 0.1; done"
+    configs: [{source: settings, target: /etc/settings, mode: 0440}]
+    deploy: {mode: global}
+configs:
+  settings:
+    file: ./settings
+    labels: {skep.reload: live, skep.reload.signal: SIGUSR1}
+"#,
+    );
+    let deploy = |swarm: &Swarm| {
+        swarm.docker(1, &["stack", "deploy", "--resolve-image", "never", "-c", &compose, "live"]).expect();
+    };
+    let seen = |swarm: &Swarm, lines: &[&str]| {
+        wait_until(&format!("{lines:?} of both tasks"), || {
+            let said = swarm.docker(1, &["service", "logs", "--raw", "live_web"]).out;
+            let whole = said.lines().count() == lines.len() * 2;
+            if whole && lines.iter().all(|line| said.lines().filter(|said| said == line).count() == 2) {
+                Ok(())
+            } else {
+                Err(said)
+            }
+        });
+    };
+    deploy(&swarm);
+    seen(&swarm, &["began one"]);
+    let tasks = |swarm: &Swarm| swarm.docker(1, &["service", "ps", "-q", "--no-trunc", "live_web"]).expect();
+    let before = tasks(&swarm);
+    file(&swarm, "settings", "two and more");
+    deploy(&swarm);
+    seen(&swarm, &["began one", "again two and more"]);
+    // A daemon that was away learns of it when it is back; nobody is told twice.
+    assert_eq!(swarm.stop_daemon(2), Some(0));
+    file(&swarm, "settings", "three");
+    deploy(&swarm);
+    swarm.start_daemon(2);
+    seen(&swarm, &["began one", "again two and more", "again three"]);
+    assert_eq!(tasks(&swarm), before, "no task was replaced");
+    assert_eq!(swarm.docker(1, &["config", "ls", "-q", "--filter", "label=skep.version.of"]).expect(), "");
+
+    file(&swarm, "wrong", "x");
+    for (label, reason) in [
+        ("skep.reload=sometimes", "label skep.reload=sometimes is not known: use skep.reload=live"),
+        ("skep.version.of=settings", "label skep.version.of is set by Skep itself"),
+    ] {
+        let path = swarm.lab.directory().join("wrong").to_string_lossy().into_owned();
+        let refusal = swarm.docker(1, &["config", "create", "--label", label, "wrong", &path]).expect_failure();
+        assert!(refusal.contains(reason), "{refusal}");
+    }
+}

@@ -146,3 +146,36 @@ fn quick_changes_gather() {
     assert_eq!(leader.assignments(2).len(), 1, "the first goes at once");
     assert_eq!(sent(&mut leader), [["+task t2", "+task t3"]]);
 }
+
+#[test]
+fn data_that_changed_in_place_is_sent_to_those_who_have_it() {
+    let mut leader = Leader::new();
+    leader.create(secret("s1"));
+    leader.create(config("c1"));
+    leader.create(config("unused"));
+    leader.create(task_with("t1", "a", S::Running, &["s1"], &["c1"]));
+    leader.create(task_with("t2", "a", S::Running, &["s1"], &[]));
+    open(&mut leader);
+    leader.assignments(2);
+    let changed = |mut secret: skep_model::Secret, data: &'static str| {
+        secret.spec = secret.spec.edit(|spec| spec.data = data.into());
+        secret
+    };
+    leader.update(changed(secret("s1"), "other"));
+    assert_eq!(sent(&mut leader), [["+secret s1"]]);
+    let config_with = |id: &str| {
+        let mut config = config(id);
+        config.spec = config.spec.edit(|spec| spec.data = "other".into());
+        config
+    };
+    leader.update(config_with("c1"));
+    leader.update(config_with("unused"));
+    assert_eq!(sent(&mut leader), [["+config c1"]]);
+    leader.update(config_with("c1"));
+    assert!(sent(&mut leader).is_empty(), "the same data is nothing new");
+    set_state(&mut leader, "t1", S::Failed);
+    set_state(&mut leader, "t2", S::Failed);
+    sent(&mut leader);
+    leader.update(changed(secret("s1"), "third"));
+    assert!(sent(&mut leader).is_empty(), "nobody needs it any more");
+}

@@ -1,11 +1,11 @@
 //! Secrets and configs that the manager sent along; in memory only.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use skep_model::pb::objects as pb;
-use skep_model::pb::types::{ContainerSpec, task_spec::Runtime};
-use skep_model::{Config, ConfigId, Kept, Secret, SecretId, Task};
+use skep_model::pb::types::{Annotations, ContainerSpec, task_spec::Runtime};
+use skep_model::{Config, ConfigId, Kept, Secret, SecretId, Task, labels};
 
 use crate::worker::effect::Dependencies;
 
@@ -14,6 +14,10 @@ use crate::worker::effect::Dependencies;
 pub struct Shelf {
     secrets: BTreeMap<SecretId, Arc<Secret>>,
     configs: BTreeMap<ConfigId, Arc<Config>>,
+    /// What was here before a whole set came.
+    before: (BTreeMap<SecretId, Arc<Secret>>, BTreeMap<ConfigId, Arc<Config>>),
+    /// What came with other data and is to be written into tasks that run.
+    renewed: (BTreeSet<SecretId>, BTreeSet<ConfigId>),
     /// A whole set came since the start; before, absence means nothing.
     complete: bool,
 }
@@ -21,9 +25,29 @@ pub struct Shelf {
 impl Shelf {
     /// A whole set follows.
     pub fn begin_whole(&mut self) {
-        self.secrets.clear();
-        self.configs.clear();
+        self.before = (std::mem::take(&mut self.secrets), std::mem::take(&mut self.configs));
         self.complete = true;
+    }
+
+    /// Whether the task refers to something that came with other data since this was last settled.
+    pub fn is_renewed_for(&self, task: &Task) -> bool {
+        let (secrets, configs) = &self.renewed;
+        let renewed = |spec: &ContainerSpec| {
+            spec.secrets.iter().any(|reference| secrets.contains(reference.secret_id.as_str()))
+                || spec.configs.iter().any(|reference| configs.contains(reference.config_id.as_str()))
+        };
+        container(task).is_some_and(renewed)
+    }
+
+    /// Whether anything came with other data since this was last settled.
+    pub fn has_renewed(&self) -> bool {
+        !(self.renewed.0.is_empty() && self.renewed.1.is_empty())
+    }
+
+    /// Everything that came was looked at.
+    pub fn settle(&mut self) {
+        self.before = Default::default();
+        self.renewed = Default::default();
     }
 
     /// Puts or takes away a secret; one without a usable id cannot be referred to.
@@ -32,6 +56,12 @@ impl Shelf {
         if removal {
             self.secrets.remove(&secret.id);
         } else {
+            let known = self.secrets.get(&secret.id).or_else(|| self.before.0.get(&secret.id));
+            // After a restart nobody knows what tasks got: the runtime compares.
+            let changed = known.is_none_or(|known| known.spec.data != secret.spec.data);
+            if changed && is_live(secret.spec.annotations.as_ref()) {
+                self.renewed.0.insert(secret.id.clone());
+            }
             self.secrets.insert(secret.id.clone(), Arc::new(secret));
         }
     }
@@ -42,6 +72,12 @@ impl Shelf {
         if removal {
             self.configs.remove(&config.id);
         } else {
+            let known = self.configs.get(&config.id).or_else(|| self.before.1.get(&config.id));
+            // After a restart nobody knows what tasks got: the runtime compares.
+            let changed = known.is_none_or(|known| known.spec.data != config.spec.data);
+            if changed && is_live(config.spec.annotations.as_ref()) {
+                self.renewed.1.insert(config.id.clone());
+            }
             self.configs.insert(config.id.clone(), Arc::new(config));
         }
     }
@@ -69,6 +105,10 @@ impl Shelf {
         let configs = spec.configs.iter().filter_map(|reference| self.configs.get(reference.config_id.as_str()));
         Dependencies { secrets: secrets.cloned().collect(), configs: configs.cloned().collect() }
     }
+}
+
+fn is_live(annotations: Option<&Annotations>) -> bool {
+    annotations.is_some_and(|annotations| labels::reloads_live(&annotations.labels))
 }
 
 fn container(task: &Task) -> Option<&ContainerSpec> {

@@ -73,13 +73,13 @@ impl Managed {
             return;
         }
         match outcome {
-            Outcome::Cancelled => {}
+            Outcome::Cancelled => self.updated |= verb == Verb::Update,
             Outcome::Done(observed) => {
-                if verb == Verb::Update {
-                    self.updated = false;
-                }
                 if let Some((state, message)) = life::achieved(verb) {
                     self.move_to(now, state, message);
+                } else if verb == Verb::Update && !self.task.status.err.is_empty() {
+                    Arc::make_mut(&mut self.task).status.err.clear();
+                    self.touch(now);
                 }
                 self.observe(now, observed, None);
             }
@@ -91,13 +91,11 @@ impl Managed {
     pub fn fail(&mut self, now: Now, verb: Verb, fault: Fault, observed: Observed, retry_at: Time) {
         let status = &mut Arc::make_mut(&mut self.task).status;
         status.err = fault.message;
-        if verb == Verb::Update {
-            // The container goes on as it was; the user sees why.
-            self.updated = false;
-        } else if fault.temporary {
-            self.retry_at = Some(retry_at);
-        } else {
-            status.set_state(life::failure(status.state()));
+        // After an update that failed the container goes on as it was; the user sees why.
+        match (verb, fault.temporary) {
+            (Verb::Update, _) => {}
+            (_, true) => self.retry_at = Some(retry_at),
+            (_, false) => status.set_state(life::failure(status.state())),
         }
         self.observe(now, observed, fault.exit_code);
         self.touch(now);

@@ -101,6 +101,20 @@ impl TaskMachine {
                 self.unassign(&id);
             }
         }
+        self.renew();
+    }
+
+    /// Data that tasks have changed in place: the runtime is to write it anew.
+    fn renew(&mut self) {
+        let tasks = if self.shelf.has_renewed() { self.tasks.iter_mut() } else { Default::default() };
+        for (id, managed) in tasks {
+            let made = (TaskState::Preparing..=TaskState::Running).contains(&managed.task.state());
+            if made && self.shelf.is_renewed_for(&managed.task) {
+                managed.updated = true;
+                self.dirty.insert(id.clone());
+            }
+        }
+        self.shelf.settle();
     }
 
     /// The node leaves: nothing shall be here.
@@ -201,6 +215,8 @@ impl TaskMachine {
         self.last_run.0 += 1;
         let run = self.last_run;
         managed.running = Some(Running { run, verb, cancelled: false });
+        // What changes from here on needs another one.
+        managed.updated &= verb != Verb::Update;
         let snapshot = Arc::clone(&managed.task);
         Run { task: snapshot.id.clone(), run, verb, dependencies: self.shelf.of(&snapshot), snapshot }
     }

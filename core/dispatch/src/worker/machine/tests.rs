@@ -348,3 +348,78 @@ fn tasks_run_side_by_side() {
     bench.drive();
     assert_eq!(bench.runs.len(), 3, "one verb per task");
 }
+
+fn live(id: &str, data: &'static str) -> Item {
+    let mut secret = secret(id);
+    secret.spec = secret.spec.edit(|spec| {
+        spec.data = data.into();
+        let labels = &mut spec.annotations.get_or_insert_default().labels;
+        labels.insert(skep_model::labels::RELOAD.to_owned(), "live".to_owned());
+    });
+    Item::Secret(Kept::from(&secret))
+}
+
+/// A machine with a task that runs and has the secret `s`, live or not.
+fn running_with(secret: Item) -> Bench {
+    let mut bench = Bench::new(Vec::new());
+    bench.assign(vec![secret, item(&task_with("t", "a", S::Assigned, &["s"], &[]))], Vec::new(), true);
+    bench.done(Verb::Prepare);
+    bench.done(Verb::Start);
+    bench
+}
+
+#[test]
+fn live_data_is_given_to_the_controller_and_no_change_is_lost() {
+    let mut bench = running_with(live("s", "one"));
+    bench.assign(vec![live("s", "two")], Vec::new(), false);
+    bench.answer(Verb::Wait, Outcome::Cancelled);
+    assert_eq!(bench.runs[0].dependencies.secrets[0].spec.data, "two");
+    // Once more while the controller is at it.
+    bench.assign(vec![live("s", "three")], Vec::new(), false);
+    bench.done(Verb::Update);
+    let run = bench.done(Verb::Update);
+    assert_eq!(run.dependencies.secrets[0].spec.data, "three");
+    assert_eq!(bench.runs[0].verb, Verb::Wait);
+    // A whole set with the same data changes nothing.
+    bench.assign(vec![live("s", "three"), item(&task_with("t", "a", S::Assigned, &["s"], &[]))], Vec::new(), true);
+    assert_eq!(bench.runs[0].verb, Verb::Wait);
+    assert!(!bench.machine.tasks[&task_id("t")].updated);
+}
+
+#[test]
+fn after_a_restart_the_runtime_compares() {
+    let mut task = task_with("t", "a", S::Assigned, &["s"], &[]);
+    task.status.set_state(S::Running);
+    let mut bench = Bench::new(vec![task.clone()]);
+    bench.assign(vec![live("s", "one"), item(&task)], Vec::new(), true);
+    bench.answer(Verb::Wait, Outcome::Cancelled);
+    bench.done(Verb::Update);
+    assert_eq!((bench.runs[0].verb, bench.state("t")), (Verb::Wait, S::Running));
+}
+
+#[test]
+fn data_without_the_label_stays_as_the_task_got_it() {
+    let plain = |data: &'static str| {
+        let mut secret = secret("s");
+        secret.spec = secret.spec.edit(|spec| spec.data = data.into());
+        Item::Secret(Kept::from(&secret))
+    };
+    let mut bench = running_with(plain("one"));
+    bench.assign(vec![plain("two")], Vec::new(), false);
+    assert_eq!(bench.runs[0].verb, Verb::Wait);
+    assert!(bench.said.iter().all(|said| !said.starts_with("cancel")), "{:?}", bench.said);
+}
+
+#[test]
+fn an_update_that_fails_is_told_and_the_task_goes_on() {
+    let mut bench = running_with(live("s", "one"));
+    bench.assign(vec![live("s", "two")], Vec::new(), false);
+    bench.answer(Verb::Wait, Outcome::Cancelled);
+    let fault = Fault { temporary: false, message: "no room".to_owned(), exit_code: None };
+    bench.answer(Verb::Update, Outcome::Failed { fault, observed: Observed::default() });
+    assert_eq!((bench.state("t"), bench.status("t").err.as_str()), (S::Running, "no room"));
+    bench.assign(vec![live("s", "three")], Vec::new(), false);
+    bench.answer(Verb::Wait, Outcome::Cancelled);
+    bench.done(Verb::Update);
+    assert_eq!((bench.state("t"), bench.status("t").err.as_str()), (S::Running, ""));
+}

@@ -60,32 +60,6 @@ fn a_secrets_data_goes_in_and_never_comes_out() {
 }
 
 #[test]
-fn only_labels_are_updated() {
-    let mut swarm = Swarm::new();
-    let secret_id = swarm.ask(create_secret(secret("key"))).unwrap().secret.unwrap().value.id;
-    let config_id = swarm.ask(create_config(config("conf"))).unwrap().config.unwrap().value.id;
-    let only_labels = (Code::InvalidArgument, "only updates to Labels are allowed".to_owned());
-    for spec in [secret("other"), t::SecretSpec { data: "else".into(), ..secret("key") }] {
-        let refusal = swarm.ask(m::UpdateSecretRequest {
-            secret_id: secret_id.clone(),
-            secret_version: Some(version(10)),
-            spec: Some(Verbatim::new(spec)),
-        });
-        let refusal = refusal.unwrap_err();
-        assert_eq!((refusal.code, refusal.message), only_labels);
-    }
-    for spec in [config("other"), t::ConfigSpec { data: "else".into(), ..config("conf") }] {
-        let refusal = swarm.ask(m::UpdateConfigRequest {
-            config_id: config_id.clone(),
-            config_version: Some(version(11)),
-            spec: Some(Verbatim::new(spec)),
-        });
-        let refusal = refusal.unwrap_err();
-        assert_eq!((refusal.code, refusal.message), only_labels);
-    }
-}
-
-#[test]
 fn sizes_names_and_drivers_are_checked() {
     let mut swarm = Swarm::new();
     let mut secret_refused = |spec: t::SecretSpec| swarm.ask(create_secret(spec)).unwrap_err();

@@ -2,17 +2,18 @@
 
 use std::collections::BTreeSet;
 
-use skep_model::Refusal;
 use skep_model::pb::types::endpoint_spec::ResolutionMode;
 use skep_model::pb::types::port_config::PublishMode;
 use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::{EndpointSpec, ServiceSpec, TaskSpec, UpdateConfig};
+use skep_model::{Refusal, labels};
 
 use super::{is_negative, names, task};
 
 /// Everything that a service's spec alone can tell.
 pub(crate) fn service(spec: &ServiceSpec, extended_constraints: bool) -> Result<(), Refusal> {
     names::annotations(spec.annotations.as_ref())?;
+    spec.annotations.as_ref().map_or(Ok(()), |annotations| labels::check_service(&annotations.labels))?;
     let empty = TaskSpec::default();
     let labels = spec.annotations.as_ref().map(|annotations| annotations.labels.clone()).unwrap_or_default();
     task::task(spec.task.as_ref().unwrap_or(&empty), labels, extended_constraints)?;
