@@ -55,8 +55,6 @@ pub struct Remains {
     pub container_id: String,
     /// When it ended.
     pub ended_at: WallTime,
-    /// What it wrote.
-    pub size_bytes: u64,
 }
 
 /// An image of the node.
@@ -84,13 +82,14 @@ pub struct Collection {
     pub images: Vec<String>,
 }
 
-/// Chooses what goes now.
+/// Chooses what goes now. What a container wrote is measured only when it is about to go, as that takes time.
 pub fn collect(
     policy: UpkeepPolicy,
     disk: DiskUsage,
     now: WallTime,
     mut remains: Vec<Remains>,
     mut images: Vec<StoredImage>,
+    written_bytes: impl Fn(&Remains) -> u64,
 ) -> Collection {
     let mut collection = Collection::default();
     if disk.percent() <= policy.above_percent {
@@ -105,7 +104,7 @@ pub fn collect(
         if won >= excess {
             return collection;
         }
-        won = won.saturating_add(remains.size_bytes);
+        won = won.saturating_add(written_bytes(&remains));
         collection.containers.push(remains.container_id);
     }
     images.sort_by_key(|image| image.used_at);
@@ -145,11 +144,11 @@ mod tests {
     }
 
     fn remains(id: &str, ended_hours_ago: i64) -> Remains {
-        Remains { container_id: id.to_owned(), ended_at: WallTime(-ended_hours_ago * HOUR), size_bytes: GIB }
+        Remains { container_id: id.to_owned(), ended_at: WallTime(-ended_hours_ago * HOUR) }
     }
 
     fn collected(free: u64, remains: Vec<Remains>) -> (Vec<String>, Vec<String>) {
-        let chosen = collect(UpkeepPolicy::default(), disk(free), WallTime(0), remains, images());
+        let chosen = collect(UpkeepPolicy::default(), disk(free), WallTime(0), remains, images(), |_| GIB);
         (chosen.containers, chosen.images)
     }
 
@@ -161,8 +160,14 @@ mod tests {
     #[test]
     fn what_was_used_longest_ago_goes_until_there_is_room() {
         assert_eq!(collected(14, vec![]).1, ["older", "old"], "6 GiB are wanted, and no more can go");
-        let chosen =
-            collect(UpkeepPolicy { until_percent: 85, ..Default::default() }, disk(14), WallTime(0), vec![], images());
+        let chosen = collect(
+            UpkeepPolicy { until_percent: 85, ..Default::default() },
+            disk(14),
+            WallTime(0),
+            vec![],
+            images(),
+            |_| GIB,
+        );
         assert_eq!(chosen.images, ["older"], "1 GiB is wanted");
     }
 
@@ -170,7 +175,7 @@ mod tests {
     fn what_no_registry_has_stays() {
         let mut loaded = image("loaded", 99, false);
         loaded.replaceable = false;
-        let chosen = collect(UpkeepPolicy::default(), disk(0), WallTime(0), vec![], vec![loaded]);
+        let chosen = collect(UpkeepPolicy::default(), disk(0), WallTime(0), vec![], vec![loaded], |_| GIB);
         assert_eq!(chosen, Collection::default());
     }
 
@@ -188,7 +193,10 @@ mod tests {
     #[test]
     fn a_limit_of_a_hundred_is_never_reached() {
         let never = UpkeepPolicy { above_percent: 100, ..Default::default() };
-        assert_eq!(collect(never, disk(0), WallTime(0), vec![remains("dead", 99)], images()), Collection::default());
+        assert_eq!(
+            collect(never, disk(0), WallTime(0), vec![remains("dead", 99)], images(), |_| GIB),
+            Collection::default()
+        );
         assert_eq!((disk(0).percent(), disk(100).percent(), DiskUsage::default().percent()), (100, 0, 0));
     }
 }

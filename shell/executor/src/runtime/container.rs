@@ -170,21 +170,17 @@ impl ContainerHandle {
         if self.client().is_none() || self.now().exit_code().is_some() {
             return Ok(());
         }
-        let ended = async {
-            if let Err(error) = self.signal(libc::SIGKILL).await {
-                tracing::debug!(container = self.id, %error, "its end was not asked for");
-            }
-            self.ended().await
-        };
-        if let Ok(ended) = tokio::time::timeout(KILL_PATIENCE, ended).await {
-            return ended.map(|_| ());
+        let answer = tokio::time::timeout(KILL_PATIENCE, self.signal(libc::SIGKILL)).await;
+        if answer.is_err() {
+            // The shim does not answer: it goes itself, and its container with it.
+            self.kill_shim();
         }
-        // A shim that does not do as it is told goes itself, and what is left of its container with it.
-        self.kill_shim();
         match tokio::time::timeout(KILL_PATIENCE, self.ended()).await {
             Ok(ended) => ended.map(|_| ()),
             Err(_) => {
-                let message = format!("still running {} s after it was killed", 2 * KILL_PATIENCE.as_secs());
+                // What the shim said, unless it is only the kernel that takes its time.
+                answer.unwrap_or(Ok(()))?;
+                let message = format!("still running {} s after it was killed", KILL_PATIENCE.as_secs());
                 Err(RuntimeError::Shim { container: self.id.clone(), message })
             }
         }
@@ -192,8 +188,10 @@ impl ContainerHandle {
 
     fn kill_shim(&self) {
         let Some(pid) = self.now().status.map(|status| status.shim_pid).filter(|pid| *pid > 1) else { return };
-        let name = std::fs::read(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if name.strip_suffix(b"\n") != Some(crate::shim::PROCESS_NAME.to_bytes()) {
+        // Where it works tells it from another process that has its number by now.
+        let place = std::fs::read_link(format!("/proc/{pid}/cwd"));
+        let own = std::fs::canonicalize(&self.run_directory);
+        if !matches!((place, own), (Ok(place), Ok(own)) if place == own) {
             return;
         }
         tracing::warn!(container = self.id, pid, "ending a shim that does not answer");

@@ -321,9 +321,7 @@ pub async fn take_down(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) {
         if let Err(error) = files::release(&handle.run_directory) {
             tracing::warn!(container = handle.id, %error, "its secrets stay mounted");
         }
-        if let Err(error) = std::fs::remove_dir_all(&handle.run_directory)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
+        if let Err(error) = volumes::remove_directory(&handle.run_directory) {
             tracing::warn!(container = handle.id, %error, "its runtime directory stays");
         }
     });

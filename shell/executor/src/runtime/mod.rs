@@ -106,10 +106,13 @@ impl Runtime {
             execs: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
         });
+        // First of all: what ended containers give back may be in use by those that run.
+        for container in found.iter().filter(|container| container.client().is_some()) {
+            shared.mounted.keep(&container.id, &container.record().mounts);
+        }
         for container in found {
             held(&shared.containers).insert(container.id.clone(), Arc::clone(&container));
             if container.client().is_some() {
-                shared.mounted.keep(&container.id, &container.record().mounts);
                 launch::attend(&shared, &container, true);
             } else if container.now().status.is_some() {
                 launch::take_down(&shared, &container).await;

@@ -238,13 +238,10 @@ pub async fn remove(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) -> R
         };
         images.remove_rootfs(&handle.id).map_err(failed)?;
         volumes::remove_anonymous(&handle.record().mounts)?;
+        volumes::release_subpaths(&handle.run_directory)?;
+        files::release(&handle.run_directory)?;
         for directory in [&handle.run_directory, &handle.directory] {
-            match std::fs::remove_dir_all(directory) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(RuntimeError::file("remove", directory)(error));
-                }
-                _ => {}
-            }
+            volumes::remove_directory(directory)?;
         }
         held(&host.containers).remove(&handle.id);
         Ok(())

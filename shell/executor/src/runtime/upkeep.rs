@@ -84,15 +84,12 @@ impl Shared {
             let live = container.now();
             let ended_at = live.status.as_ref().and_then(|status| status.finished_at);
             if let Some(ended_at) = ended_at.filter(|_| live.cleaned) {
-                remains.push(Remains {
-                    container_id: container.id.clone(),
-                    ended_at: WallTime(ended_at),
-                    size_bytes: self.images.written_bytes(&container.id),
-                });
+                remains.push(Remains { container_id: container.id.clone(), ended_at: WallTime(ended_at) });
             }
         }
         let images = self.images.stored_images(|id| used.contains(id));
-        collect(policy, disk, WallTime(now_nanos()), remains, images)
+        let written = |remains: &Remains| self.images.written_bytes(&remains.container_id);
+        collect(policy, disk, WallTime(now_nanos()), remains, images, written)
     }
 
     /// Ids of images that assigned tasks name, whether they have a container yet or not.

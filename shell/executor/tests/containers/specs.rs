@@ -12,7 +12,7 @@ use skep_model::pb::types::{
 };
 use skep_model::upkeep::UpkeepPolicy;
 
-use crate::lab::{IMAGE, Lab, PATIENCE, id, run, run_unified, shell};
+use crate::lab::{IMAGE, Lab, PATIENCE, id, run, run_twice, run_unified, shell};
 
 fn plain() -> ContainerSpec {
     ContainerSpec::default()
@@ -244,6 +244,30 @@ fn volumes_are_mounted_as_their_options_say() {
         assert!(said.ends_with("No such file or directory (os error 2)"), "{said}");
         let said = refused(lab, with("odd", &[("colour", "red")])).await;
         assert!(said.contains("invalid option: \"colour\""), "{said}");
+    });
+}
+
+#[test]
+fn a_mounted_volume_is_kept_for_whom_a_new_daemon_finds_running() {
+    let with = |script: &str| {
+        let options = pairs(&[("type", "tmpfs"), ("device", "tmpfs")]);
+        let driver_config = Some(Driver { name: "local".to_owned(), options });
+        let options = mount::VolumeOptions { driver_config, ..Default::default() };
+        ContainerSpec { args: shell(script), mounts: vec![volume("scratch", "/data", options)], ..plain() }
+    };
+    let first = async move |lab: &mut Lab| {
+        // Some of the ended ones come before the running one, whatever order they are found in.
+        for _ in 0..4 {
+            let ended = lab.start(with("true")).await;
+            ended.wait().await.expect("complete");
+        }
+        let running = lab.start(with("echo kept > /data/file; echo up; sleep 1000")).await;
+        lab.hears(&id(&running), "up").await;
+    };
+    run_twice(first, async move |lab, ()| {
+        let again = lab.start(with("cat /data/file")).await;
+        again.wait().await.expect("complete");
+        assert_eq!(lab.output(&id(&again)).await, "kept\n", "it is the same file system");
     });
 }
 

@@ -208,10 +208,31 @@ fn mount_on(place: &Path, volume: &LocalVolume) -> Result<(), RuntimeError> {
     Ok(())
 }
 
+/// Until nothing is mounted there, however often it was.
 fn unmount(place: &Path) -> Result<(), RuntimeError> {
-    match umount2(place, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
-        Ok(()) | Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => Ok(()),
-        Err(error) => Err(RuntimeError::file("unmount", place)(error.into())),
+    loop {
+        match umount2(place, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW) {
+            Ok(()) => {}
+            Err(nix::errno::Errno::EINVAL | nix::errno::Errno::ENOENT) => return Ok(()),
+            Err(error) => return Err(RuntimeError::file("unmount", place)(error.into())),
+        }
+    }
+}
+
+/// Removes a directory of ours, unless something is still mounted in it: that may be a volume, and what is in it is
+/// not ours to delete.
+pub fn remove_directory(directory: &Path) -> Result<(), RuntimeError> {
+    let directory = match fs::canonicalize(directory) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        found => found.map_err(RuntimeError::file("resolve", directory))?,
+    };
+    if let Some(mounted) = mount_points()?.into_iter().find(|point| point.starts_with(&directory)) {
+        let busy = io::Error::other(format!("{} is still mounted", mounted.display()));
+        return Err(RuntimeError::file("remove", directory)(busy));
+    }
+    match fs::remove_dir_all(&directory) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(RuntimeError::file("remove", directory)(error)),
+        _ => Ok(()),
     }
 }
 
@@ -220,11 +241,21 @@ fn is_mount_point(path: &Path) -> Result<bool, RuntimeError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
         found => found.map_err(RuntimeError::file("resolve", path))?,
     };
+    Ok(mount_points()?.contains(&path))
+}
+
+fn mount_points() -> Result<Vec<PathBuf>, RuntimeError> {
     let table = Path::new("/proc/thread-self/mountinfo");
     let text = fs::read_to_string(table).map_err(RuntimeError::file("read", table))?;
-    // Blanks in paths are written as octal numbers.
-    let written = path.to_string_lossy().replace('\\', "\\134").replace(' ', "\\040");
-    Ok(text.lines().any(|line| line.split(' ').nth(4) == Some(written.as_str())))
+    let point = |line: &str| {
+        // Characters that would end a field are written as octal numbers.
+        let mut point = line.split(' ').nth(4)?.to_owned();
+        for (written, meant) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+            point = point.replace(written, meant);
+        }
+        Some(PathBuf::from(point))
+    };
+    Ok(text.lines().filter_map(point).collect())
 }
 
 /// Unmounts what a former daemon left mounted for containers that are gone.
@@ -247,12 +278,7 @@ pub fn remove_anonymous(mounts: &[PlannedMount]) -> Result<(), RuntimeError> {
             // What is mounted there is not ours to delete.
             unmount(&mount.source)?;
         }
-        match fs::remove_dir_all(directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(RuntimeError::file("remove", directory)(error));
-            }
-            _ => {}
-        }
+        remove_directory(directory)?;
     }
     Ok(())
 }
@@ -260,6 +286,40 @@ pub fn remove_anonymous(mounts: &[PlannedMount]) -> Result<(), RuntimeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Unmounts when the test ends, however it ends.
+    struct Bound(PathBuf);
+
+    impl Drop for Bound {
+        fn drop(&mut self) {
+            assert!(unmount(&self.0).is_ok() || std::thread::panicking());
+        }
+    }
+
+    #[test]
+    fn a_directory_in_which_a_volume_is_mounted_is_not_removed() {
+        if !nix::unistd::geteuid().is_root() {
+            eprintln!("SKIPPED: mounting needs root");
+            return;
+        }
+        let root = tempfile::tempdir().expect("a directory");
+        let (volume, place) = (root.path().join("a volume"), root.path().join("run 1/subpaths/0"));
+        fs::create_dir_all(&place).expect("made");
+        fs::create_dir(&volume).expect("made");
+        fs::write(volume.join("precious"), "data").expect("written");
+        let bound = Bound(place.clone());
+        for _ in 0..2 {
+            mount(Some(&volume), &place, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("bound");
+        }
+        let run = root.path().join("run 1");
+        let error = remove_directory(&run).expect_err("busy");
+        assert!(error.to_string().contains("is still mounted"), "{error}");
+        assert!(volume.join("precious").exists());
+        release_subpaths(&run).expect("released");
+        drop(bound);
+        remove_directory(&run).expect("removed");
+        assert!(!run.exists() && volume.join("precious").exists());
+    }
 
     #[test]
     fn links_of_an_image_do_not_hide_where_a_target_is() {
