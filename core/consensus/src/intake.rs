@@ -11,10 +11,23 @@ use crate::error::StepError;
 use crate::screen::{self, Verdict};
 use crate::wire;
 
+/// Docker Engines before 23.0 send a snapshot with the members as of when it was taken (interop §11); raft would ignore
+/// one that does not name its receiver, for ever. The entry that added the receiver is committed, or nobody would send
+/// it anything, and follows: until then it counts one member more than there were, itself, which can win no vote.
+fn add_receiver(message: &mut Message) {
+    let to = message.to;
+    let meta = message.snapshot.as_mut().and_then(|snapshot| snapshot.metadata.as_mut());
+    let Some(conf) = meta.and_then(|meta| meta.conf_state.as_mut()) else { return };
+    if message.msg_type == MessageType::MsgSnapshot as i32 && !conf.voters.contains(&to) && !conf.learners.contains(&to)
+    {
+        conf.voters.push(to);
+    }
+}
+
 impl Consensus {
     /// A message from a peer. An error is for the sender's ears (`StepError::Removed`) or the log; this member goes on.
     pub fn step(&mut self, bytes: &[u8]) -> Result<(), StepError> {
-        let message = Message::decode(bytes).map_err(|error| StepError::Malformed { reason: error.to_string() })?;
+        let mut message = Message::decode(bytes).map_err(|error| StepError::Malformed { reason: error.to_string() })?;
         let from = RaftId(message.from);
         if self.membership.is_removed(from) {
             return Err(StepError::Removed { from });
@@ -22,6 +35,7 @@ impl Consensus {
         if screen::form(&message, self.config.id)? == Verdict::Drop {
             return Ok(());
         }
+        add_receiver(&mut message);
         let kind = wire::kind_of(&message);
         let known = self.raw.raft.prs().get(message.from).is_some();
         if kind == MessageKind::Vote && !known && !self.raw.raft.prs().conf().voters().ids().is_empty() {

@@ -3,8 +3,11 @@
 use bytes::Bytes;
 use rand_core::RngCore;
 use skep_model::pb::messages as m;
-use skep_model::{Caller, Code, Now, Refusal};
+use skep_model::pb::types::NodeRole;
+use skep_model::{Caller, Code, Make, NodeId, Now, Refusal};
 use skep_pki::Signing;
+use skep_store::Read as _;
+use skep_store::commands::check_docker_manager;
 
 use crate::effect::{Answer, Effect, RequestId};
 use crate::state::Manager;
@@ -14,11 +17,13 @@ use crate::waiting::WAITING_MAX;
 const SIGNING_MAX: usize = 64;
 
 impl Manager {
-    /// A node asks for a certificate, by token or with the one it has.
+    /// A node asks for a certificate, by token or with the one it has. A newcomer that does not say that it is a Skep
+    /// is a Docker Engine: as a manager it is refused here already if the quorum could not take it.
     pub fn issue_certificate(
         &mut self,
         request: RequestId,
         caller: Option<&Caller>,
+        make: Make,
         wanted: &m::IssueNodeCertificateRequest,
         now: Now,
         rng: &mut dyn RngCore,
@@ -31,9 +36,24 @@ impl Manager {
         }
         let last_index = self.consensus.last_index();
         let number = Self::request_number(rng);
-        let done = self.ledger.transact(now, last_index, number, |tx| skep_pki::issue(tx, caller, wanted, rng));
+        let members = self.member_views();
+        let skep_nodes = &self.pace.skep_nodes;
+        let done = self.ledger.transact(now, last_index, number, |tx| {
+            let response = skep_pki::issue(tx, caller, wanted, rng)?;
+            let newcomer = NodeId::optional(&response.node_id).filter(|_| caller.is_none() && make == Make::Docker);
+            let newcomer = newcomer.filter(|id| tx.node(id).is_some_and(|node| node.role == NodeRole::Manager));
+            if newcomer.is_some() {
+                check_docker_manager(tx, &members, skep_nodes)?;
+            }
+            Ok((response, newcomer))
+        });
         match done {
-            Ok((response, entry)) => self.commit_then_answer(request, Answer::Issued(response), entry),
+            Ok(((response, newcomer), entry)) => {
+                if let Some(node) = newcomer {
+                    self.expect_docker(node, now);
+                }
+                self.commit_then_answer(request, Answer::Issued(response), entry);
+            }
             Err(refusal) => self.reply(request, Err(refusal)),
         }
     }
@@ -78,6 +98,10 @@ impl Manager {
             return;
         }
         for signing in self.issuance.take(self.ledger.committed()) {
+            if signing.role == NodeRole::Manager && self.withholds_membership(&signing.node) {
+                self.issuance.retry(signing.node);
+                continue;
+            }
             let under_way = self.waiting.signing.get(&signing.node) == Some(&signing);
             if under_way {
                 continue;

@@ -31,7 +31,8 @@ impl Manager {
             return self.reply(request, Err(error.into()));
         }
         let members = self.member_views();
-        let (expiry, extended_constraints) = (self.certificate_expiry, self.only_skep);
+        let (expiry, extended_constraints) = (self.certificate_expiry, self.only_skep());
+        let skep_nodes = self.pace.skep_nodes.clone();
         let last_index = self.consensus.last_index();
         let number = Self::request_number(rng);
         let done = self.ledger.transact(now, last_index, number, |tx| {
@@ -41,6 +42,7 @@ impl Manager {
                 members: &members,
                 certificate_expiry: &expiry,
                 extended_constraints,
+                skep_nodes: &skep_nodes,
             };
             commands::execute(tx, &mut context, command)
         });
@@ -109,7 +111,8 @@ impl Manager {
             rng,
             members: &members,
             certificate_expiry: &self.certificate_expiry,
-            extended_constraints: self.only_skep,
+            extended_constraints: self.only_skep(),
+            skep_nodes: &self.pace.skep_nodes,
         };
         commands::query(self.ledger.committed(), &context, command)
     }

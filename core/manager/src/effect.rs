@@ -1,9 +1,9 @@
 //! What a manager wants done, as values.
 
-use skep_consensus::{LogRange, Member, PeerMessage, Persist, Role};
+use skep_consensus::{LogRange, Member, Mode, PeerMessage, Persist, Role};
 use skep_dispatch::manager::Effect as DispatchEffect;
 use skep_model::pb::messages as m;
-use skep_model::{ControlResponse, Refusal};
+use skep_model::{ControlResponse, RaftId, Refusal};
 use skep_pki::Signing;
 use skep_store::Event;
 
@@ -29,6 +29,8 @@ pub enum Answer {
     Issued(m::IssueNodeCertificateResponse),
     /// To `certificate_status`.
     Certificate(Box<m::NodeCertificateStatusResponse>),
+    /// To `asked_for_pace`.
+    Pace(Mode),
 }
 
 /// What to do, in this order. A follower that answers nobody has few of them.
@@ -59,6 +61,17 @@ pub enum Effect {
     Members(Vec<Member>),
     /// Who leads changed.
     Role(Role),
+    /// This manager goes at another pace from now on.
+    Pace(Mode),
+    /// Ask a member at which pace it goes, once it has applied so much; then call `Manager::pace_answered`.
+    AskPace {
+        /// Whom.
+        member: RaftId,
+        /// Where it listens.
+        address: String,
+        /// An index in the log.
+        applied: u64,
+    },
     /// Something is wrong that no caller is waiting to hear: for the log.
     Warn(String),
     /// This manager cannot go on: perform nothing after this, write nothing more, and say so to the operator.

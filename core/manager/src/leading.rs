@@ -8,6 +8,7 @@ use skep_model::{Code, Now, Refusal};
 use skep_store::{Event, Read as _, Tx};
 
 use crate::effect::Effect;
+use crate::pace::PaceTurn;
 use crate::state::Manager;
 
 /// How often the order allocate → orchestrate → schedule is repeated within one turn. Two carry a new service's task
@@ -41,6 +42,7 @@ impl Manager {
         self.roles.lead();
         self.issuance.lead();
         self.keys.lead();
+        self.pace.lead();
         self.tell_members();
         self.dirty = true;
         self.found(now, rng);
@@ -71,6 +73,7 @@ impl Manager {
 
     fn step_down(&mut self) {
         self.effects.extend(self.dispatcher.step_down().into_iter().map(Effect::Dispatch));
+        self.give_up_joins();
         self.void_proposals(&Refusal::no_leader());
     }
 
@@ -101,9 +104,10 @@ impl Manager {
     /// was proposed.
     pub(crate) fn leaders_turn(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
         let raft = self.raft_facts();
+        let pace_turn = PaceTurn::gather(self, now);
         let mut actions = Vec::new();
         let mut troubles = Vec::new();
-        let Self { ledger, consensus, network, orchestrator, scheduler, dispatcher, roles, keys, .. } = self;
+        let Self { ledger, consensus, network, orchestrator, scheduler, dispatcher, roles, keys, pace, .. } = self;
         let last_index = consensus.last_index();
         let mut number_source = NumberSource { first: Self::request_number(rng) };
         let entries = ledger.turn(now, last_index, &mut || number_source.next(), |tx| {
@@ -111,6 +115,7 @@ impl Manager {
                 Ok(wanted) => actions = wanted,
                 Err(refusal) => troubles.push(refusal),
             }
+            troubles.extend(pace_turn.write(tx, &pace.skep_nodes, roles.waits_for_pace()).err());
             troubles.extend(keys.turn(now, rng, tx).err());
             dispatcher.turn(now, rng, tx);
             for _ in 0..DECIDER_ROUNDS_MAX {

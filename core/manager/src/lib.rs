@@ -14,6 +14,7 @@ mod effect;
 mod genesis;
 mod leading;
 mod membership;
+mod pace;
 mod snapshot;
 mod state;
 mod turn;

@@ -17,7 +17,7 @@ impl Manager {
     ///
     /// A node that is to be a worker is refused: its certificate of a manager lives on for a while after a demotion, and
     /// it must not come back through that.
-    pub fn join_raft(&mut self, request: RequestId, node: NodeId, address: String, rng: &mut dyn RngCore) {
+    pub fn join_raft(&mut self, request: RequestId, node: NodeId, address: String, now: Now, rng: &mut dyn RngCore) {
         if self.leading
             && let Some(known) = self.facts().node(&node)
             && known.spec.desired_role() != NodeRole::Manager
@@ -25,7 +25,9 @@ impl Manager {
             let message = format!("node {node} is to be a worker: promote it before it joins the managers");
             return self.reply(request, Err(Refusal::new(Code::FailedPrecondition, message)));
         }
-        self.queue_membership(request, QueuedMembership::Join(request, node, address), rng);
+        if !self.leading || self.may_join(request, &node, &address, now) {
+            self.queue_membership(request, QueuedMembership::Join(request, node, address), rng);
+        }
     }
 
     /// A manager wants to be a member no more.
@@ -79,6 +81,10 @@ impl Manager {
     }
 
     fn propose_join(&mut self, request: RequestId, node: NodeId, address: String, rng: &mut dyn RngCore) {
+        if self.withholds_membership(&node) {
+            let message = "another manager joined meanwhile, which has to go over to Docker's pace first: try again";
+            return self.reply(request, Err(Refusal::new(Code::Unavailable, message)));
+        }
         let change = match self.membership().by_node(&node) {
             Some(known) if known.addr == address => {
                 let answer = self.join_response(known.raft_id);

@@ -16,6 +16,7 @@ use skep_store::{Ledger, Store};
 
 use crate::effect::Effect;
 use crate::genesis::Genesis;
+use crate::pace::{self, Pace};
 use crate::waiting::Waiting;
 
 /// Weight of every manager in the list that workers get (interop §4.2).
@@ -26,8 +27,6 @@ const MANAGER_WEIGHT: i64 = 10;
 pub struct Config {
     /// This member: number, node, `host:port` of its cluster API.
     pub member: Member,
-    /// Pace of the group.
-    pub mode: Mode,
     /// Set for the first manager of a new swarm.
     pub genesis: Option<Genesis>,
     /// Reads until when a certificate (PEM) is valid: X.509 is the shell's, the function is pure.
@@ -59,8 +58,7 @@ pub struct Manager {
     pub(crate) keys: NetworkKeys,
     pub(crate) genesis: Option<Genesis>,
     pub(crate) certificate_expiry: fn(&[u8]) -> Option<WallTime>,
-    /// Every manager is a Skep: constraints beyond Docker's grammar are understood by whoever leads.
-    pub(crate) only_skep: bool,
+    pub(crate) pace: Pace,
     pub(crate) waiting: Waiting,
     pub(crate) effects: Vec<Effect>,
     pub(crate) role: Role,
@@ -91,7 +89,10 @@ impl Manager {
         rng: &mut dyn RngCore,
     ) -> Result<Self, RecoverError> {
         let applied = recovered.snapshot.index;
-        let consensus_config = skep_consensus::Config::new(config.member.raft_id, config.mode);
+        let mode = if pace::is_dockers(&facts) { Mode::Docker } else { Mode::Skep };
+        let consensus_config = skep_consensus::Config::new(config.member.raft_id, mode);
+        let mut pace = Pace::default();
+        pace.skep_nodes.insert(config.member.node_id.clone());
         let consensus = Consensus::new(consensus_config, recovered, rng)?;
         let mut manager = Self {
             dispatcher: Dispatcher::new(config.member.node_id.clone()),
@@ -106,7 +107,7 @@ impl Manager {
             keys: NetworkKeys::new(),
             genesis: config.genesis,
             certificate_expiry: config.certificate_expiry,
-            only_skep: true,
+            pace,
             waiting: Waiting::default(),
             effects: Vec::new(),
             role: Role::default(),
@@ -123,11 +124,6 @@ impl Manager {
         manager.read_snapshot_policy();
         manager.tell_members();
         Ok(manager)
-    }
-
-    /// Whether every manager is known to be a Skep.
-    pub fn set_only_skep(&mut self, only_skep: bool) {
-        self.only_skep = only_skep;
     }
 
     /// How this manager stands.
@@ -199,7 +195,12 @@ impl Manager {
             reachable: reachable.contains(&member.raft_id),
             active_since: self.active_since.get(&member.raft_id).copied().unwrap_or_default(),
         };
-        RaftFacts { me: self.member.raft_id, members: self.membership().iter().map(facts).collect() }
+        RaftFacts {
+            me: self.member.raft_id,
+            members: self.membership().iter().map(facts).collect(),
+            takes_docker: self.takes_docker(),
+            skep_nodes: self.pace.skep_nodes.clone(),
+        }
     }
 
     /// How often `tick` is to be called.

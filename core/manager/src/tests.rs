@@ -42,7 +42,7 @@ fn member(number: u64) -> Member {
 }
 
 fn config(number: u64, genesis: Option<Genesis>) -> Config {
-    Config { member: member(number), mode: Mode::Skep, genesis, certificate_expiry: |_| None }
+    Config { member: member(number), genesis, certificate_expiry: |_| None }
 }
 
 impl Group {
@@ -193,7 +193,10 @@ impl Group {
             hostname: format!("host{number}"),
             platform: Some(types::Platform { os: "linux".into(), architecture: "x86_64".into() }),
             resources: Some(types::Resources { nano_cpus: 2_000_000_000, memory_bytes: 1 << 32, ..Default::default() }),
-            engine: Some(types::EngineDescription::default()),
+            engine: Some(types::EngineDescription {
+                labels: [(skep_model::objects::SKEP_ENGINE_LABEL.to_owned(), "1".to_owned())].into(),
+                ..Default::default()
+            }),
             ..Default::default()
         };
         let request = m::SessionRequest { description: Some(Verbatim::new(description)), session_id: String::new() };
@@ -229,7 +232,7 @@ impl Group {
     fn join(&mut self, number: u64) {
         let address = member(number).addr;
         let answer =
-            self.request(|manager, request, _, rng| manager.join_raft(request, node(number), address, rng)).unwrap();
+            self.request(|manager, request, now, rng| manager.join_raft(request, node(number), address, now, rng)).unwrap();
         let Answer::Joined(response) = answer else { panic!("{answer:?}") };
         let own = Member { raft_id: RaftId(response.raft_id), ..member(number) };
         let members = response.members.into_iter().map(|member| Member::try_from(member).unwrap()).collect();
@@ -414,7 +417,7 @@ fn a_node_that_is_to_be_a_worker_does_not_join_the_managers() {
     manager.propose(entry.into_iter().collect()).unwrap();
     group.until(|group| group.managers[&leader].facts().node(&node(5)).is_some());
     let address = member(5).addr;
-    let refused = group.request(|manager, request, _, rng| manager.join_raft(request, node(5), address, rng));
+    let refused = group.request(|manager, request, now, rng| manager.join_raft(request, node(5), address, now, rng));
     assert_eq!(refused.unwrap_err().code, skep_model::Code::FailedPrecondition);
     assert_eq!(group.managers[&leader].membership().len(), 2);
 }

@@ -28,6 +28,7 @@ impl Manager {
             return consensus;
         }
         let deciders = [
+            self.pace.wake_at(),
             self.dispatcher.wake_at(),
             self.orchestrator.wake_at(),
             self.scheduler.wake_at(),
@@ -87,6 +88,10 @@ impl Manager {
             self.take_snapshot();
             moved = true;
         }
+        if moved {
+            self.follow_pace();
+        }
+        self.answer_for_pace();
         moved
     }
 
@@ -102,6 +107,7 @@ impl Manager {
             return false;
         }
         self.dirty = false;
+        self.keep_pace(now, rng);
         self.sign_waiting();
         let proposed = self.leaders_turn(now, rng);
         self.answer_certificates();

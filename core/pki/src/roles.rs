@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use skep_model::pb::types::NodeRole;
 use skep_model::{Node, NodeId, Now, RaftId, Refusal, Time};
+use skep_store::commands::is_skep;
 use skep_store::{Event, Read, Tx};
 
 /// How long an action may take before it is asked for again.
@@ -18,6 +19,10 @@ pub struct RaftFacts {
     pub me: RaftId,
     /// All members, the leader included.
     pub members: Vec<RaftMemberFacts>,
+    /// The quorum can take a Docker Engine now: everybody goes at its pace.
+    pub takes_docker: bool,
+    /// Nodes that said they are Skep.
+    pub skep_nodes: BTreeSet<NodeId>,
 }
 
 /// One member.
@@ -56,6 +61,11 @@ impl RaftFacts {
         count > 0 && reachable > count / 2
     }
 
+    /// A Docker Engine becomes a manager only once the quorum can take it: its certificate follows from its role.
+    fn may_promote(&self, node: &Node) -> bool {
+        self.takes_docker || self.of_node(&node.id).is_some() || is_skep(node, &self.skep_nodes)
+    }
+
     fn successor(&self) -> Option<RaftId> {
         let others = self.members.iter().filter(|member| member.id != self.me && member.reachable);
         others.min_by_key(|member| (member.active_since, member.id)).map(|member| member.id)
@@ -67,6 +77,8 @@ impl RaftFacts {
 pub struct RoleManager {
     everything: bool,
     pending: BTreeSet<NodeId>,
+    /// Whether a promotion waits until the quorum can take a Docker Engine.
+    waits_for_pace: bool,
     /// Actions that were asked for, and when to ask again.
     asked: BTreeMap<NodeId, Time>,
 }
@@ -89,6 +101,11 @@ impl RoleManager {
         }
     }
 
+    /// Whether, as of the last turn, a promotion waits until the quorum can take a Docker Engine.
+    pub fn waits_for_pace(&self) -> bool {
+        self.waits_for_pace
+    }
+
     /// When to try again what did not happen.
     pub fn wake_at(&self) -> Option<Time> {
         self.asked.values().min().copied()
@@ -101,14 +118,19 @@ impl RoleManager {
             self.pending.extend(tx.nodes().iter().map(|node| node.id.clone()));
             self.pending.extend(facts.members.iter().map(|member| member.node.clone()));
         }
+        self.waits_for_pace = false;
         let mut actions = Vec::new();
         for id in self.pending.clone() {
             let settled = match tx.node(&id) {
                 None => self.evict(now, &id, facts, &mut actions),
                 Some(node) if node.role == node.spec.desired_role() => true,
                 Some(node) if node.spec.desired_role() == NodeRole::Manager => {
-                    set_role(tx, &node, NodeRole::Manager)?;
-                    true
+                    let may = facts.may_promote(&node);
+                    self.waits_for_pace |= !may;
+                    if may {
+                        set_role(tx, &node, NodeRole::Manager)?;
+                    }
+                    may
                 }
                 Some(node) => {
                     let gone = self.evict(now, &id, facts, &mut actions);

@@ -1,5 +1,7 @@
 //! Objects, contexts and ledgers that tests start from.
 
+use std::collections::BTreeSet;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use skep_model::pb::types as t;
@@ -139,12 +141,19 @@ pub(crate) struct Swarm {
     pub ledger: Ledger,
     pub members: Vec<MemberView>,
     pub last_index: u64,
+    pub skep_nodes: BTreeSet<NodeId>,
     rng: ChaCha8Rng,
 }
 
 impl Swarm {
     pub(crate) fn new() -> Self {
-        Self { ledger: Ledger::default(), members: Vec::new(), last_index: 10, rng: ChaCha8Rng::seed_from_u64(1) }
+        Self {
+            ledger: Ledger::default(),
+            members: Vec::new(),
+            last_index: 10,
+            skep_nodes: BTreeSet::new(),
+            rng: ChaCha8Rng::seed_from_u64(1),
+        }
     }
 
     /// With one object in it.
@@ -190,6 +199,7 @@ impl Swarm {
             members: &members,
             certificate_expiry: &expiry,
             extended_constraints: false,
+            skep_nodes: &self.skep_nodes.clone(),
         };
         let response = match request.kind() {
             skep_model::ControlKind::Read => query(self.ledger.committed(), &context, request),

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use skep_docker_api::HostFacts;
 use skep_model::NodeId;
+use skep_model::objects::SKEP_ENGINE_LABEL;
 use skep_model::pb::skep::HelloRequest;
 use skep_model::pb::types::{
     DiscreteGenericResource, EngineDescription, GenericResource, NamedGenericResource, NodeDescription, Platform,
@@ -90,11 +91,18 @@ pub fn node_description(config: &Config) -> NodeDescription {
         }),
         engine: Some(EngineDescription {
             engine_version: VERSION.to_owned(),
-            labels: config.labels.iter().cloned().collect(),
+            labels: engine_labels(config),
             plugins: plugins(),
         }),
         ..NodeDescription::default()
     }
+}
+
+/// The operator's, and ours, by which managers tell for good what runs here.
+fn engine_labels(config: &Config) -> BTreeMap<String, String> {
+    let mut labels: BTreeMap<String, String> = config.labels.iter().cloned().collect();
+    labels.insert(SKEP_ENGINE_LABEL.to_owned(), SKEP_REVISION.to_string());
+    labels
 }
 
 /// Sorted by type, then name; what this host can do among them.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
 use skep_model::pb::types::NodeRole;
-use skep_model::{Caller, ControlRequest, ControlResponse, NodeId, RaftId, Refusal};
+use skep_model::{Caller, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
 use tokio::sync::{mpsc, watch};
 
 /// Messages that a stream may hold between the node and the wire before its producer waits.
@@ -67,6 +67,8 @@ pub struct Visitor {
     pub caller: Option<Caller>,
     /// Address (without port) from which the visitor connected.
     pub address: String,
+    /// What the visitor says it is; one that does not say is a Docker Engine.
+    pub make: Make,
 }
 
 /// What the store says of a caller.
@@ -205,6 +207,8 @@ pub trait Backend: Send + Sync + 'static {
 
     /// Another Skep node introduces itself. Local.
     async fn hello(&self, call: Call, request: skep::HelloRequest) -> Result<skep::HelloResponse, Refusal>;
+    /// At which pace this manager goes, once it has applied what the leader names. Local.
+    async fn pace(&self, request: skep::PaceRequest) -> Result<skep::PaceResponse, Refusal>;
     /// A Skep node says goodbye.
     async fn leave(&self, call: Call, request: skep::LeaveRequest) -> Result<(), Refusal>;
 }

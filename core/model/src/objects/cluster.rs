@@ -15,6 +15,12 @@ use crate::verbatim::Verbatim;
 /// The only name a cluster may have.
 pub const DEFAULT_CLUSTER_NAME: &str = "default";
 
+/// The label on the cluster that says at which pace the managers go. It replicates through every manager, also
+/// Docker's, and so outlives restarts and changes of leader (decision 3).
+pub const PACE_LABEL: &str = "skep.pace";
+/// Its value while a Docker Engine is a manager or may become one; without the label the pace is Skep's.
+pub const DOCKERS_PACE: &str = "docker";
+
 /// The swarm's own settings and secrets.
 #[derive(Clone, PartialEq)]
 #[allow(missing_docs)]
@@ -42,6 +48,27 @@ impl Cluster {
     /// The unique name.
     pub fn name(&self) -> &str {
         name_of(self.spec.annotations.as_ref())
+    }
+
+    /// Whether the managers go at Docker's pace.
+    pub fn has_dockers_pace(&self) -> bool {
+        self.pace() == Some(DOCKERS_PACE)
+    }
+
+    /// What the label says.
+    pub fn pace(&self) -> Option<&str> {
+        self.spec.annotations.as_ref()?.labels.get(PACE_LABEL).map(String::as_str)
+    }
+
+    /// Writes the label, or takes it away.
+    pub fn set_pace(&mut self, pace: Option<&str>) {
+        self.spec = self.spec.edit(|spec| {
+            let labels = &mut spec.annotations.get_or_insert_default().labels;
+            match pace {
+                Some(pace) => drop(labels.insert(PACE_LABEL.to_owned(), pace.to_owned())),
+                None => drop(labels.remove(PACE_LABEL)),
+            }
+        });
     }
 }
 

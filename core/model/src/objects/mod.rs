@@ -11,10 +11,10 @@ mod opaque;
 mod service;
 mod task;
 
-pub use cluster::{Cluster, DEFAULT_CLUSTER_NAME};
+pub use cluster::{Cluster, DEFAULT_CLUSTER_NAME, DOCKERS_PACE, PACE_LABEL};
 pub use dependency::{Config, Secret};
 pub use network::Network;
-pub use node::Node;
+pub use node::{Make, Node, SKEP_ENGINE_LABEL};
 pub use opaque::{Extension, Resource, Volume};
 pub use service::Service;
 pub use task::{Task, task_name};

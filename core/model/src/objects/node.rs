@@ -10,6 +10,19 @@ use crate::pb::types::node_spec::Availability;
 use crate::pb::types::{self, NodeRole, node_status};
 use crate::verbatim::Verbatim;
 
+/// The label that a Skep puts on its engine, so that every manager can tell for good what runs on a node; its value is
+/// the revision of skep.v1.
+pub const SKEP_ENGINE_LABEL: &str = "skep.revision";
+
+/// What runs on a node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Make {
+    /// One of ours.
+    Skep,
+    /// A Docker Engine: whatever does not say that it is ours.
+    Docker,
+}
+
 /// One host of the swarm. Names (hostnames) are not unique.
 #[derive(Clone, PartialEq, Debug)]
 #[allow(missing_docs)]
@@ -50,6 +63,13 @@ impl Node {
     /// What the operator allows on it.
     pub fn availability(&self) -> Availability {
         self.spec.availability()
+    }
+
+    /// What runs on it, by its own description; `None` until it first registered.
+    pub fn make(&self) -> Option<Make> {
+        let engine = self.description.as_ref()?.engine.as_ref();
+        let ours = engine.is_some_and(|engine| engine.labels.contains_key(SKEP_ENGINE_LABEL));
+        Some(if ours { Make::Skep } else { Make::Docker })
     }
 
     /// Ready for new tasks.

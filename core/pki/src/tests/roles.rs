@@ -1,5 +1,6 @@
 //! Promotion, demotion, and the quorum that they must not cost.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use skep_model::pb::types::NodeRole;
@@ -16,7 +17,12 @@ fn facts(nodes: &[&NodeId]) -> RaftFacts {
         reachable: true,
         active_since: time(10 - index as u64),
     };
-    RaftFacts { me: RaftId(1), members: nodes.iter().enumerate().map(member).collect() }
+    RaftFacts {
+        me: RaftId(1),
+        members: nodes.iter().enumerate().map(member).collect(),
+        takes_docker: true,
+        skep_nodes: BTreeSet::new(),
+    }
 }
 
 fn turn(swarm: &mut Swarm, roles: &mut RoleManager, facts: &RaftFacts) -> Vec<RoleAction> {

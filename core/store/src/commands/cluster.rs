@@ -52,6 +52,10 @@ pub(super) fn update(
     let mut cluster = (*stored).clone();
     check_certificates(&cluster, &spec)?;
     cluster.spec = spec;
+    // The pace is the managers' own affair: a client that writes labels anew neither sets nor loses it.
+    if cluster.pace() != stored.pace() {
+        cluster.set_pace(stored.pace());
+    }
     forget_expired(&mut cluster, context.now);
     let rotation = request.rotation.unwrap_or_default();
     rotate_tokens(&mut cluster.root_ca, &rotation, context.rng)?;

@@ -1,5 +1,6 @@
 //! What a command needs beside the facts.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use rand_core::RngCore;
@@ -33,6 +34,8 @@ pub struct CommandContext<'a> {
     /// Whether placement constraints beyond Docker's grammar are allowed: only while every manager is known to
     /// understand them.
     pub extended_constraints: bool,
+    /// Nodes that said they are Skep; what a node's description says comes on top.
+    pub skep_nodes: &'a BTreeSet<NodeId>,
 }
 
 impl CommandContext<'_> {

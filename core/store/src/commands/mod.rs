@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod context;
 mod dependency;
+mod engine;
 mod extension;
 mod lookup;
 mod network;
@@ -27,6 +28,7 @@ mod tests;
 
 pub use cluster::check_cluster;
 pub use context::{CommandContext, MemberView};
+pub use engine::{check_docker_manager, is_skep};
 
 use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Refusal};
 

@@ -8,6 +8,7 @@ use skep_model::{Cluster, Code, Kept, Node, Refusal, Task};
 
 use super::cluster;
 use super::context::{CommandContext, MemberView};
+use super::engine::{check_docker_manager, is_skep};
 use super::lookup::{any_of, any_prefix, has_labels, in_sequence, invalid_argument, labels, quoted, required, written};
 use crate::read::{Find, Read};
 use crate::tx::Tx;
@@ -64,6 +65,10 @@ pub(super) fn update(
     let stored = required::<Node>(tx, &request.node_id)?;
     if stored.spec.desired_role() == NodeRole::Manager && spec.desired_role() == NodeRole::Worker {
         check_demotion(tx, context, &stored)?;
+    }
+    let promoted = stored.spec.desired_role() == NodeRole::Worker && spec.desired_role() == NodeRole::Manager;
+    if promoted && !is_skep(&stored, context.skep_nodes) {
+        check_docker_manager(tx, context.members, context.skep_nodes)?;
     }
     in_sequence(&*stored, version)?;
     let mut node = (*stored).clone();

@@ -1,11 +1,12 @@
 //! What is asked of the manager's loop, and the handle that asks.
 
 use bytes::Bytes;
+use skep_consensus::Mode;
 use skep_disk::DataKey;
 use skep_manager::{Answer, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
-use skep_model::{Caller, Code, ControlRequest, ControlResponse, NodeId, RaftId, Refusal};
+use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
 use skep_rpc::backend::{ConnectionId, Ending};
 use skep_store::Event;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -30,6 +31,10 @@ pub enum Ask {
     SnapshotSent(RaftId, bool),
     /// The connection to a member was reset.
     PeerLost(RaftId),
+    /// What a node said it is.
+    Met(NodeId, Make),
+    /// A member's answer to the question for its pace.
+    PaceAnswered(RaftId, Option<Mode>),
     /// Anything answered by `Answer`.
     Request(Request, Reply<Answer>),
     /// A worker registers; messages go into the sender.
@@ -74,10 +79,12 @@ pub enum Request {
     Join(NodeId, String),
     /// A manager is a member no more.
     Leave(NodeId),
-    /// A node asks for a certificate.
-    Issue(Option<Caller>, m::IssueNodeCertificateRequest),
+    /// A node asks for a certificate, and says what it is.
+    Issue(Option<Caller>, Make, m::IssueNodeCertificateRequest),
     /// A node waits for it.
     CertificateStatus(m::NodeCertificateStatusRequest),
+    /// The leader asks for this manager's pace, once so much is applied.
+    Pace(u64),
 }
 
 /// Asks the loop. Cheap to clone.

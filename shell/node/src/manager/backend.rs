@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use skep_consensus::Mode;
 use skep_manager::Answer;
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
+use skep_model::pb::skep::pace_response::Pace;
 use skep_model::pb::types::NodeRole;
-use skep_model::{Code, ControlRequest, ControlResponse, NodeId, RaftId, Refusal};
+use skep_model::{Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
 use skep_rpc::backend::{RaftStanding, Standing};
 use skep_rpc::{Backend, Call, Clients, ConnectionId, Ending, Feed, Leader, RaftMessage, RaftTransport, Visitor};
 use tokio::sync::{mpsc, watch};
@@ -146,18 +148,12 @@ impl ManagerBackend {
         }
     }
 
-    /// Refuses a Docker Engine as a manager: every member would have to slow down to its pace first (decision 12).
-    async fn check_joiner(&self, address: &str) -> Result<(), Refusal> {
-        match self.clients.hello(address, host::greeting(&self.own)).await? {
-            Some(_) => Ok(()),
-            None => Err(Refusal::new(
-                Code::FailedPrecondition,
-                format!(
-                    "the node at {address} is a Docker Engine, which cannot be a manager beside Skep managers yet: let \
-                     it join as a worker"
-                ),
-            )),
-        }
+    /// Finds out what wants to be a member: before a Docker Engine can be one, everybody goes over to its pace
+    /// (decision 12).
+    async fn meet_joiner(&self, node: &NodeId, address: &str) -> Result<(), Refusal> {
+        let hello = self.clients.hello(address, host::greeting(&self.own)).await?;
+        let make = if hello.is_some() { Make::Skep } else { Make::Docker };
+        self.handle()?.tell(Ask::Met(node.clone(), make))
     }
 }
 
@@ -210,7 +206,7 @@ impl Backend for ManagerBackend {
         request: m::IssueNodeCertificateRequest,
     ) -> Result<m::IssueNodeCertificateResponse, Refusal> {
         skep_rpc::identity::check_csr(&request.csr).map_err(|error| Refusal::invalid(error.to_string()))?;
-        match self.handle()?.request(Request::Issue(visitor.caller, request)).await? {
+        match self.handle()?.request(Request::Issue(visitor.caller, visitor.make, request)).await? {
             Answer::Issued(response) => Ok(response),
             other => Err(unexpected(&other)),
         }
@@ -299,7 +295,7 @@ impl Backend for ManagerBackend {
                 format!("the manager at {} does not take part yet; can it be reached from here?", request.addr),
             ));
         }
-        self.check_joiner(&request.addr).await?;
+        self.meet_joiner(&call.caller.node, &request.addr).await?;
         match self.handle()?.request(Request::Join(call.caller.node, request.addr)).await? {
             Answer::Joined(response) => Ok(response),
             other => Err(unexpected(&other)),
@@ -352,6 +348,15 @@ impl Backend for ManagerBackend {
         self.meet(&call, request);
         let skep::HelloRequest { version, revision, node_id, wall_clock_ms } = host::greeting(&self.own);
         Ok(skep::HelloResponse { version, revision, node_id, wall_clock_ms })
+    }
+
+    async fn pace(&self, request: skep::PaceRequest) -> Result<skep::PaceResponse, Refusal> {
+        let pace = match self.handle()?.request(Request::Pace(request.applied)).await? {
+            Answer::Pace(Mode::Docker) => Pace::Docker,
+            Answer::Pace(Mode::Skep) => Pace::Skep,
+            other => return Err(unexpected(&other)),
+        };
+        Ok(skep::PaceResponse { pace: pace.into() })
     }
 
     async fn leave(&self, call: Call, request: skep::LeaveRequest) -> Result<(), Refusal> {

@@ -4,13 +4,14 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use skep_consensus::{LogEntry, LogRange, Member, MessageKind, PeerMessage, Persist, wire};
+use skep_consensus::{LogEntry, LogRange, Member, MessageKind, Mode, PeerMessage, Persist, wire};
 use skep_disk::{DataKey, DiskError, LogStore as _, RaftDisk};
 use skep_manager::{Signing, StreamId};
+use skep_model::pb::skep::pace_response::Pace;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, RaftId, Refusal};
 use skep_rpc::identity::Signer;
-use skep_rpc::{Membership, RaftKind, RaftMessage, RaftTransport, Server};
+use skep_rpc::{Clients, Membership, RaftKind, RaftMessage, RaftTransport, Server};
 use skep_store::{Read as _, Store};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -23,6 +24,7 @@ use crate::clock::Clock;
 pub struct Outside {
     disk: RaftDisk,
     transport: Arc<RaftTransport>,
+    clients: Arc<Clients>,
     runtime: tokio::runtime::Handle,
     clock: Clock,
     own: RaftId,
@@ -39,6 +41,8 @@ pub struct OutsideParts {
     pub disk: RaftDisk,
     /// The way to other managers.
     pub transport: Arc<RaftTransport>,
+    /// Calls to them.
+    pub clients: Arc<Clients>,
     /// Nodes that said they are Skep.
     pub skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
     /// The cluster port, to close connections of nodes that were removed.
@@ -52,12 +56,13 @@ pub struct OutsideParts {
 impl Outside {
     /// Everything but the loop's own handle.
     pub fn new(parts: OutsideParts) -> Self {
-        let OutsideParts { disk, transport, skep_nodes, server, troubles, clock } = parts;
+        let OutsideParts { disk, transport, clients, skep_nodes, server, troubles, clock } = parts;
         let own = disk.member().raft_id;
         let runtime = tokio::runtime::Handle::current();
         Self {
             disk,
             transport,
+            clients,
             runtime,
             clock,
             own,
@@ -126,6 +131,24 @@ impl Outside {
             if !sent {
                 tell(&handle, Ask::SnapshotSent(message.to, false));
             }
+        });
+    }
+
+    /// Asks a member for its pace, away from the loop.
+    pub(super) fn ask_pace(&self, member: RaftId, address: String, applied: u64) {
+        let Some(handle) = self.handle.clone() else { return };
+        let clients = Arc::clone(&self.clients);
+        self.runtime.spawn(async move {
+            let pace = clients.pace(&address, applied).await.unwrap_or_else(|refusal| {
+                tracing::debug!(%member, "a manager did not say at which pace it goes: {refusal}");
+                None
+            });
+            let mode = pace.and_then(|pace| match pace {
+                Pace::Docker => Some(Mode::Docker),
+                Pace::Skep => Some(Mode::Skep),
+                Pace::Unspecified => None,
+            });
+            tell(&handle, Ask::PaceAnswered(member, mode));
         });
     }
 

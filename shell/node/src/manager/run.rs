@@ -225,6 +225,12 @@ impl Loop {
                 self.outside.members(&members);
                 self.refresh_board();
             }
+            Effect::Pace(mode) => {
+                tracing::info!(?mode, "the managers' pace");
+                // The next tick is as far away as the new pace has it, not the old one.
+                self.next_tick = Instant::now() + self.manager.tick_interval();
+            }
+            Effect::AskPace { member, address, applied } => self.outside.ask_pace(member, address, applied),
             Effect::Role(role) => {
                 tracing::info!(term = role.term, leader = ?role.leader, leads = role.is_leader, "raft role");
                 self.status.send_replace(self.manager.status());
@@ -288,6 +294,8 @@ impl Loop {
             }
             Ask::Reachable(peer, reachable) => self.manager.peer_reachable(peer, reachable, now),
             Ask::SnapshotSent(peer, arrived) => self.manager.snapshot_sent(peer, arrived),
+            Ask::Met(node, make) => self.manager.met(node, make),
+            Ask::PaceAnswered(member, mode) => self.manager.pace_answered(member, mode),
             Ask::PeerLost(peer) => self.manager.peer_connection_lost(peer, now),
             Ask::Request(request, reply) => self.request(request, reply, now),
             Ask::Session(caller, connection, request, sender, reply) => {
@@ -339,10 +347,11 @@ impl Loop {
         self.replies.insert(id, reply);
         match request {
             Request::Control(command) => self.manager.control(id, command, now, &mut self.rng),
-            Request::Join(node, address) => self.manager.join_raft(id, node, address, &mut self.rng),
+            Request::Join(node, address) => self.manager.join_raft(id, node, address, now, &mut self.rng),
+            Request::Pace(applied) => self.manager.asked_for_pace(id, applied),
             Request::Leave(node) => self.manager.leave_raft(id, node, &mut self.rng),
-            Request::Issue(caller, request) => {
-                self.manager.issue_certificate(id, caller.as_ref(), &request, now, &mut self.rng);
+            Request::Issue(caller, make, request) => {
+                self.manager.issue_certificate(id, caller.as_ref(), make, &request, now, &mut self.rng);
             }
             Request::CertificateStatus(request) => self.manager.certificate_status(id, request),
         }

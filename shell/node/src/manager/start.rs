@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use skep_consensus::{Member, Membership, Mode, Persist, Recovered};
+use skep_consensus::{Member, Membership, Persist, Recovered};
 use skep_disk::{DataKey, DiskError, LogStore as _, RaftDisk};
 use skep_manager::{Genesis, Manager};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
-use skep_model::{NodeId, RaftId, Refusal};
+use skep_model::{Make, NodeId, RaftId, Refusal};
 use skep_rpc::{Clients, Credentials, RaftEvent, RaftTransport, Server};
 use skep_store::Store;
 use tokio::net::TcpListener;
@@ -188,7 +188,6 @@ impl ManagerRole {
         };
         let config = skep_manager::Config {
             member: disk.member().clone(),
-            mode: Mode::Skep,
             genesis,
             certificate_expiry: skep_rpc::identity::certificate_expiry,
         };
@@ -197,6 +196,7 @@ impl ManagerRole {
         let outside = Outside::new(OutsideParts {
             disk,
             transport,
+            clients: Arc::clone(&parts.clients),
             skep_nodes: Arc::clone(&skep_nodes),
             server,
             troubles: troubles.clone(),
@@ -262,9 +262,15 @@ async fn pump(
             RaftEvent::ConnectionReset(peer) => Ask::PeerLost(peer),
             RaftEvent::Met { member, hello, round_trip } => {
                 let node = handle.read(|board| board.members.get(&member).map(|member| member.node_id.clone()));
-                if let (Some(node), Some(hello)) = (node, hello) {
-                    warnings.clock(&node, hello.wall_clock_ms, round_trip);
-                    skep_nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+                if let Some(node) = node {
+                    let make = if hello.is_some() { Make::Skep } else { Make::Docker };
+                    if let Err(refusal) = handle.tell(Ask::Met(node.clone(), make)) {
+                        tracing::debug!("{refusal}");
+                    }
+                    if let Some(hello) = hello {
+                        warnings.clock(&node, hello.wall_clock_ms, round_trip);
+                        skep_nodes.lock().unwrap_or_else(PoisonError::into_inner).insert(node);
+                    }
                 }
                 Ask::Reachable(member, true)
             }

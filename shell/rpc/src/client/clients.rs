@@ -140,6 +140,13 @@ impl Clients {
         Ok(skep_only(within(CALL_TIMEOUT, client.leave(request)).await)?.is_some())
     }
 
+    /// At which pace a manager goes, once it has applied everything up to `applied`; `None` when it is a Docker Engine.
+    pub async fn pace(&self, address: &str, applied: u64) -> Result<Option<skep::pace_response::Pace>, Refusal> {
+        let mut client = PeerClient::new(self.channel(address)?);
+        let answer = skep_only(within(CALL_TIMEOUT, client.pace(skep::PaceRequest { applied })).await)?;
+        Ok(answer.map(|answer| answer.pace()))
+    }
+
     /// Tells the leader that a node's connection to this manager is gone.
     pub(crate) async fn connection_closed(
         &self,

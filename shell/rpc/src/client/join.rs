@@ -9,11 +9,13 @@ use skep_model::pb::types::issuance_status::State;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::{Code, Refusal, WallTime};
 use skep_pki::RootDigest;
+use tonic::metadata::MetadataValue;
 use tonic::transport::Channel;
 
 use super::clients::within;
 use super::open;
 use crate::identity::{IdentityError, NodeIdentity, PrivateKey, TrustRoot};
+use crate::server::REVISION;
 use crate::tls::{Credentials, Trust};
 use crate::wire::swarmkit::ca_client::CaClient;
 use crate::wire::swarmkit::node_ca_client::NodeCaClient;
@@ -108,6 +110,8 @@ pub async fn request_certificate(
         ..Default::default()
     };
     request.set_availability(availability);
+    let mut request = tonic::Request::new(request);
+    request.metadata_mut().insert(REVISION, MetadataValue::from_static("1"));
     let issued = within(STEP_TIMEOUT, client.issue_node_certificate(request)).await.map_err(call)?;
     let chain = await_certificate(channel, issued.node_id, &csr).await?;
     Ok(NodeIdentity::new(root.clone(), chain, key)?)

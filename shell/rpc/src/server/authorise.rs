@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use http::HeaderMap;
 use skep_model::pb::types::NodeRole;
-use skep_model::{Caller, ClusterId, Code, NodeId, Refusal};
+use skep_model::{Caller, ClusterId, Code, Make, NodeId, Refusal};
 
 use super::methods::{Callers, Place};
 use crate::backend::{Call, ConnectionId, Standing, Visitor};
@@ -19,6 +19,8 @@ pub(super) const REMOTE_ADDRESS: &str = "remote_addr";
 pub(super) const REDIRECT: &str = "redirect";
 /// Skep's own: the number of the caller's connection to the forwarding manager.
 pub(super) const CONNECTION: &str = "skep-connection";
+/// Skep's own: a newcomer that asks for a certificate says that it is one, before anybody could ask it.
+pub(crate) const REVISION: &str = "skep-revision";
 
 /// Where a request came from.
 #[derive(Clone, Debug)]
@@ -40,8 +42,8 @@ pub(super) struct Identified {
 }
 
 impl Identified {
-    pub(super) fn visitor(self) -> Visitor {
-        Visitor { caller: self.caller, address: self.address }
+    pub(super) fn visitor(self, make: Make) -> Visitor {
+        Visitor { caller: self.caller, address: self.address, make }
     }
 
     pub(super) fn call(self) -> Option<Call> {

@@ -41,7 +41,7 @@ pub(super) fn method(path: &str) -> Option<(Callers, Place)> {
         },
         (_, Some("Peer")) => match method {
             "Hello" => (Nodes, Raft),
-            "RaftStream" => (Managers, Raft),
+            "RaftStream" | "Pace" => (Managers, Raft),
             "Leave" => (Nodes, Leader),
             "ConnectionClosed" => (Managers, Here),
             _ => return None,

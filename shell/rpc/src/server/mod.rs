@@ -31,6 +31,7 @@ use crate::identity::Membership;
 use crate::tls::Credentials;
 use crate::wire::skep::peer_server::PeerServer;
 use crate::wire::swarmkit as wire;
+pub(crate) use authorise::REVISION;
 pub(crate) use methods::control_methods;
 pub(crate) use raft::REMOVED;
 use services::Services;

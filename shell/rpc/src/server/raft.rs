@@ -137,6 +137,11 @@ impl Peer for Services {
         self.backend.leave(call, request).await.map(|()| Response::new(skep::LeaveResponse {})).map_err(status)
     }
 
+    async fn pace(&self, request: Request<skep::PaceRequest>) -> Result<Response<skep::PaceResponse>, Status> {
+        let (_, request) = open(request)?;
+        self.backend.pace(request).await.map(Response::new).map_err(status)
+    }
+
     async fn connection_closed(
         &self,
         request: Request<skep::ConnectionClosedRequest>,

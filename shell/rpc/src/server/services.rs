@@ -6,12 +6,12 @@ use std::task::{Context, Poll};
 
 use skep_model::pb::messages as m;
 use skep_model::pb::messages::health_check_response::ServingStatus;
-use skep_model::{Code, Refusal};
+use skep_model::{Code, Make, Refusal};
 use tokio::sync::mpsc;
 use tokio_stream::{Stream, StreamExt};
 use tonic::{Request, Response, Status, Streaming};
 
-use super::authorise::Identified;
+use super::authorise::{Identified, REVISION};
 use crate::backend::{Backend, Call, FEED_CAPACITY, Feed, Visitor};
 use crate::identity::check_csr;
 use crate::status;
@@ -45,9 +45,10 @@ pub(super) fn open<T>(request: Request<T>) -> Result<(Call, T), Status> {
 }
 
 fn visit<T>(request: Request<T>) -> Result<(Visitor, T), Status> {
-    let (_, mut extensions, message) = request.into_parts();
+    let (metadata, mut extensions, message) = request.into_parts();
+    let make = if metadata.contains_key(REVISION) { Make::Skep } else { Make::Docker };
     let identified = extensions.remove::<Identified>().ok_or_else(|| Status::internal("a request from nowhere"))?;
-    Ok((identified.visitor(), message))
+    Ok((identified.visitor(make), message))
 }
 
 fn answer<T>(result: Result<T, Refusal>) -> Answer<T> {

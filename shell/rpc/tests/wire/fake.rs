@@ -298,6 +298,10 @@ impl Backend for Fake {
         Ok(skep::HelloResponse { version: request.version, revision: 1, ..Default::default() })
     }
 
+    async fn pace(&self, _request: skep::PaceRequest) -> Result<skep::PaceResponse, Refusal> {
+        nothing()
+    }
+
     async fn leave(&self, call: Call, _request: skep::LeaveRequest) -> Result<(), Refusal> {
         self.note("leave", call);
         Ok(())

@@ -7,7 +7,7 @@ use skep_dispatch::worker::{Attempt, Input, Opening};
 use skep_manager::{Answer, RequestId, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
-use skep_model::{Caller, Code, ControlKind, ControlRequest, NodeId, Refusal};
+use skep_model::{Caller, Code, ControlKind, ControlRequest, Make, NodeId, Refusal};
 use skep_store::Read as _;
 
 use super::streams::Stream;
@@ -115,7 +115,8 @@ impl World {
             }
             (Body::Issue { renews, request: wanted }, caller) => {
                 self.requests.insert(number, call);
-                manager.issue_certificate(request, caller.filter(|_| renews).as_ref(), &wanted, now, dice.source());
+                let caller = caller.filter(|_| renews);
+                manager.issue_certificate(request, caller.as_ref(), Make::Skep, &wanted, now, dice.source());
             }
             (Body::CertificateStatus { request: wanted }, _) => {
                 self.requests.insert(number, call);
@@ -131,7 +132,7 @@ impl World {
                     return self.refuse(&call, Refusal::new(Code::PermissionDenied, "not a manager"));
                 }
                 self.requests.insert(number, call);
-                manager.join_raft(request, node, address, dice.source());
+                manager.join_raft(request, node, address, now, dice.source());
             }
             (_, Some(caller)) => self.handle_worker(&call, &caller),
             (_, None) => self.refuse(&call, Refusal::new(Code::Unauthenticated, "no certificate")),

@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
-use skep_consensus::{Member, Mode, Recovered, SnapshotMeta, bootstrap};
+use skep_consensus::{Member, Recovered, SnapshotMeta, bootstrap};
 use skep_dispatch::worker::{Input, Start, Worker};
 use skep_manager::{Config, Genesis, Manager};
+use skep_model::objects::SKEP_ENGINE_LABEL;
 use skep_model::pb::types::{self, NodeRole, Peer};
 use skep_model::{ClusterId, NodeId, RaftId, Time, Verbatim};
 use skep_store::Store;
@@ -230,7 +231,7 @@ impl World {
             }
         }
         let applied = recovered.snapshot.index;
-        let config = Config { member: seat.member, mode: Mode::Skep, genesis, certificate_expiry: |_| None };
+        let config = Config { member: seat.member, genesis, certificate_expiry: |_| None };
         match Manager::new(config, recovered, facts, place.dice.source()) {
             Ok(manager) => {
                 place.manager = Some(Box::new(manager));
@@ -265,6 +266,7 @@ impl World {
             resources: Some(resources),
             engine: Some(types::EngineDescription {
                 engine_version: "1".into(),
+                labels: [(SKEP_ENGINE_LABEL.to_owned(), "1".to_owned())].into(),
                 plugins: vec![plugin("Network", "overlay"), plugin("Volume", "local"), plugin("Log", "json-file")],
                 ..types::EngineDescription::default()
             }),

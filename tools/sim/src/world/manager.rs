@@ -109,7 +109,12 @@ impl World {
             }
             // The simulator damages no snapshot on its way.
             Effect::Fatal(text) => panic!("h{host} cannot go on: {text}"),
-            Effect::Changed(_) | Effect::Replaced | Effect::Members(_) => {}
+            // There is no Docker Engine in here, and so no other pace.
+            Effect::Changed(_)
+            | Effect::Replaced
+            | Effect::Members(_)
+            | Effect::Pace(_)
+            | Effect::AskPace { .. } => {}
         }
     }
 

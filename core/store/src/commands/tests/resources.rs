@@ -85,6 +85,7 @@ fn a_question_may_be_asked_inside_a_transaction() {
         members: &[],
         certificate_expiry: &expiry,
         extended_constraints: false,
+        skep_nodes: &Default::default(),
     };
     let answer = swarm
         .transact(|tx| crate::commands::execute(tx, &mut context, ControlRequest::ListServices(Default::default())));

@@ -68,7 +68,7 @@ fn a_manager_speaks_for_others() {
 fn blank_words_mean_a_newcomer() {
     let headers = forwarding(&[(FORWARDED_CN, ""), (FORWARDED_O, ""), (REMOTE_ADDRESS, "192.0.2.77:1")]);
     let identified = identify(&origin(Some(NodeRole::Manager)), &headers, &cluster(), unknown).expect("believed");
-    let visitor = identified.visitor();
+    let visitor = identified.visitor(skep_model::Make::Docker);
     assert_eq!((visitor.caller, visitor.address.as_str()), (None, "192.0.2.77"));
 }
 

@@ -1,0 +1,5 @@
+//! Real Docker Engines in a Skep swarm: as workers and as managers.
+
+mod engine;
+mod manager;
+mod worker;
