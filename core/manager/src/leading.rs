@@ -115,7 +115,7 @@ impl Manager {
                 Ok(wanted) => actions = wanted,
                 Err(refusal) => troubles.push(refusal),
             }
-            troubles.extend(pace_turn.write(tx, &pace.skep_nodes, roles.waits_for_pace()).err());
+            troubles.extend(pace_turn.write(now, tx, pace, roles.waiting_for_pace()).err());
             troubles.extend(keys.turn(now, rng, tx).err());
             dispatcher.turn(now, rng, tx);
             for _ in 0..DECIDER_ROUNDS_MAX {

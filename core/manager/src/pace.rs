@@ -80,6 +80,11 @@ impl Pace {
         self.expected.values().any(|until| *until > now.monotonic)
     }
 
+    /// Until the engine is a member, or has not come for a while, the pace is its.
+    pub(crate) fn expect(&mut self, node: NodeId, now: Now) {
+        self.expected.insert(node, now.monotonic.after(EXPECTED_FOR));
+    }
+
     /// A new leader asks everybody itself.
     pub(crate) fn lead(&mut self) {
         self.following.clear();
@@ -186,7 +191,8 @@ impl Manager {
 
     /// The leader's own work on the pace, before the deciders' turn.
     pub(crate) fn keep_pace(&mut self, now: Now, rng: &mut dyn RngCore) {
-        self.pace.expected.retain(|_, until| *until > now.monotonic);
+        let members: BTreeSet<NodeId> = self.membership().iter().map(|member| member.node_id.clone()).collect();
+        self.pace.expected.retain(|node, until| *until > now.monotonic && !members.contains(node));
         if !is_dockers(self.facts()) {
             self.pace.following.clear();
             self.pace.asked.clear();
@@ -221,6 +227,8 @@ impl Manager {
         }
         let until = now.monotonic.after(JOIN_PATIENCE);
         let (node, address) = (node.clone(), address.to_owned());
+        // Also while its membership is in flight: the label may not go before it is there.
+        self.expect_docker(node.clone(), now);
         self.pace.joins.push(WaitingJoin { request, node, address, until });
         self.dirty = true;
         false
@@ -238,12 +246,17 @@ impl Manager {
         }
         let late: Vec<_> = self.pace.joins.extract_if(.., |join| join.until <= now.monotonic).collect();
         for join in late {
-            let silent: Vec<String> =
-                self.not_following().iter().filter_map(|id| self.membership().get(*id)).map(|m| m.addr.clone()).collect();
+            let silent: Vec<String> = self
+                .not_following()
+                .iter()
+                .filter_map(|id| self.membership().get(*id))
+                .map(|m| m.addr.clone())
+                .collect();
             let message = format!(
                 "a Docker Engine cannot become a manager: not every manager went over to its pace in time ({})",
                 silent.join(", ")
             );
+            self.pace.expected.remove(&join.node);
             self.reply(join.request, Err(Refusal::new(Code::FailedPrecondition, message)));
         }
     }
@@ -255,10 +268,10 @@ impl Manager {
         }
     }
 
-    /// A Docker Engine gets a manager's certificate: it will ask to join.
+    /// A Docker Engine gets a manager's certificate, or asks to join.
     pub(crate) fn expect_docker(&mut self, node: NodeId, now: Now) {
         self.pace.docker_nodes.insert(node.clone());
-        self.pace.expected.insert(node, now.monotonic.after(EXPECTED_FOR));
+        self.pace.expect(node, now);
         self.dirty = true;
     }
 
@@ -289,10 +302,19 @@ impl PaceTurn {
     }
 
     /// Writes the label or takes it away. `waiting`: Docker Engines whose promotion waits for it.
-    pub(crate) fn write(&self, tx: &mut Tx<'_>, skep_nodes: &BTreeSet<NodeId>, waiting: bool) -> Result<(), Refusal> {
+    pub(crate) fn write(
+        &self,
+        now: Now,
+        tx: &mut Tx<'_>,
+        pace: &mut Pace,
+        waiting: &BTreeSet<NodeId>,
+    ) -> Result<(), Refusal> {
+        // They are promoted as soon as everybody follows, and then have to join.
+        waiting.iter().for_each(|node| pace.expect(node.clone(), now));
         let Some(cluster) = tx.cluster() else { return Ok(()) };
+        let skep_nodes = &pace.skep_nodes;
         let wanted = match self.wanted {
-            _ if waiting => Wanted::Dockers,
+            _ if !waiting.is_empty() => Wanted::Dockers,
             Some(wanted) => wanted,
             None if cluster.has_dockers_pace() && self.all_skep && !promoted(tx, skep_nodes) => Wanted::Skeps,
             None => return Ok(()),

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
-use skep_consensus::{Member, Mode, PeerMessage, Recovered, bootstrap};
+use skep_consensus::{Member, PeerMessage, Recovered, bootstrap};
 use skep_model::pb::messages as m;
 use skep_model::pb::types::{self, NodeRole, TaskState};
 use skep_model::{
@@ -14,6 +14,8 @@ use skep_model::{
 use skep_store::{Read as _, Store};
 
 use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId, StreamId};
+
+mod pace;
 
 const TICK_MICROS: u64 = 100_000;
 
@@ -31,6 +33,10 @@ struct Group {
     assignments: Vec<m::AssignmentsMessage>,
     sessions: Vec<m::SessionMessage>,
     requests: u64,
+    /// Questions for the pace: by number who asked whom.
+    paces: BTreeMap<u64, (RaftId, RaftId)>,
+    /// Members that know no such question.
+    docker: BTreeSet<RaftId>,
 }
 
 fn node(number: u64) -> NodeId {
@@ -72,6 +78,8 @@ impl Group {
             assignments: Vec::new(),
             sessions: Vec::new(),
             requests: 0,
+            paces: BTreeMap::new(),
+            docker: BTreeSet::new(),
         };
         group.until(|group| group.leader().is_some());
         group
@@ -102,7 +110,10 @@ impl Group {
             while let Some(message) = self.mail.pop_front() {
                 let lost = self.cut.is_some_and(|cut| message.to == cut || message.from == cut);
                 if let Some(manager) = self.managers.get_mut(&message.to).filter(|_| !lost) {
-                    manager.peer_message(&message.bytes).unwrap();
+                    // Who was removed hears that; nothing else may be refused.
+                    if let Err(refusal) = manager.peer_message(&message.bytes) {
+                        assert_eq!(refusal.code, skep_model::Code::NotFound, "{refusal}");
+                    }
                     moved = true;
                 }
             }
@@ -129,9 +140,13 @@ impl Group {
                     self.told.insert(id, members.iter().map(|member| member.raft_id).collect());
                 }
                 Effect::Persist(persist) => written = Some(persist.number),
-                Effect::Reply { request, result } => {
-                    self.replies.insert(request.0, result);
-                }
+                Effect::Reply { request, result } => match (self.paces.remove(&request.0), result) {
+                    (Some((asker, asked)), Ok(Answer::Pace(mode))) => {
+                        self.managers.get_mut(&asker).unwrap().pace_answered(asked, Some(mode));
+                    }
+                    (_, result) => drop(self.replies.insert(request.0, result)),
+                },
+                Effect::AskPace { member, applied, .. } => self.ask_pace(id, member, applied),
                 Effect::Dispatch(DispatchEffect::Assignments { message, .. }) => self.assignments.push(message),
                 Effect::Dispatch(DispatchEffect::Session { message, .. }) => self.sessions.push(*message),
                 Effect::Sign(signing) => {
@@ -148,11 +163,25 @@ impl Group {
         moved
     }
 
+    fn ask_pace(&mut self, asker: RaftId, asked: RaftId, applied: u64) {
+        let reached = self.cut != Some(asked) && !self.docker.contains(&asked);
+        match self.managers.get_mut(&asked).filter(|_| reached) {
+            Some(manager) => {
+                self.requests += 1;
+                self.paces.insert(self.requests, (asker, asked));
+                manager.asked_for_pace(RequestId(self.requests), applied);
+            }
+            None => self.managers.get_mut(&asker).unwrap().pace_answered(asked, None),
+        }
+    }
+
     fn tick(&mut self) {
         self.time += TICK_MICROS;
         let now = self.now();
         for manager in self.managers.values_mut() {
-            manager.tick(now);
+            if self.time.is_multiple_of(manager.tick_interval().as_micros() as u64) {
+                manager.tick(now);
+            }
         }
         self.settle();
     }
@@ -231,8 +260,9 @@ impl Group {
 
     fn join(&mut self, number: u64) {
         let address = member(number).addr;
-        let answer =
-            self.request(|manager, request, now, rng| manager.join_raft(request, node(number), address, now, rng)).unwrap();
+        let answer = self
+            .request(|manager, request, now, rng| manager.join_raft(request, node(number), address, now, rng))
+            .unwrap();
         let Answer::Joined(response) = answer else { panic!("{answer:?}") };
         let own = Member { raft_id: RaftId(response.raft_id), ..member(number) };
         let members = response.members.into_iter().map(|member| Member::try_from(member).unwrap()).collect();

@@ -32,7 +32,9 @@ pub use ids::{
     VolumeId,
 };
 pub use kept::Kept;
-pub use objects::{Cluster, Config, Extension, Make, Meta, Network, Node, Object, Resource, Secret, Service, Task, Volume};
+pub use objects::{
+    Cluster, Config, Extension, Make, Meta, Network, Node, Object, Resource, Secret, Service, Task, Volume,
+};
 pub use pb::types::TaskState;
 pub use refusal::{Code, Refusal};
 pub use time::{Now, Time, WallTime};

@@ -77,8 +77,8 @@ impl RaftFacts {
 pub struct RoleManager {
     everything: bool,
     pending: BTreeSet<NodeId>,
-    /// Whether a promotion waits until the quorum can take a Docker Engine.
-    waits_for_pace: bool,
+    /// Promotions that wait until the quorum can take a Docker Engine.
+    waiting_for_pace: BTreeSet<NodeId>,
     /// Actions that were asked for, and when to ask again.
     asked: BTreeMap<NodeId, Time>,
 }
@@ -101,9 +101,9 @@ impl RoleManager {
         }
     }
 
-    /// Whether, as of the last turn, a promotion waits until the quorum can take a Docker Engine.
-    pub fn waits_for_pace(&self) -> bool {
-        self.waits_for_pace
+    /// Nodes whose promotion waits, as of the last turn, until the quorum can take a Docker Engine.
+    pub fn waiting_for_pace(&self) -> &BTreeSet<NodeId> {
+        &self.waiting_for_pace
     }
 
     /// When to try again what did not happen.
@@ -118,7 +118,7 @@ impl RoleManager {
             self.pending.extend(tx.nodes().iter().map(|node| node.id.clone()));
             self.pending.extend(facts.members.iter().map(|member| member.node.clone()));
         }
-        self.waits_for_pace = false;
+        self.waiting_for_pace.clear();
         let mut actions = Vec::new();
         for id in self.pending.clone() {
             let settled = match tx.node(&id) {
@@ -126,9 +126,10 @@ impl RoleManager {
                 Some(node) if node.role == node.spec.desired_role() => true,
                 Some(node) if node.spec.desired_role() == NodeRole::Manager => {
                     let may = facts.may_promote(&node);
-                    self.waits_for_pace |= !may;
                     if may {
                         set_role(tx, &node, NodeRole::Manager)?;
+                    } else {
+                        self.waiting_for_pace.insert(id.clone());
                     }
                     may
                 }

@@ -13,8 +13,10 @@ impl Group {
     /// Three Skep managers that know each other for what they are.
     fn of_three(seed: u64) -> Self {
         let mut group = Self::found(seed);
-        group.join(2);
-        group.join(3);
+        for number in [2, 3] {
+            group.add_node(number, Make::Skep, NodeRole::Manager);
+            group.join(number);
+        }
         group.introduce();
         group
     }
@@ -24,14 +26,21 @@ impl Group {
         let of = |manager: &Manager| (manager.member().raft_id, manager.member().node_id.clone());
         let members: Vec<(RaftId, NodeId)> = self.managers.values().map(of).collect();
         for (id, manager) in &mut self.managers {
-            for (other, node) in members.iter().filter(|(other, _)| other != id) {
-                manager.met(node.clone(), if self.docker.contains(other) { Make::Docker } else { Make::Skep });
+            for (other, node) in &members {
+                let make = if self.docker.contains(other) { Make::Docker } else { Make::Skep };
+                // What stands for the engine here knows itself for one; a Skep knows itself already.
+                if other != id || make == Make::Docker {
+                    manager.met(node.clone(), make);
+                }
             }
         }
     }
 
     /// A Docker Engine asks to be a member; what the leader says.
     fn join_engine(&mut self) -> Result<RaftId, Refusal> {
+        if self.with_leader(|manager, _, _| manager.facts().node(&node(ENGINE)).is_none()) {
+            self.add_node(ENGINE, Make::Docker, NodeRole::Manager);
+        }
         self.with_leader(|manager, _, _| manager.met(node(ENGINE), Make::Docker));
         let address = member(ENGINE).addr;
         let answer =
@@ -64,16 +73,16 @@ impl Group {
     }
 
     /// A node that registered once, and runs what its labels say.
-    fn add_node(&mut self, number: u64, make: Make) {
+    fn add_node(&mut self, number: u64, make: Make, role: NodeRole) {
         let mut described = types::NodeDescription::default();
         let engine = described.engine.get_or_insert_default();
         if make == Make::Skep {
             engine.labels.insert(skep_model::objects::SKEP_ENGINE_LABEL.to_owned(), "1".to_owned());
         }
         let first = skep_pki::first_node(node(number), types::node_spec::Availability::Active, 0);
-        let spec = first.spec.edit(|spec| spec.set_desired_role(NodeRole::Worker));
+        let spec = first.spec.edit(|spec| spec.set_desired_role(role));
         let description = Some(Verbatim::new(described));
-        let node = Node { spec, description, role: NodeRole::Worker, ..first };
+        let node = Node { spec, description, role, ..first };
         self.with_leader(|manager, now, _| {
             let last = manager.consensus.last_index();
             let (_, entry) = manager.ledger.transact(now, last, 99, |tx| tx.create(node)).unwrap();
@@ -134,6 +143,7 @@ fn a_docker_engine_is_let_in_once_every_skep_follows() {
     group.requests += 1;
     let number = group.requests;
     let address = member(ENGINE).addr;
+    group.add_node(ENGINE, Make::Docker, NodeRole::Manager);
     group.with_leader(|manager, now, rng| {
         manager.met(node(ENGINE), Make::Docker);
         manager.join_raft(RequestId(number), node(ENGINE), address, now, rng);
@@ -194,7 +204,7 @@ fn the_pace_outlives_leaders_and_restarts_and_ends_with_the_last_engine() {
     group.cut = Some(old);
     group.until(|group| group.leader().is_some_and(|leader| leader != old));
     let kept = group.managers.iter().filter(|(id, _)| **id != old).all(|(_, manager)| manager.mode() == Mode::Docker);
-    assert!(kept);
+    assert!(kept, "{:?}", group.modes());
     group.cut = None;
     group.until(|group| group.managers.values().all(|manager| manager.status().leader.is_some()));
 
@@ -207,6 +217,7 @@ fn the_pace_outlives_leaders_and_restarts_and_ends_with_the_last_engine() {
     assert_eq!(again.mode(), Mode::Docker);
 
     group.introduce();
+    group.ticks(100);
     group.request(|manager, request, _, rng| manager.leave_raft(request, node(ENGINE), rng)).unwrap();
     group.managers.remove(&engine);
     group.until(|group| group.leader().is_some() && group.label().is_none() && group.modes() == [Mode::Skep; 3]);
@@ -224,6 +235,7 @@ fn the_pace_stays_while_a_member_is_not_known_to_be_a_skep() {
     group.cut = Some(old);
     group.until(|group| group.leader().is_some_and(|leader| leader != old));
     group.cut = None;
+    group.ticks(100);
     group.request(|manager, request, _, rng| manager.leave_raft(request, node(ENGINE), rng)).unwrap();
     group.managers.remove(&engine);
     group.ticks(300);
@@ -253,7 +265,7 @@ fn a_client_that_writes_the_settings_anew_does_not_lose_the_pace() {
 #[test]
 fn a_docker_worker_is_promoted_once_every_skep_follows() {
     let mut group = Group::of_three(27);
-    group.add_node(ENGINE, Make::Docker);
+    group.add_node(ENGINE, Make::Docker, NodeRole::Worker);
     group.deafen();
     group.promote(ENGINE).unwrap();
     group.ticks(30);
@@ -262,7 +274,7 @@ fn a_docker_worker_is_promoted_once_every_skep_follows() {
     group.until(|group| group.stored(ENGINE).role == NodeRole::Manager);
     assert_eq!(group.modes(), [Mode::Docker; 3]);
 
-    group.add_node(5, Make::Skep);
+    group.add_node(5, Make::Skep, NodeRole::Worker);
     group.promote(5).unwrap();
     group.until(|group| group.stored(5).role == NodeRole::Manager);
 }
@@ -270,7 +282,7 @@ fn a_docker_worker_is_promoted_once_every_skep_follows() {
 #[test]
 fn a_skep_worker_is_promoted_at_once_and_at_its_own_pace() {
     let mut group = Group::of_three(28);
-    group.add_node(5, Make::Skep);
+    group.add_node(5, Make::Skep, NodeRole::Worker);
     group.promote(5).unwrap();
     group.until(|group| group.stored(5).role == NodeRole::Manager);
     assert_eq!((group.label(), group.modes()), (None, vec![Mode::Skep; 3]));
@@ -280,9 +292,9 @@ fn a_skep_worker_is_promoted_at_once_and_at_its_own_pace() {
 fn constraints_beyond_dockers_grammar_and_docker_managers_exclude_each_other() {
     let extension = "node.labels.zone in (a, b)";
     let mut group = Group::of_three(29);
-    group.add_node(ENGINE, Make::Docker);
+    group.add_node(6, Make::Docker, NodeRole::Worker);
     group.constrained(extension).unwrap();
-    let refusal = group.promote(ENGINE).unwrap_err();
+    let refusal = group.promote(6).unwrap_err();
     assert_eq!(refusal.code, Code::FailedPrecondition);
     assert!(refusal.message.contains("picky") && refusal.message.contains(extension), "{refusal}");
     let refusal = group.join_engine().unwrap_err();

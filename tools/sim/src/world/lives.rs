@@ -268,7 +268,6 @@ impl World {
                 engine_version: "1".into(),
                 labels: [(SKEP_ENGINE_LABEL.to_owned(), "1".to_owned())].into(),
                 plugins: vec![plugin("Network", "overlay"), plugin("Volume", "local"), plugin("Log", "json-file")],
-                ..types::EngineDescription::default()
             }),
             ..types::NodeDescription::default()
         };

@@ -110,11 +110,7 @@ impl World {
             // The simulator damages no snapshot on its way.
             Effect::Fatal(text) => panic!("h{host} cannot go on: {text}"),
             // There is no Docker Engine in here, and so no other pace.
-            Effect::Changed(_)
-            | Effect::Replaced
-            | Effect::Members(_)
-            | Effect::Pace(_)
-            | Effect::AskPace { .. } => {}
+            Effect::Changed(_) | Effect::Replaced | Effect::Members(_) | Effect::Pace(_) | Effect::AskPace { .. } => {}
         }
     }
 
