@@ -75,6 +75,10 @@ fn change_members(group: &mut Group, next_member: &mut u64) {
 }
 
 fn run(seed: u64, mode: Mode) -> Vec<Bytes> {
+    run_with(seed, mode, |_| ())
+}
+
+fn run_with(seed: u64, mode: Mode, mut between: impl FnMut(&mut Group)) -> Vec<Bytes> {
     let mut group = Group::of(seed, mode, 3);
     group.snapshot_interval = 20;
     for id in group.alive() {
@@ -84,8 +88,12 @@ fn run(seed: u64, mode: Mode) -> Vec<Bytes> {
     let mut next_member = 4;
     for _ in 0..120 {
         one_fault(&mut group, &mut next_member);
+        between(&mut group);
         let ticks = group.rng.next_u64() as usize % 6;
         group.run(ticks);
+    }
+    for id in group.alive() {
+        group.consensus(id).set_mode(mode);
     }
     group.converge();
     assert!(!group.acknowledged.is_empty(), "seed {seed} acknowledged nothing: it tests nothing");
@@ -103,6 +111,20 @@ fn nothing_acknowledged_is_lost_under_faults() {
 fn the_same_holds_at_dockers_pace() {
     for seed in 1000..1015 {
         run(seed, Mode::Docker);
+    }
+}
+
+/// While a group changes its pace its members go at different ones, and who was away at yet another: that may cost
+/// time, never more.
+#[test]
+fn members_of_different_paces_lose_nothing() {
+    for seed in 2000..2030 {
+        run_with(seed, Mode::Skep, |group| {
+            let alive = group.alive();
+            let id = alive[group.rng.next_u64() as usize % alive.len()];
+            let mode = if group.rng.next_u64().is_multiple_of(2) { Mode::Docker } else { Mode::Skep };
+            group.consensus(id).set_mode(mode);
+        });
     }
 }
 

@@ -92,6 +92,29 @@ fn malformed_messages_are_refused() {
     group.converge();
 }
 
+/// Engines before 23.0 send the members as of the snapshot, and the one that joins was none of them.
+#[test]
+fn a_snapshot_that_does_not_name_its_receiver_is_taken() {
+    let mut group = Group::new(32, Mode::Docker);
+    group.newcomer(9);
+    let conf_state = Some(ConfState { voters: vec![1, 2], ..ConfState::default() });
+    let metadata = Some(SnapshotMetadata { conf_state, index: 90, term: 2 });
+    let snapshot = Some(Snapshot { data: b"member 1\nmember 2\n".to_vec(), metadata });
+    let kind = MessageType::MsgSnapshot as i32;
+    let message = Message { msg_type: kind, from: 1, to: 9, term: 3, snapshot, ..Message::default() };
+    step(&mut group, &message).unwrap();
+    assert_eq!((group.nodes[&9].snapshots_installed, group.consensus(9).applied_index()), (1, 90));
+    // What follows it is taken as well.
+    let entry = Entry { index: 91, term: 3, ..Entry::default() };
+    let kind = MessageType::MsgAppend as i32;
+    let append =
+        Message { msg_type: kind, from: 1, to: 9, term: 3, index: 90, log_term: 2, commit: 91, ..Message::default() };
+    group.sync_disks();
+    step(&mut group, &Message { entries: vec![entry], ..append }).unwrap();
+    group.sync_disks();
+    assert_eq!(group.consensus(9).applied_index(), 91);
+}
+
 #[test]
 fn writes_reads_and_votes_of_strangers_are_not_taken() {
     let (mut group, leader, follower) = follower();

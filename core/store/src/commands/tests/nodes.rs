@@ -50,6 +50,33 @@ fn availability_labels_and_role_are_updated_and_versions_checked() {
 }
 
 #[test]
+fn a_docker_engine_is_promoted_only_where_the_quorum_can_take_it() {
+    let mut swarm = Swarm::new().with_manager("m1").with_manager("m2").with(node("w1", NodeRole::Worker));
+    swarm.members[1].reachable = false;
+    let promote = |spec: &mut t::NodeSpec| spec.desired_role = NodeRole::Manager.into();
+    swarm.skep_nodes.insert(node_id("m2"));
+    let refusal = {
+        let request = update(&swarm, "w1", promote);
+        swarm.ask(request).unwrap_err()
+    };
+    assert_eq!(refusal.code, Code::FailedPrecondition);
+    assert!(refusal.message.contains("manager m2 (m2:2377) does not answer"), "{refusal}");
+    assert_eq!(stored(&swarm, "w1").spec.desired_role(), NodeRole::Worker);
+
+    // A Docker Engine that does not answer need not follow.
+    swarm.skep_nodes.clear();
+    let request = update(&swarm, "w1", promote);
+    swarm.ask(request).unwrap();
+
+    // Nobody has to follow for one of ours.
+    let mut swarm = Swarm::new().with_manager("m1").with_manager("m2").with(node("w1", NodeRole::Worker));
+    swarm.members[1].reachable = false;
+    swarm.skep_nodes.extend([node_id("m2"), node_id("w1")]);
+    let request = update(&swarm, "w1", promote);
+    swarm.ask(request).unwrap();
+}
+
+#[test]
 fn the_last_manager_stays() {
     let last = "attempting to demote the last manager of the swarm";
     let mut swarm = Swarm::new().with_manager("m1");
