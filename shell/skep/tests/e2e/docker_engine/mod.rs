@@ -2,4 +2,5 @@
 
 mod engine;
 mod manager;
+mod mixed;
 mod worker;
