@@ -126,6 +126,7 @@ impl World {
                 members: &[],
                 certificate_expiry: &|_| None,
                 extended_constraints: true,
+                skep_nodes: &Default::default(),
             };
             execute(tx, &mut context, request).map(drop)
         });
