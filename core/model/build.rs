@@ -1,5 +1,6 @@
-//! Compiles the wire schema with protox (no `protoc`) in three layers, so that upper layers hold the lower ones
-//! in wrappers that keep what we do not know: specs as `Verbatim<T>`, objects as `Kept<T>`.
+//! Compiles the wire schema with protox (no `protoc`) in layers, so that upper layers hold the
+//! lower ones in wrappers that keep what we do not know: specs as `Verbatim<T>`, networks as
+//! `Shared<T>`, objects as `Kept<T>`.
 
 use std::path::PathBuf;
 
@@ -17,6 +18,9 @@ const MESSAGES: &[&str] = &[
     "snapshot.proto",
     "watch.proto",
 ];
+
+/// Messages of `objects.proto` that stand in the others, shared.
+const NETWORKS: &[&str] = &["Network", "Meta"];
 
 /// Messages that a user or another manager wrote and that must come back byte-equal.
 const VERBATIM: &[&str] = &[
@@ -40,10 +44,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let descriptors = protox::compile(&all, ["proto"])?;
 
     let mut known_tags = String::new();
-    for layer in ["types", "objects", "messages"] {
+    for layer in ["types", "networks", "objects", "messages"] {
         let files = match layer {
             "types" => TYPES,
-            "objects" => OBJECTS,
+            "networks" | "objects" => OBJECTS,
             _ => MESSAGES,
         };
         let mut config = prost_build::Config::new();
@@ -71,10 +75,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let mut set = descriptors.clone();
         for file in &mut set.file {
             file.service.clear();
+            if layer == "networks" && file.name.as_deref() == Some(&path("objects.proto")) {
+                file.message_type.retain(|message| NETWORKS.contains(&message.name()));
+            }
+        }
+        if layer == "objects" {
+            config.extern_path(format!("{PACKAGE}.Network"), "crate::shared::Shared<crate::pb::networks::Network>");
+            config.extern_path(format!("{PACKAGE}.Meta"), "crate::pb::networks::Meta");
         }
         let upper: Vec<String> = match layer {
             "types" => OBJECTS.iter().chain(MESSAGES).map(|name| path(name)).collect(),
-            "objects" => MESSAGES.iter().map(|name| path(name)).collect(),
+            "networks" | "objects" => MESSAGES.iter().map(|name| path(name)).collect(),
             _ => Vec::new(),
         };
         set.file.retain(|file| file.name.as_ref().is_some_and(|name| !upper.contains(name)));

@@ -48,6 +48,108 @@ pub fn base36(bytes: &[u8]) -> String {
     digits.iter().rev().collect()
 }
 
+/// The text of an id. Those of usual length lie in place: an id is compared, copied and hashed without a look elsewhere.
+#[derive(Clone)]
+enum IdText {
+    /// Unused bytes are 0, which no id contains: byte order is the order of the texts.
+    Short { length: u8, bytes: [u8; SHORT_LENGTH] },
+    /// Longer than fits in place, never shorter.
+    Long(Arc<str>),
+}
+
+/// Longest id that lies in place; makes an id four words.
+const SHORT_LENGTH: usize = 30;
+
+impl IdText {
+    fn new(text: &str) -> Self {
+        let mut bytes = [0; SHORT_LENGTH];
+        match bytes.get_mut(..text.len()) {
+            Some(place) => {
+                place.copy_from_slice(text.as_bytes());
+                Self::Short { length: text.len() as u8, bytes }
+            }
+            None => Self::Long(Arc::from(text)),
+        }
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        match self {
+            Self::Short { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Long(text) => text.as_bytes(),
+        }
+    }
+
+    fn as_str(&self) -> &str {
+        match self {
+            // Only whole texts are put in.
+            Self::Short { .. } => std::str::from_utf8(self.as_bytes()).unwrap_or_default(),
+            Self::Long(text) => text,
+        }
+    }
+
+    /// The first bytes, padded with 0: ids in the order of their texts are in the order of their prefixes.
+    fn prefix(&self) -> IdPrefix {
+        let bytes = match self {
+            Self::Short { bytes, .. } => bytes.as_slice(),
+            Self::Long(text) => text.as_bytes(),
+        };
+        let mut prefix = [0; size_of::<IdPrefix>()];
+        prefix.copy_from_slice(&bytes[..size_of::<IdPrefix>()]);
+        prefix
+    }
+
+    /// Equal for equal ids, and well spread: for look-up tables that are never iterated.
+    fn fingerprint(&self) -> u32 {
+        let mut words = [0u64; 4];
+        for (word, bytes) in words.iter_mut().zip(self.as_bytes().chunks(8)) {
+            let mut padded = [0; 8];
+            padded[..bytes.len()].copy_from_slice(bytes);
+            *word = u64::from_le_bytes(padded);
+        }
+        let mixed = words.into_iter().fold(0u64, |sum, word| (sum.rotate_left(5) ^ word).wrapping_mul(SPREAD));
+        (mixed >> 32) as u32
+    }
+}
+
+/// 2^64 divided by the golden ratio: multiplying by it carries every bit upwards.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// The first bytes of an id.
+pub type IdPrefix = [u8; 16];
+
+impl PartialEq for IdText {
+    fn eq(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Short { bytes: left, .. }, Self::Short { bytes: right, .. }) => left == right,
+            _ => self.as_bytes() == other.as_bytes(),
+        }
+    }
+}
+
+impl Eq for IdText {}
+
+impl PartialOrd for IdText {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for IdText {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        match (self, other) {
+            (Self::Short { bytes: left, .. }, Self::Short { bytes: right, .. }) => left.cmp(right),
+            _ => self.as_bytes().cmp(other.as_bytes()),
+        }
+    }
+}
+
+/// As texts do, which ids can be looked up by.
+impl std::hash::Hash for IdText {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
 fn check(text: &str) -> Result<(), InvalidId> {
     let fits = !text.is_empty() && text.len() <= ID_MAX_LENGTH;
     let clean = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_'));
@@ -58,22 +160,30 @@ fn check(text: &str) -> Result<(), InvalidId> {
     }
 }
 
+/// What tables need of every kind of id.
+pub trait Identifier: Clone + Ord + fmt::Display + fmt::Debug {
+    /// The first bytes, padded with 0; in the order of the ids.
+    fn prefix(&self) -> IdPrefix;
+    /// Equal for equal ids, and well spread: for look-up tables that are never iterated.
+    fn fingerprint(&self) -> u32;
+}
+
 macro_rules! id {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        pub struct $name(IdText);
 
         impl $name {
             /// Checks the form only; whether the object exists is the store's business.
             pub fn new(text: &str) -> Result<Self, InvalidId> {
                 check(text)?;
-                Ok(Self(Arc::from(text)))
+                Ok(Self(IdText::new(text)))
             }
 
             /// A fresh random id.
             pub fn random(rng: &mut dyn RngCore) -> Self {
-                Self(Arc::from(random_id(rng).as_str()))
+                Self(IdText::new(&random_id(rng)))
             }
 
             /// `None` for the empty string (protobuf's way of saying absent) and for text that cannot be an id.
@@ -83,25 +193,35 @@ macro_rules! id {
 
             /// The text.
             pub fn as_str(&self) -> &str {
-                &self.0
+                self.0.as_str()
+            }
+        }
+
+        impl Identifier for $name {
+            fn prefix(&self) -> IdPrefix {
+                self.0.prefix()
+            }
+
+            fn fingerprint(&self) -> u32 {
+                self.0.fingerprint()
             }
         }
 
         impl fmt::Display for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
+                formatter.write_str(self.as_str())
             }
         }
 
         impl fmt::Debug for $name {
             fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str(&self.0)
+                formatter.write_str(self.as_str())
             }
         }
 
         impl std::borrow::Borrow<str> for $name {
             fn borrow(&self) -> &str {
-                &self.0
+                self.as_str()
             }
         }
 
@@ -179,5 +299,26 @@ impl RaftId {
 impl fmt::Display for RaftId {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "{:x}", self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_and_short_ids_are_ordered_as_texts() {
+        let texts = ["a", "a.", "aa", "b", &"a".repeat(30), &"a".repeat(31), &"a".repeat(64), &"b".repeat(31)];
+        for left in texts {
+            for right in texts {
+                let (one, other) = (TaskId::new(left).unwrap(), TaskId::new(right).unwrap());
+                assert_eq!(one.cmp(&other), left.cmp(right), "{left} {right}");
+                assert_eq!(one == other, left == right);
+                assert_eq!(one.fingerprint() == other.fingerprint(), left == right);
+                assert!(one.prefix() == other.prefix() || (one.prefix() < other.prefix()) == (left < right));
+            }
+            assert_eq!(TaskId::new(left).unwrap().as_str(), left);
+        }
+        assert_eq!(size_of::<Option<TaskId>>(), 32);
     }
 }

@@ -18,6 +18,7 @@ pub mod labels;
 pub mod objects;
 pub mod pb;
 pub mod refusal;
+pub mod shared;
 pub mod task_state;
 pub mod template;
 pub mod time;
@@ -37,5 +38,6 @@ pub use objects::{
 };
 pub use pb::types::TaskState;
 pub use refusal::{Code, Refusal};
+pub use shared::Shared;
 pub use time::{Now, Time, WallTime};
 pub use verbatim::Verbatim;

@@ -1,5 +1,5 @@
-//! The generated wire schema in three layers. Messages of a lower layer stand in the upper ones as
-//! `Verbatim<T>` (specs) or `Kept<T>` (stored objects).
+//! The generated wire schema in layers. Messages of a lower layer stand in the upper ones as
+//! `Verbatim<T>` (specs), `Shared<T>` (networks in attachments) or `Kept<T>` (stored objects).
 
 #![allow(clippy::all, missing_docs, rustdoc::all)]
 
@@ -8,8 +8,14 @@ pub mod types {
     include!(concat!(env!("OUT_DIR"), "/types/docker.swarmkit.v1.rs"));
 }
 
+/// What `objects.proto` says of networks: they stand inside of other objects, shared.
+pub mod networks {
+    include!(concat!(env!("OUT_DIR"), "/networks/docker.swarmkit.v1.rs"));
+}
+
 /// `objects.proto`.
 pub mod objects {
+    pub use super::networks::{Meta, Network};
     include!(concat!(env!("OUT_DIR"), "/objects/docker.swarmkit.v1.rs"));
 }
 

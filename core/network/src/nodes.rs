@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skep_model::pb::objects as pb;
-use skep_model::{Network, NetworkId, Node};
+use skep_model::{Network, NetworkId, Node, Shared};
 use skep_store::Read;
 
 use crate::book::{Book, Holder, Plan};
@@ -38,7 +38,7 @@ pub fn settle(
         }
         match book.take(&holder, &network.id, None) {
             Ok(address) => attachments.push(pb::NetworkAttachment {
-                network: Some(embedded(network)),
+                network: Some(Shared::new(embedded(network))),
                 addresses: address.into_iter().collect(),
                 ..pb::NetworkAttachment::default()
             }),

@@ -1,7 +1,7 @@
 //! Addresses of tasks, and the step from NEW to PENDING (interop §7.1, §8).
 
 use skep_model::pb::objects as pb;
-use skep_model::{Kept, Network, NetworkId, Now, Service, Task, TaskState};
+use skep_model::{Kept, Network, NetworkId, Now, Service, Shared, Task, TaskState};
 use skep_store::Read;
 
 use crate::book::{Book, Held, Holder};
@@ -50,17 +50,19 @@ pub fn settle(
 ) -> Result<Task, AllocateError> {
     let mut settled = task.clone();
     if let Some(endpoint) = service.and_then(|service| service.endpoint.as_ref()) {
-        settled.endpoint = Some(endpoint.clone());
+        settled.endpoint = Some(endpoint.clone().into());
     }
-    if settled.networks.is_empty() {
-        settled.networks = attachments(read, ingress, task, service)?;
+    let mut networks = settled.networks.to_vec();
+    if networks.is_empty() {
+        networks = attachments(read, ingress, task, service)?;
     }
-    if !settled.networks.is_empty() {
+    if !networks.is_empty() {
         let holder = Holder::Task(task.id.clone());
-        if let Err(error) = address(book, read, &holder, &mut settled.networks) {
+        if let Err(error) = address(book, read, &holder, &mut networks) {
             book.sync(holder, Vec::new());
             return Err(error);
         }
+        settled.networks = networks.into();
     }
     settled.status.set_state(TaskState::Pending);
     PENDING_MESSAGE.clone_into(&mut settled.status.message);
@@ -80,7 +82,7 @@ fn attachments(
     if service.is_some_and(services::needs_ingress) {
         let id = ingress.ok_or(AllocateError::IngressMissing)?;
         attachments.push(pb::NetworkAttachment {
-            network: Some(pb::Network { id: id.to_string(), ..pb::Network::default() }),
+            network: Some(Shared::new(pb::Network { id: id.to_string(), ..pb::Network::default() })),
             ..pb::NetworkAttachment::default()
         });
     }
@@ -89,7 +91,7 @@ fn attachments(
     for config in configs {
         let id = services::resolve(read, &config.target)?;
         attachments.push(pb::NetworkAttachment {
-            network: Some(pb::Network { id: id.to_string(), ..pb::Network::default() }),
+            network: Some(Shared::new(pb::Network { id: id.to_string(), ..pb::Network::default() })),
             addresses: config.addresses.clone(),
             aliases: config.aliases.clone(),
             driver_attachment_opts: config.driver_attachment_opts.clone(),
@@ -118,7 +120,7 @@ fn address(
             }
             attachment.addresses = addresses;
         }
-        attachment.network = Some(embedded(&network));
+        attachment.network = Some(Shared::new(embedded(&network)));
     }
     Ok(())
 }

@@ -172,7 +172,7 @@ impl Bench {
 }
 
 fn written(attachments: &[pb::NetworkAttachment]) -> Vec<String> {
-    let id = |attachment: &pb::NetworkAttachment| attachment.network.clone().unwrap_or_default().id;
+    let id = |attachment: &pb::NetworkAttachment| attachment.network.clone().unwrap_or_default().id.clone();
     attachments.iter().map(|attachment| format!("{}={}", id(attachment), attachment.addresses.join(","))).collect()
 }
 

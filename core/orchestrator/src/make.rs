@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use skep_model::objects::task_name;
+use skep_model::objects::TaskAnnotations;
 use skep_model::pb::objects::Endpoint;
 use skep_model::pb::types::service_spec::Mode;
-use skep_model::pb::types::{Annotations, ServiceSpec, TaskSpec, TaskStatus};
-use skep_model::{NodeId, Service, Task, TaskId, TaskState, Verbatim};
+use skep_model::pb::types::{ServiceSpec, TaskSpec, TaskStatus};
+use skep_model::{Service, Shared, Task, TaskId, TaskState, Verbatim};
 
 use crate::slot::Place;
 use crate::turn::Turn;
@@ -55,11 +55,10 @@ pub(crate) fn task(
         Place::Number(number) => (*number, None),
         Place::Node(node) => (0, Some(node.clone())),
     };
-    let service_annotations = service.spec.annotations.clone().unwrap_or_default();
-    let name = name(service, slot, node_id.as_ref(), &id);
-    let log_driver = spec.log_driver.clone().or_else(|| turn.log_driver.clone());
+    let service_annotations = service.spec.annotations.clone().map(Shared::new).unwrap_or_default();
+    let log_driver = spec.log_driver.clone().or_else(|| turn.log_driver.clone()).map(Shared::new);
     let task = Task {
-        annotations: Annotations { name, ..Default::default() },
+        annotations: TaskAnnotations::Usual,
         service_annotations,
         status: TaskStatus {
             state: TaskState::New.into(),
@@ -74,8 +73,8 @@ pub(crate) fn task(
         slot,
         node_id,
         desired_state: desired,
-        networks: Vec::new(),
-        endpoint: Some(endpoint(service)),
+        networks: Default::default(),
+        endpoint: Some(Shared::new(endpoint(service))),
         log_driver,
         spec_version: service.spec_version,
         assigned_generic_resources: Vec::new(),
@@ -84,10 +83,6 @@ pub(crate) fn task(
         unknown: Default::default(),
     };
     turn.create(task)
-}
-
-fn name(service: &Service, slot: u64, node: Option<&NodeId>, id: &TaskId) -> String {
-    task_name(service.name(), slot, node, id)
 }
 
 /// What is allocated for the service, once that fits its spec; before, the spec alone.

@@ -66,9 +66,19 @@ pub(crate) fn request(entry: &Entry) -> InternalRaftRequest {
     InternalRaftRequest { id: entry.id, action: entry.changes.iter().map(action).collect() }
 }
 
+/// Bytes of the field that says what is done.
+const ACTION_BYTES: usize = 2;
+
 /// Bytes that the change takes inside an entry.
 pub(crate) fn change_len(change: &Change) -> usize {
-    let length = action(change).encoded_len();
+    let length = match &change.object {
+        // Tasks are many, and so are measured without being written.
+        AnyObject::Task(task) => {
+            let body = task.encoded_len();
+            ACTION_BYTES + 1 + prost::length_delimiter_len(body) + body
+        }
+        _ => action(change).encoded_len(),
+    };
     length + prost::length_delimiter_len(length) + 1
 }
 

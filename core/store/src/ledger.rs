@@ -9,10 +9,11 @@ use skep_model::{Code, Now, Refusal};
 use crate::change::{Action, Change, Event};
 use crate::codec::{self, CodecError};
 use crate::entry::{ENTRY_BYTES_MAX, Entry, TURN_BYTES_MAX, TURN_CHANGES_MAX};
-use crate::overlay::{Overlay, View};
+use crate::overlay::{Place, View};
 use crate::rules::ApplyError;
 use crate::snapshot::RestoreError;
 use crate::store::Store;
+use crate::table::NONE;
 use crate::tx::Tx;
 
 /// A payload that had no effect; its index is consumed all the same.
@@ -29,14 +30,15 @@ pub enum CommitError {
 #[derive(Clone, Debug)]
 struct Flight {
     entry: Entry,
+    /// Of its changes, in their order.
+    places: Vec<Place>,
     writer: u64,
 }
 
 /// Committed facts, and over them what is in flight. Followers only commit; the leader also transacts.
-#[derive(Clone, Default, Debug)]
+#[derive(Default, Debug)]
 pub struct Ledger {
     store: Store,
-    overlay: Overlay,
     flights: VecDeque<Flight>,
     last_writer: u64,
 }
@@ -60,7 +62,7 @@ impl Ledger {
         transaction: impl FnOnce(&mut Tx) -> Result<R, E>,
     ) -> Result<(R, Option<Entry>), E> {
         let writer = self.last_writer + 1;
-        let mut tx = Tx::new(&self.store, &mut self.overlay, now, last_index, writer);
+        let mut tx = Tx::new(&mut self.store.tables, now, last_index, writer);
         let result = match transaction(&mut tx) {
             Ok(result) => result,
             Err(error) => {
@@ -76,7 +78,7 @@ impl Ledger {
         if changes.is_empty() {
             return Ok((result, None));
         }
-        Ok((result, Some(self.launch(Entry { id: entry_id, changes }))))
+        Ok((result, Some(self.launch(entry_id, changes))))
     }
 
     /// Runs one turn of the deciders, and cuts its changes into entries that the caller must propose in this order.
@@ -88,18 +90,20 @@ impl Ledger {
         transaction: impl FnOnce(&mut Tx),
     ) -> Vec<Entry> {
         let writer = self.last_writer + 1;
-        let mut tx = Tx::new(&self.store, &mut self.overlay, now, last_index, writer);
+        let mut tx = Tx::new(&mut self.store.tables, now, last_index, writer);
         transaction(&mut tx);
         let parts = split(tx.finish());
-        parts.into_iter().map(|changes| self.launch(Entry { id: next_id(), changes })).collect()
+        parts.into_iter().map(|changes| self.launch(next_id(), changes)).collect()
     }
 
-    fn launch(&mut self, entry: Entry) -> Entry {
+    fn launch(&mut self, id: u64, changes: Vec<(Change, Place)>) -> Entry {
         self.last_writer += 1;
-        for change in &entry.changes {
-            self.overlay.sign(change.object.key(), self.last_writer);
+        let (changes, places): (Vec<Change>, Vec<Place>) = changes.into_iter().unzip();
+        for place in &places {
+            self.store.tables.sign(*place, self.last_writer, NONE);
         }
-        self.flights.push_back(Flight { entry: entry.clone(), writer: self.last_writer });
+        let entry = Entry { id, changes };
+        self.flights.push_back(Flight { entry: entry.clone(), places, writer: self.last_writer });
         entry
     }
 
@@ -107,7 +111,7 @@ impl Ledger {
     /// everything in flight is lost (interop §5.4).
     pub fn commit(&mut self, entry: &Entry) -> Result<Vec<Event>, ApplyError> {
         match self.land(entry.id) {
-            Some(own) => self.store.apply(&own),
+            Some(own) => self.store.apply_own(&own.entry.changes, &own.places, own.writer),
             None => self.store.apply(entry),
         }
     }
@@ -115,50 +119,56 @@ impl Ledger {
     /// As [`Self::commit`], from the log's payload; an entry of our own is not decoded again. Gives its id too.
     pub fn commit_payload(&mut self, payload: Bytes) -> Result<(u64, Vec<Event>), CommitError> {
         let id = codec::peek_id(&payload)?;
-        let entry = match self.land(id) {
-            Some(own) => own,
-            None => self.store.decode(payload)?,
+        let events = match self.land(id) {
+            Some(own) => self.store.apply_own(&own.entry.changes, &own.places, own.writer)?,
+            None => {
+                let entry = self.store.decode(payload)?;
+                self.store.apply(&entry)?
+            }
         };
-        Ok((id, self.store.apply(&entry)?))
+        Ok((id, events))
     }
 
     /// Takes the entry out of flight, if it is the oldest one.
-    fn land(&mut self, id: u64) -> Option<Entry> {
-        let own = self.flights.front().is_some_and(|flight| flight.entry.id == id);
-        let Some(flight) = self.flights.pop_front().filter(|_| own) else {
-            self.abandon();
-            return None;
-        };
-        for change in &flight.entry.changes {
-            self.overlay.settle(&change.object.key(), flight.writer);
+    fn land(&mut self, id: u64) -> Option<Flight> {
+        if self.flights.front().is_some_and(|flight| flight.entry.id == id) {
+            return self.flights.pop_front();
         }
-        Some(flight.entry)
+        self.abandon();
+        None
     }
 
     /// Takes back an entry that was not proposed after all, and every later one: they were built on it. What was
     /// proposed before stays in flight, for it may still be committed.
     pub fn take_back(&mut self, entry_id: u64) {
         let Some(position) = self.flights.iter().position(|flight| flight.entry.id == entry_id) else { return };
-        self.flights.truncate(position);
-        self.overlay.clear();
-        for flight in &self.flights {
-            for change in &flight.entry.changes {
-                let row = (change.action != Action::Remove).then(|| change.object.clone());
-                self.overlay.write(&change.object.key(), row, flight.writer);
+        let mut kept = std::mem::take(&mut self.flights);
+        for place in kept.iter().flat_map(|flight| &flight.places) {
+            self.store.tables.put_back(*place, None);
+        }
+        kept.truncate(position);
+        for flight in &mut kept {
+            for (change, place) in flight.entry.changes.iter().zip(&mut flight.places) {
+                let gone = change.action == Action::Remove;
+                // A row that was only in flight may have another place now.
+                *place = self.store.tables.launch(&change.object, gone, flight.writer, NONE).0;
             }
         }
+        self.flights = kept;
     }
 
     /// Forgets everything in flight: leadership is lost.
     pub fn abandon(&mut self) {
-        self.overlay.clear();
-        self.flights.clear();
+        for place in std::mem::take(&mut self.flights).iter().flat_map(|flight| &flight.places) {
+            self.store.tables.put_back(*place, None);
+        }
     }
 
     /// Replaces everything by a snapshot, and forgets what was in flight.
     pub fn restore(&mut self, snapshot: StoreSnapshot) -> Result<(), RestoreError> {
+        // What was in flight goes with the facts that it lay beside.
         self.store.restore(snapshot)?;
-        self.abandon();
+        self.flights.clear();
         Ok(())
     }
 
@@ -169,7 +179,7 @@ impl Ledger {
 
     /// Committed facts with everything in flight.
     pub fn view(&self) -> View<'_> {
-        View { base: &self.store, overlay: &self.overlay }
+        View { tables: &self.store.tables }
     }
 
     /// How many entries are proposed and not yet committed.
@@ -184,11 +194,11 @@ fn too_large() -> Refusal {
 }
 
 /// Cuts a turn's changes at the limits of one entry.
-fn split(changes: Vec<Change>) -> Vec<Vec<Change>> {
-    let mut parts: Vec<Vec<Change>> = Vec::new();
+fn split(changes: Vec<(Change, Place)>) -> Vec<Vec<(Change, Place)>> {
+    let mut parts: Vec<Vec<(Change, Place)>> = Vec::new();
     let mut bytes = 0;
     for change in changes {
-        let length = codec::change_len(&change);
+        let length = codec::change_len(&change.0);
         match parts.last_mut() {
             Some(part) if part.len() < TURN_CHANGES_MAX && bytes + length <= TURN_BYTES_MAX => {
                 bytes += length;

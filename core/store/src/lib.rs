@@ -10,6 +10,8 @@ mod change;
 mod codec;
 pub mod commands;
 mod entry;
+mod handles;
+mod index;
 #[cfg(test)]
 mod fixture;
 mod ledger;
@@ -25,6 +27,7 @@ pub mod versions;
 
 pub use change::{Action, Change, Event};
 pub use codec::CodecError;
+pub use handles::{Handle, Handles};
 pub use entry::{ENTRY_BYTES_MAX, Entry, TURN_BYTES_MAX, TURN_CHANGES_MAX};
 pub use ledger::{CommitError, Ledger};
 pub use object::{AnyObject, Key, Kind, Stored};

@@ -7,7 +7,8 @@ use skep_model::{
     Resource, ResourceId, Secret, SecretId, Service, ServiceId, Task, TaskId, Volume, VolumeId,
 };
 
-use crate::table::{Index, Table, Tables, TaskIndex};
+use crate::index::{Index, TaskIndex};
+use crate::table::{Table, Tables};
 
 /// A type of which the store keeps a table.
 pub trait Stored: Object + Send + Sync + 'static {
@@ -24,6 +25,9 @@ pub trait Stored: Object + Send + Sync + 'static {
     fn parse_id(text: &str) -> Option<Self::Id>;
     /// The text of an id.
     fn id_text(id: &Self::Id) -> &str;
+    /// Lets the object share what it has in common with those of the table.
+    #[doc(hidden)]
+    fn share(&mut self, _tables: &Tables) {}
     #[doc(hidden)]
     fn table(tables: &Tables) -> &Table<Self>;
     #[doc(hidden)]
@@ -31,7 +35,7 @@ pub trait Stored: Object + Send + Sync + 'static {
 }
 
 macro_rules! kinds {
-    ($($kind:ident $id:ident $table:ident $index:ty;)*) => {
+    ($($kind:ident $id:ident $table:ident $index:ty $(, $share:path)?;)*) => {
         /// A stored object of any kind.
         #[derive(Clone, Debug)]
         #[allow(missing_docs)]
@@ -121,6 +125,7 @@ macro_rules! kinds {
                     match object { AnyObject::$kind(object) => Some(object), _ => None }
                 }
                 fn key(id: &$id) -> Key { Key::$kind(id.clone()) }
+                $(fn share(&mut self, tables: &Tables) { $share(self, tables) })?
                 fn parse_id(text: &str) -> Option<$id> { $id::optional(text) }
                 fn id_text(id: &$id) -> &str { id.as_str() }
                 fn table(tables: &Tables) -> &Table<Self> { &tables.$table }
@@ -134,7 +139,7 @@ kinds! {
     Node NodeId nodes ();
     Service ServiceId services ();
     Network NetworkId networks ();
-    Task TaskId tasks TaskIndex;
+    Task TaskId tasks TaskIndex, share_task;
     Cluster ClusterId clusters ();
     Secret SecretId secrets ();
     Resource ResourceId resources ();
@@ -142,6 +147,72 @@ kinds! {
     Config ConfigId configs ();
     Volume VolumeId volumes ();
 }
+
+/// Siblings that are looked at for what a task may share.
+const SIBLINGS_MAX: usize = 3;
+
+fn share_task(task: &mut Task, tables: &Tables) {
+    let table = Task::table(tables);
+    if let Some(before) = table.handle(&task.id).and_then(|handle| table.any_version(handle)) {
+        task.share_with(before);
+        return;
+    }
+    let Some(service) = task.service_id.clone() else { return };
+    for handle in table.index().siblings(&service).take(SIBLINGS_MAX) {
+        if let Some(sibling) = table.any_version(handle).filter(|sibling| sibling.service_id.as_ref() == Some(&service)) {
+            task.share_with(sibling);
+        }
+    }
+}
+
+/// Calls a generic function with the table of the kind, borrowed as the word after the tables says.
+macro_rules! with_table {
+    ($tables:ident $($mutable:ident)?, $kind:expr, $name:ident => $call:expr) => {
+        match $kind {
+            $crate::Kind::Node => {
+                let $name = & $($mutable)? $tables.nodes;
+                $call
+            }
+            $crate::Kind::Service => {
+                let $name = & $($mutable)? $tables.services;
+                $call
+            }
+            $crate::Kind::Network => {
+                let $name = & $($mutable)? $tables.networks;
+                $call
+            }
+            $crate::Kind::Task => {
+                let $name = & $($mutable)? $tables.tasks;
+                $call
+            }
+            $crate::Kind::Cluster => {
+                let $name = & $($mutable)? $tables.clusters;
+                $call
+            }
+            $crate::Kind::Secret => {
+                let $name = & $($mutable)? $tables.secrets;
+                $call
+            }
+            $crate::Kind::Resource => {
+                let $name = & $($mutable)? $tables.resources;
+                $call
+            }
+            $crate::Kind::Extension => {
+                let $name = & $($mutable)? $tables.extensions;
+                $call
+            }
+            $crate::Kind::Config => {
+                let $name = & $($mutable)? $tables.configs;
+                $call
+            }
+            $crate::Kind::Volume => {
+                let $name = & $($mutable)? $tables.volumes;
+                $call
+            }
+        }
+    };
+}
+pub(crate) use with_table;
 
 /// Calls a generic function with the object's own type.
 macro_rules! with_object {
@@ -161,52 +232,3 @@ macro_rules! with_object {
     };
 }
 pub(crate) use with_object;
-
-/// Calls a generic function with the key's id and its type of object.
-macro_rules! with_key {
-    ($key:expr, $name:ident: $type:ident => $call:expr) => {
-        match $key {
-            $crate::Key::Node($name) => {
-                type $type = skep_model::Node;
-                $call
-            }
-            $crate::Key::Service($name) => {
-                type $type = skep_model::Service;
-                $call
-            }
-            $crate::Key::Network($name) => {
-                type $type = skep_model::Network;
-                $call
-            }
-            $crate::Key::Task($name) => {
-                type $type = skep_model::Task;
-                $call
-            }
-            $crate::Key::Cluster($name) => {
-                type $type = skep_model::Cluster;
-                $call
-            }
-            $crate::Key::Secret($name) => {
-                type $type = skep_model::Secret;
-                $call
-            }
-            $crate::Key::Resource($name) => {
-                type $type = skep_model::Resource;
-                $call
-            }
-            $crate::Key::Extension($name) => {
-                type $type = skep_model::Extension;
-                $call
-            }
-            $crate::Key::Config($name) => {
-                type $type = skep_model::Config;
-                $call
-            }
-            $crate::Key::Volume($name) => {
-                type $type = skep_model::Volume;
-                $call
-            }
-        }
-    };
-}
-pub(crate) use with_key;

@@ -1,127 +1,141 @@
-//! Changes that are proposed but not yet committed, laid over the committed facts.
+//! Committed facts with everything in flight laid over them, and putting things in flight.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skep_model::{NodeId, ServiceId, Task};
+use skep_model::{NodeId, ServiceId, Task, TaskState};
 
-use crate::object::{AnyObject, Key, Stored};
+use crate::handles::Handle;
+use crate::object::{AnyObject, Kind, Stored, with_object, with_table};
 use crate::read::Find;
-use crate::store::Store;
-use crate::table::Tables;
+use crate::table::{NONE, Pending, Sight, Tables};
 
-/// Latest pending state of every touched object. A touched key without a row is a pending removal.
-#[derive(Clone, Default, Debug)]
-pub(crate) struct Overlay {
-    tables: Tables,
-    /// Which transaction in flight wrote last.
-    touched: BTreeMap<Key, u64>,
+/// A row, by its kind and its place in the table of that kind.
+pub(crate) type Place = (Kind, Handle);
+
+/// What was in flight for a row before a write.
+pub(crate) type Before = Option<Pending<AnyObject>>;
+
+impl Tables {
+    /// Puts a version of a row in flight; `gone` says that it is removed. Gives back what was in flight before.
+    pub(crate) fn launch(&mut self, object: &AnyObject, gone: bool, writer: u64, change: u32) -> (Place, Before) {
+        let kind = object.kind();
+        with_object!(object, row => launch(self, kind, row, gone, writer, change))
+    }
+
+    /// Goes back to what was in flight before.
+    pub(crate) fn put_back(&mut self, place: Place, before: Before) {
+        with_table!(self mut, place.0, table => {
+            table.set_pending(place.1, before.and_then(peel));
+        });
+    }
+
+    /// Says who wrote last what is in flight for the row.
+    pub(crate) fn sign(&mut self, place: Place, writer: u64, change: u32) {
+        with_table!(self mut, place.0, table => table.sign(place.1, writer, change));
+    }
+
+    /// The writer's change will not commit, or did so under another name.
+    pub(crate) fn settle(&mut self, place: Place, writer: u64) {
+        with_table!(self mut, place.0, table => {
+            if table.pending(place.1).is_some_and(|pending| pending.writer == writer) {
+                table.set_pending(place.1, None);
+            }
+        });
+    }
+
+    /// The place of the row's change among those of the writer's transaction.
+    pub(crate) fn change_of(&self, place: Place, writer: u64) -> Option<usize> {
+        with_table!(self, place.0, table => {
+            let pending = table.pending(place.1).filter(|pending| pending.writer == writer && pending.change != NONE);
+            pending.map(|pending| pending.change as usize)
+        })
+    }
+
+    /// Forgets everything in flight.
+    pub(crate) fn forget_pending(&mut self) {
+        for kind in Kind::ALL {
+            with_table!(self mut, kind, table => table.forget_pending());
+        }
+    }
 }
 
-/// What the overlay knew of one key: the last writer and the row; `None` if the key was untouched.
-pub(crate) type Before = Option<(u64, Option<AnyObject>)>;
+fn launch<T: Stored>(
+    tables: &mut Tables,
+    kind: Kind,
+    row: &Arc<T>,
+    gone: bool,
+    writer: u64,
+    change: u32,
+) -> (Place, Before) {
+    let table = T::table_mut(tables);
+    let handle = table.handle_for(row);
+    let before = table.set_pending(handle, Some(Pending { writer, change, gone, row: Arc::clone(row) }));
+    let before = before.map(|Pending { writer, change, gone, row }| Pending { writer, change, gone, row: T::wrap(row) });
+    ((kind, handle), before)
+}
 
-impl Overlay {
-    /// Sets the pending state of a key (`None`: removed) and gives back what was known before.
-    pub(crate) fn write(&mut self, key: &Key, row: Option<AnyObject>, writer: u64) -> Before {
-        let old = match row {
-            Some(row) => self.tables.put(row),
-            None => self.tables.remove(key),
-        };
-        self.touched.insert(key.clone(), writer).map(|writer| (writer, old))
-    }
-
-    /// Goes back to what [`Self::write`] gave.
-    pub(crate) fn put_back(&mut self, key: &Key, before: Before) {
-        match before {
-            Some((writer, row)) => {
-                self.write(key, row, writer);
-            }
-            None => self.forget(key),
-        }
-    }
-
-    fn forget(&mut self, key: &Key) {
-        self.touched.remove(key);
-        self.tables.remove(key);
-    }
-
-    /// Says who wrote the key last.
-    pub(crate) fn sign(&mut self, key: Key, writer: u64) {
-        self.touched.insert(key, writer);
-    }
-
-    /// The writer's change is committed: the facts below now say it, unless a later writer is in flight.
-    pub(crate) fn settle(&mut self, key: &Key, writer: u64) {
-        if self.touched.get(key) == Some(&writer) {
-            self.forget(key);
-        }
-    }
-
-    pub(crate) fn clear(&mut self) {
-        *self = Self::default();
-    }
-
-    fn touches<T: Stored>(&self, id: &T::Id) -> bool {
-        !self.touched.is_empty() && self.touched.contains_key(&T::key(id))
-    }
+fn peel<T: Stored>(any: Pending<AnyObject>) -> Option<Pending<Arc<T>>> {
+    let Pending { writer, change, gone, row } = any;
+    T::peel(&row).map(|row| Pending { writer, change, gone, row: Arc::clone(row) })
 }
 
 /// Committed facts with everything in flight laid over them.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'a> {
-    pub(crate) base: &'a Store,
-    pub(crate) overlay: &'a Overlay,
-}
-
-impl View<'_> {
-    /// Rows of the base that are not pending, and pending ones, in id order.
-    fn merge<'r, T: Stored>(
-        &self,
-        base: impl Iterator<Item = &'r Arc<T>>,
-        pending: impl Iterator<Item = &'r Arc<T>>,
-    ) -> Vec<Arc<T>> {
-        if self.overlay.touched.is_empty() {
-            return base.cloned().collect();
-        }
-        let mut rows: Vec<Arc<T>> = base.filter(|row| !self.overlay.touches::<T>(row.id())).cloned().collect();
-        let settled = rows.len();
-        rows.extend(pending.cloned());
-        if rows.len() > settled {
-            rows.sort_by(|left, right| left.id().cmp(right.id()));
-        }
-        rows
-    }
+    pub(crate) tables: &'a Tables,
 }
 
 impl Find for View<'_> {
     fn find<T: Stored>(&self, id: &T::Id) -> Option<Arc<T>> {
-        if self.overlay.touches::<T>(id) { T::table(&self.overlay.tables).get(id).cloned() } else { self.base.find(id) }
+        self.tables.find(Sight::Current, id)
     }
 
     fn list<T: Stored>(&self) -> Vec<Arc<T>> {
-        self.merge(T::table(&self.base.tables).rows(), T::table(&self.overlay.tables).rows())
+        T::table(self.tables).rows(Sight::Current)
     }
 
     fn named<T: Stored>(&self, name: &str) -> Option<Arc<T>> {
-        if let Some(pending) = T::table(&self.overlay.tables).by_name(name) {
-            return Some(Arc::clone(pending));
-        }
-        self.base.named::<T>(name).filter(|row| !self.overlay.touches::<T>(row.id()))
+        T::table(self.tables).by_name(Sight::Current, name).cloned()
     }
 
     fn service_tasks(&self, service: &ServiceId) -> Vec<Arc<Task>> {
-        let (base, pending) = (&self.base.tables.tasks.index, &self.overlay.tables.tasks.index);
-        self.merge(base.of_service(service), pending.of_service(service))
+        self.tables.of_service(Sight::Current, service)
     }
 
     fn slot_tasks(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> {
-        let (base, pending) = (&self.base.tables.tasks.index, &self.overlay.tables.tasks.index);
-        self.merge(base.in_slot(service, slot), pending.in_slot(service, slot))
+        self.tables.in_slot(Sight::Current, service, slot)
     }
 
     fn node_tasks(&self, node: &NodeId) -> Vec<Arc<Task>> {
-        let (base, pending) = (&self.base.tables.tasks.index, &self.overlay.tables.tasks.index);
-        self.merge(base.on_node(node), pending.on_node(node))
+        self.tables.on_node(Sight::Current, node)
+    }
+
+    fn desired_tasks(&self, state: TaskState) -> Vec<Arc<Task>> {
+        self.tables.desiring(Sight::Current, state)
+    }
+}
+
+/// Reading with either sight.
+impl Tables {
+    pub(crate) fn find<T: Stored>(&self, sight: Sight, id: &T::Id) -> Option<Arc<T>> {
+        T::table(self).get(sight, id).cloned()
+    }
+
+    pub(crate) fn of_service(&self, sight: Sight, service: &ServiceId) -> Vec<Arc<Task>> {
+        let wanted = |task: &Task| task.service_id.as_ref() == Some(service);
+        self.tasks.pick(sight, self.tasks.index().of_service(service), wanted)
+    }
+
+    pub(crate) fn in_slot(&self, sight: Sight, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> {
+        let wanted = |task: &Task| task.slot == slot && task.service_id.as_ref() == Some(service);
+        self.tasks.pick(sight, self.tasks.index().in_slot(service, slot), wanted)
+    }
+
+    pub(crate) fn on_node(&self, sight: Sight, node: &NodeId) -> Vec<Arc<Task>> {
+        self.tasks.pick(sight, self.tasks.index().on_node(node), |task| task.node_id.as_ref() == Some(node))
+    }
+
+    pub(crate) fn desiring(&self, sight: Sight, state: TaskState) -> Vec<Arc<Task>> {
+        self.tasks.pick(sight, self.tasks.index().desiring(state), |task| task.desired_state == state)
     }
 }

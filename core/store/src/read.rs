@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skep_model::{
     Cluster, Config, ConfigId, Extension, ExtensionId, Network, NetworkId, Node, NodeId, Resource, ResourceId, Secret,
-    SecretId, Service, ServiceId, Task, TaskId, Volume, VolumeId,
+    SecretId, Service, ServiceId, Task, TaskId, TaskState, Volume, VolumeId,
 };
 
 use crate::object::Stored;
@@ -23,6 +23,8 @@ pub trait Find {
     fn slot_tasks(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>>;
     /// Tasks on a node, in id order.
     fn node_tasks(&self, node: &NodeId) -> Vec<Arc<Task>>;
+    /// Tasks that are to come to this state, in id order.
+    fn desired_tasks(&self, state: TaskState) -> Vec<Arc<Task>>;
 }
 
 macro_rules! read {
@@ -42,6 +44,7 @@ macro_rules! read {
             fn tasks_of_service(&self, service: &ServiceId) -> Vec<Arc<Task>>;
             fn tasks_in_slot(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>>;
             fn tasks_on_node(&self, node: &NodeId) -> Vec<Arc<Task>>;
+            fn tasks_desiring(&self, state: TaskState) -> Vec<Arc<Task>>;
             /// The one named `default`.
             fn cluster(&self) -> Option<Arc<Cluster>>;
         }
@@ -59,6 +62,7 @@ macro_rules! read {
             fn tasks_of_service(&self, service: &ServiceId) -> Vec<Arc<Task>> { self.service_tasks(service) }
             fn tasks_in_slot(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> { self.slot_tasks(service, slot) }
             fn tasks_on_node(&self, node: &NodeId) -> Vec<Arc<Task>> { self.node_tasks(node) }
+            fn tasks_desiring(&self, state: TaskState) -> Vec<Arc<Task>> { self.desired_tasks(state) }
             fn cluster(&self) -> Option<Arc<Cluster>> { self.named(skep_model::objects::DEFAULT_CLUSTER_NAME) }
         }
     };

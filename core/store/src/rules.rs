@@ -44,8 +44,13 @@ impl From<ApplyError> for Refusal {
     }
 }
 
-/// Whether the change fits the facts; gives the object as it was, for updates and removals.
-pub(crate) fn check(facts: &impl Find, action: Action, object: &AnyObject) -> Result<Option<AnyObject>, ApplyError> {
+/// Whether the change fits the facts, in which the object is `old` so far.
+pub(crate) fn check(
+    facts: &impl Find,
+    action: Action,
+    object: &AnyObject,
+    old: Option<&AnyObject>,
+) -> Result<(), ApplyError> {
     match (action, object) {
         (Action::Create | Action::Update, AnyObject::Resource(resource)) => check_kind(facts, resource)?,
         (Action::Create, AnyObject::Extension(extension)) => check_table_names(extension)?,
@@ -53,16 +58,16 @@ pub(crate) fn check(facts: &impl Find, action: Action, object: &AnyObject) -> Re
         (Action::Remove, AnyObject::Extension(extension)) => check_unused(facts, extension)?,
         _ => {}
     }
-    with_object!(object, object => check_identity(facts, action, object))
+    with_object!(object, object => check_identity(facts, action, object, old))
 }
 
 fn check_identity<T: Stored>(
     facts: &impl Find,
     action: Action,
     object: &Arc<T>,
-) -> Result<Option<AnyObject>, ApplyError> {
-    let old = facts.find::<T>(object.id());
-    match (&old, action) {
+    old: Option<&AnyObject>,
+) -> Result<(), ApplyError> {
+    match (old, action) {
         (Some(_), Action::Create) => {
             return Err(ApplyError::Exists { kind: T::KIND, id: object.id().to_string() });
         }
@@ -76,11 +81,11 @@ fn check_identity<T: Stored>(
     let may_clash = action != Action::Remove
         && !name.is_empty()
         && !(action == Action::Update && T::KIND == Resource::KIND)
-        && old.as_ref().is_none_or(|old| old.unique_name() != name);
+        && old.is_none_or(|old| old.unique_name() != name);
     if may_clash && facts.named::<T>(name).is_some_and(|other| other.id() != object.id()) {
         return Err(ApplyError::NameTaken { kind: T::KIND, name: name.to_owned() });
     }
-    Ok(old.map(T::wrap))
+    Ok(())
 }
 
 fn check_kind(facts: &impl Find, resource: &Resource) -> Result<(), ApplyError> {

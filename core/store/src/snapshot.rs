@@ -1,17 +1,14 @@
 //! The whole store as SwarmKit's `StoreSnapshot`, and back. Membership is added by whoever knows Raft.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bytes::Bytes;
 use skep_model::objects::ObjectError;
 use skep_model::pb::messages::StoreSnapshot;
-use skep_model::pb::types::TaskSpec;
-use skep_model::{Kept, Task, Verbatim};
+use skep_model::{Cluster, Config, Extension, Network, Node, Resource, Secret, Service, Task, Volume};
 
 use crate::object::Stored;
 use crate::store::Store;
-use crate::table::Table;
+use crate::table::{Sight, Table, Tables};
 
 /// A snapshot that cannot be restored; the store is as it was.
 #[derive(Debug, thiserror::Error)]
@@ -26,39 +23,21 @@ pub enum RestoreError {
 }
 
 fn save<T: Stored, W: for<'a> From<&'a T>>(table: &Table<T>) -> Vec<W> {
-    table.rows().map(|row| W::from(row)).collect()
+    table.rows(Sight::Committed).iter().map(|row| W::from(row)).collect()
 }
 
-fn load<T, W>(rows: Vec<W>, table: &mut Table<T>) -> Result<(), RestoreError>
-where
-    T: Stored + TryFrom<W, Error = ObjectError>,
-{
-    load_with(rows, table, |_| {})
-}
-
-fn load_with<T, W>(rows: Vec<W>, table: &mut Table<T>, mut prepare: impl FnMut(&mut T)) -> Result<(), RestoreError>
+fn load<T, W>(rows: Vec<W>, tables: &mut Tables) -> Result<(), RestoreError>
 where
     T: Stored + TryFrom<W, Error = ObjectError>,
 {
     for row in rows {
         let mut row = T::try_from(row)?;
-        prepare(&mut row);
-        let id = row.id().to_string();
-        if table.put(Arc::new(row)).is_some() {
-            return Err(RestoreError::Twice { kind: T::KIND, id });
+        row.share(tables);
+        if let Some(twice) = T::table_mut(tables).put(Arc::new(row)) {
+            return Err(RestoreError::Twice { kind: T::KIND, id: twice.id().to_string() });
         }
     }
     Ok(())
-}
-
-/// Lets tasks with byte-equal specs share one copy.
-fn share(specs: &mut BTreeMap<Bytes, Verbatim<TaskSpec>>, task: &mut Task) {
-    match specs.get(task.spec.bytes()) {
-        Some(shared) => task.spec = shared.clone(),
-        None => {
-            specs.insert(task.spec.bytes().clone(), task.spec.clone());
-        }
-    }
 }
 
 impl Store {
@@ -83,17 +62,16 @@ impl Store {
     pub fn restore(&mut self, snapshot: StoreSnapshot) -> Result<(), RestoreError> {
         let mut store = Store::new();
         let tables = &mut store.tables;
-        let mut specs = BTreeMap::new();
-        load(snapshot.nodes, &mut tables.nodes)?;
-        load(snapshot.services, &mut tables.services)?;
-        load(snapshot.networks, &mut tables.networks)?;
-        load_with::<Task, Kept<_>>(snapshot.tasks, &mut tables.tasks, |task| share(&mut specs, task))?;
-        load(snapshot.clusters, &mut tables.clusters)?;
-        load(snapshot.secrets, &mut tables.secrets)?;
-        load(snapshot.resources, &mut tables.resources)?;
-        load(snapshot.extensions, &mut tables.extensions)?;
-        load(snapshot.configs, &mut tables.configs)?;
-        load(snapshot.volumes, &mut tables.volumes)?;
+        load::<Node, _>(snapshot.nodes, tables)?;
+        load::<Service, _>(snapshot.services, tables)?;
+        load::<Network, _>(snapshot.networks, tables)?;
+        load::<Task, _>(snapshot.tasks, tables)?;
+        load::<Cluster, _>(snapshot.clusters, tables)?;
+        load::<Secret, _>(snapshot.secrets, tables)?;
+        load::<Resource, _>(snapshot.resources, tables)?;
+        load::<Extension, _>(snapshot.extensions, tables)?;
+        load::<Config, _>(snapshot.configs, tables)?;
+        load::<Volume, _>(snapshot.volumes, tables)?;
         *self = store;
         Ok(())
     }

@@ -3,20 +3,33 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skep_model::{NodeId, Object, ServiceId, Task};
+use skep_model::{NodeId, ServiceId, Task, TaskState};
 
-use crate::change::{Action, Event};
+use crate::change::{Action, Change, Event};
 use crate::codec::CodecError;
 use crate::entry::Entry;
-use crate::object::{AnyObject, Key, Stored, with_key, with_object};
+use crate::handles::Handle;
+use crate::object::{AnyObject, Stored, with_object};
+use crate::overlay::Place;
 use crate::read::Find;
 use crate::rules::{self, ApplyError};
-use crate::table::Tables;
+use crate::table::{NONE, Sight, Tables};
 
 /// The committed facts of the swarm. A clone shares every object: cheap enough to snapshot from.
-#[derive(Clone, Default, Debug)]
+///
+/// Beside each committed row lies what is in flight for it; only a [`crate::Ledger`] puts it there and shows it.
+#[derive(Default, Debug)]
 pub struct Store {
     pub(crate) tables: Tables,
+}
+
+/// What is in flight is not copied: it is of the ledger that it was made in.
+impl Clone for Store {
+    fn clone(&self) -> Self {
+        let mut tables = self.tables.clone();
+        tables.forget_pending();
+        Self { tables }
+    }
 }
 
 impl Store {
@@ -28,65 +41,96 @@ impl Store {
     /// Applies a committed entry: all of it, or nothing when one of its changes does not fit (interop §5.5).
     /// Either way the entry is consumed.
     pub fn apply(&mut self, entry: &Entry) -> Result<Vec<Event>, ApplyError> {
-        let mut events: Vec<Event> = Vec::with_capacity(entry.changes.len());
-        for change in &entry.changes {
-            match rules::check(self, change.action, &change.object) {
-                Ok(old) => events.push(self.carry_out(change.action, &change.object, old)),
-                Err(error) => {
-                    for event in events.into_iter().rev() {
-                        self.take_back(event);
-                    }
-                    return Err(error);
-                }
+        self.carry_out_all(&entry.changes, |tables, object| with_object!(object, row => place_of(tables, row)), None)
+    }
+
+    /// As [`Self::apply`], of an entry that is in flight here at these places.
+    pub(crate) fn apply_own(
+        &mut self,
+        changes: &[Change],
+        places: &[Place],
+        writer: u64,
+    ) -> Result<Vec<Event>, ApplyError> {
+        let mut places_left = places.iter();
+        let next = |_: &mut Tables, _: &AnyObject| places_left.next().map_or(NONE, |place| place.1);
+        let applied = self.carry_out_all(changes, next, Some(writer));
+        if applied.is_err() {
+            for place in places {
+                self.tables.settle(*place, writer);
             }
+        }
+        applied
+    }
+
+    fn carry_out_all(
+        &mut self,
+        changes: &[Change],
+        mut place: impl FnMut(&mut Tables, &AnyObject) -> Handle,
+        writer: Option<u64>,
+    ) -> Result<Vec<Event>, ApplyError> {
+        let mut events: Vec<Event> = Vec::with_capacity(changes.len());
+        for Change { action, object } in changes {
+            let handle = place(&mut self.tables, object);
+            let old = with_object!(object, row => seen(&self.tables, row, handle));
+            if let Err(error) = rules::check(self, *action, object, old.as_ref()) {
+                for event in events.into_iter().rev() {
+                    self.take_back(event);
+                }
+                return Err(error);
+            }
+            events.push(self.carry_out(*action, object, old, handle, writer));
         }
         Ok(events)
     }
 
-    fn carry_out(&mut self, action: Action, object: &AnyObject, old: Option<AnyObject>) -> Event {
+    fn carry_out(
+        &mut self,
+        action: Action,
+        object: &AnyObject,
+        old: Option<AnyObject>,
+        handle: Handle,
+        writer: Option<u64>,
+    ) -> Event {
+        with_object!(object, row => {
+            let row = (action != Action::Remove).then(|| Arc::clone(row));
+            commit(&mut self.tables, object, handle, row, writer);
+        });
         match (action, old) {
-            (Action::Remove, Some(old)) => {
-                self.tables.remove(&old.key());
-                Event { action, object: old, old: None }
-            }
-            (_, old) => {
-                self.tables.put(object.clone());
-                Event { action, object: object.clone(), old }
-            }
+            (Action::Remove, Some(old)) => Event { action, object: old, old: None },
+            (_, old) => Event { action, object: object.clone(), old },
         }
     }
 
     fn take_back(&mut self, event: Event) {
         match (event.action, event.old) {
-            (Action::Create, _) => self.tables.remove(&event.object.key()),
-            (Action::Update, Some(old)) => self.tables.put(old),
-            (Action::Update, None) => None,
-            (Action::Remove, _) => self.tables.put(event.object),
-        };
+            (Action::Create, _) => with_object!(&event.object, row => {
+                remove(&mut self.tables, row);
+            }),
+            (Action::Update, Some(old)) => self.put(old),
+            (Action::Update, None) => {}
+            (Action::Remove, _) => self.put(event.object),
+        }
     }
 
-    /// Reads a log's payload, letting tasks share the spec of their predecessors.
+    fn put(&mut self, object: AnyObject) {
+        with_object!(object, row => put(&mut self.tables, row));
+    }
+
+    /// Reads a log's payload, letting tasks share what they have in common with others.
     pub fn decode(&self, payload: Bytes) -> Result<Entry, CodecError> {
         let mut entry = Entry::decode(payload)?;
+        let mut last: Option<Arc<Task>> = None;
         for change in &mut entry.changes {
-            if let AnyObject::Task(task) = &mut change.object {
-                self.share_spec(task);
+            let AnyObject::Task(task) = &mut change.object else { continue };
+            if let Some(own) = Arc::get_mut(task) {
+                own.share(&self.tables);
+                if let Some(last) = &last {
+                    own.share_with(last);
+                }
             }
+            last = Some(Arc::clone(task));
         }
         Ok(entry)
-    }
-
-    fn share_spec(&self, task: &mut Arc<Task>) {
-        let before = self.tables.tasks.get(&task.id);
-        let sibling =
-            || task.service_id.as_ref().and_then(|service| self.tables.tasks.index.of_service(service).next());
-        let Some(known) = before.or_else(sibling) else { return };
-        if known.spec == task.spec {
-            let shared = known.spec.clone();
-            if let Some(task) = Arc::get_mut(task) {
-                task.spec = shared;
-            }
-        }
     }
 
     /// How many objects of a kind there are.
@@ -95,44 +139,70 @@ impl Store {
     }
 }
 
-impl Tables {
-    /// Adds or replaces; gives back what it replaced.
-    pub(crate) fn put(&mut self, object: AnyObject) -> Option<AnyObject> {
-        with_object!(object, object => put(self, object))
-    }
+/// The handle of the row, or none where a change does not make one.
+fn place_of<T: Stored>(tables: &Tables, row: &Arc<T>) -> Handle {
+    T::table(tables).handle(row.id()).unwrap_or(NONE)
+}
 
-    pub(crate) fn remove(&mut self, key: &Key) -> Option<AnyObject> {
-        with_key!(key, id: T => T::table_mut(self).remove(id).map(T::wrap))
+fn seen<T: Stored>(tables: &Tables, _row: &Arc<T>, handle: Handle) -> Option<AnyObject> {
+    T::table(tables).see(Sight::Committed, handle).cloned().map(T::wrap)
+}
+
+fn commit<T: Stored>(
+    tables: &mut Tables,
+    object: &AnyObject,
+    handle: Handle,
+    row: Option<Arc<T>>,
+    writer: Option<u64>,
+) {
+    let table = T::table_mut(tables);
+    match (handle, T::peel(object)) {
+        (NONE, Some(whole)) => {
+            let handle = table.handle_for(whole);
+            table.commit(handle, row, writer);
+        }
+        (NONE, None) => {}
+        _ => {
+            table.commit(handle, row, writer);
+        }
     }
 }
 
-fn put<T: Stored + Object>(tables: &mut Tables, object: Arc<T>) -> Option<AnyObject> {
-    T::table_mut(tables).put(object).map(T::wrap)
+fn put<T: Stored>(tables: &mut Tables, row: Arc<T>) {
+    T::table_mut(tables).put(row);
+}
+
+fn remove<T: Stored>(tables: &mut Tables, row: &Arc<T>) {
+    T::table_mut(tables).remove(row.id());
 }
 
 impl Find for Store {
     fn find<T: Stored>(&self, id: &T::Id) -> Option<Arc<T>> {
-        T::table(&self.tables).get(id).cloned()
+        self.tables.find(Sight::Committed, id)
     }
 
     fn list<T: Stored>(&self) -> Vec<Arc<T>> {
-        T::table(&self.tables).rows().cloned().collect()
+        T::table(&self.tables).rows(Sight::Committed)
     }
 
     fn named<T: Stored>(&self, name: &str) -> Option<Arc<T>> {
-        T::table(&self.tables).by_name(name).cloned()
+        T::table(&self.tables).by_name(Sight::Committed, name).cloned()
     }
 
     fn service_tasks(&self, service: &ServiceId) -> Vec<Arc<Task>> {
-        self.tables.tasks.index.of_service(service).cloned().collect()
+        self.tables.of_service(Sight::Committed, service)
     }
 
     fn slot_tasks(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> {
-        self.tables.tasks.index.in_slot(service, slot).cloned().collect()
+        self.tables.in_slot(Sight::Committed, service, slot)
     }
 
     fn node_tasks(&self, node: &NodeId) -> Vec<Arc<Task>> {
-        self.tables.tasks.index.on_node(node).cloned().collect()
+        self.tables.on_node(Sight::Committed, node)
+    }
+
+    fn desired_tasks(&self, state: TaskState) -> Vec<Arc<Task>> {
+        self.tables.desiring(Sight::Committed, state)
     }
 }
 

@@ -1,129 +1,313 @@
-//! Rows of one kind in id order, with the unique names and the indices that belong to them.
+//! Rows of one kind, each with its committed version and the one in flight, known inside by handles.
+//!
+//! A change in flight touches one slot: nothing is copied, moved or looked up a second time when it commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skep_model::{
-    Cluster, Config, Extension, Network, Node, NodeId, Resource, Secret, Service, ServiceId, Task, TaskId, Volume,
-};
+use skep_model::ids::{IdPrefix, Identifier};
+use skep_model::{Cluster, Config, Extension, Network, Node, Resource, Secret, Service, Task, Volume};
 
+use crate::handles::{Handle, Handles};
+use crate::index::{Index, Versions};
 use crate::object::Stored;
 
-/// Secondary indices of a table, kept in step with its rows.
-pub trait Index<T>: Clone + Default + std::fmt::Debug + Send + Sync {
-    /// A row was added.
-    fn insert(&mut self, row: &Arc<T>);
-    /// A row was taken out.
-    fn remove(&mut self, row: &Arc<T>);
+/// In place of a handle: none.
+pub(crate) const NONE: Handle = Handle::MAX;
+
+/// What is in flight for one row.
+#[derive(Clone, Debug)]
+pub(crate) struct Pending<R> {
+    /// Which transaction in flight wrote last.
+    pub(crate) writer: u64,
+    /// Its place among the changes of that transaction, while it runs.
+    pub(crate) change: u32,
+    /// The row is removed; it is kept to know it by.
+    pub(crate) gone: bool,
+    pub(crate) row: R,
 }
 
-impl<T> Index<T> for () {
-    fn insert(&mut self, _row: &Arc<T>) {}
-    fn remove(&mut self, _row: &Arc<T>) {}
-}
-
-/// Tasks by service, by slot and by node. The `None` in a key sorts before every id: it is where a range starts.
-#[derive(Clone, Default, Debug)]
-pub struct TaskIndex {
-    by_service: BTreeMap<(ServiceId, Option<TaskId>), Arc<Task>>,
-    by_slot: BTreeMap<(ServiceId, u64, Option<TaskId>), Arc<Task>>,
-    by_node: BTreeMap<(NodeId, Option<TaskId>), Arc<Task>>,
-}
-
-impl TaskIndex {
-    pub(crate) fn of_service<'a>(&'a self, service: &'a ServiceId) -> impl Iterator<Item = &'a Arc<Task>> {
-        let from = (service.clone(), None);
-        self.by_service.range(from..).take_while(move |(key, _)| key.0 == *service).map(|(_, task)| task)
-    }
-
-    pub(crate) fn in_slot<'a>(&'a self, service: &'a ServiceId, slot: u64) -> impl Iterator<Item = &'a Arc<Task>> {
-        let from = (service.clone(), slot, None);
-        let belongs = move |key: &(ServiceId, u64, Option<TaskId>)| key.1 == slot && key.0 == *service;
-        self.by_slot.range(from..).take_while(move |(key, _)| belongs(key)).map(|(_, task)| task)
-    }
-
-    pub(crate) fn on_node<'a>(&'a self, node: &'a NodeId) -> impl Iterator<Item = &'a Arc<Task>> {
-        let from = (node.clone(), None);
-        self.by_node.range(from..).take_while(move |(key, _)| key.0 == *node).map(|(_, task)| task)
+impl<T> Pending<Arc<T>> {
+    fn live(&self) -> Option<&Arc<T>> {
+        (!self.gone).then_some(&self.row)
     }
 }
 
-impl Index<Task> for TaskIndex {
-    fn insert(&mut self, task: &Arc<Task>) {
-        let id = Some(task.id.clone());
-        if let Some(service) = &task.service_id {
-            self.by_service.insert((service.clone(), id.clone()), Arc::clone(task));
-            self.by_slot.insert((service.clone(), task.slot, id.clone()), Arc::clone(task));
-        }
-        if let Some(node) = &task.node_id {
-            self.by_node.insert((node.clone(), id), Arc::clone(task));
-        }
-    }
+#[derive(Clone, Debug)]
+struct Slot<T> {
+    committed: Option<Arc<T>>,
+    /// Place in `pending`.
+    pending: Handle,
+}
 
-    fn remove(&mut self, task: &Arc<Task>) {
-        let id = Some(task.id.clone());
-        if let Some(service) = &task.service_id {
-            self.by_service.remove(&(service.clone(), id.clone()));
-            self.by_slot.remove(&(service.clone(), task.slot, id.clone()));
-        }
-        if let Some(node) = &task.node_id {
-            self.by_node.remove(&(node.clone(), id));
-        }
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Self { committed: None, pending: NONE }
     }
+}
+
+/// Which version of rows a reader sees.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Sight {
+    /// What is committed.
+    Committed,
+    /// What will be, once everything in flight has committed.
+    Current,
 }
 
 /// Rows of one kind.
 #[derive(Clone, Debug)]
 pub struct Table<T: Stored> {
-    rows: BTreeMap<T::Id, Arc<T>>,
+    slots: Vec<Slot<T>>,
+    free: Vec<Handle>,
+    pending: Vec<Option<Pending<Arc<T>>>>,
+    free_pending: Vec<Handle>,
+    handles: Handles,
+    /// In id order, but for ids that only differ late.
+    order: BTreeSet<(IdPrefix, Handle)>,
     /// Lower-case unique names.
-    names: BTreeMap<String, T::Id>,
-    pub(crate) index: T::Index,
+    names: BTreeMap<String, Vec<Handle>>,
+    index: T::Index,
+    committed: usize,
 }
 
 impl<T: Stored> Default for Table<T> {
     fn default() -> Self {
-        Self { rows: BTreeMap::new(), names: BTreeMap::new(), index: T::Index::default() }
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            pending: Vec::new(),
+            free_pending: Vec::new(),
+            handles: Handles::default(),
+            order: BTreeSet::new(),
+            names: BTreeMap::new(),
+            index: T::Index::default(),
+            committed: 0,
+        }
     }
 }
 
 impl<T: Stored> Table<T> {
-    pub(crate) fn get(&self, id: &T::Id) -> Option<&Arc<T>> {
-        self.rows.get(id)
+    /// The row's handle, if it is committed or in flight.
+    pub(crate) fn handle(&self, id: &T::Id) -> Option<Handle> {
+        self.handles.find(id.fingerprint(), |handle| self.any_version(handle).is_some_and(|row| row.id() == id))
     }
 
-    pub(crate) fn rows(&self) -> impl Iterator<Item = &Arc<T>> {
-        self.rows.values()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len()
-    }
-
-    pub(crate) fn by_name(&self, name: &str) -> Option<&Arc<T>> {
-        self.names.get(&name.to_lowercase()).and_then(|id| self.rows.get(id))
-    }
-
-    /// Adds or replaces a row; gives back the one it replaced.
-    pub(crate) fn put(&mut self, row: Arc<T>) -> Option<Arc<T>> {
-        let old = self.remove(row.id());
-        if !row.unique_name().is_empty() {
-            self.names.insert(row.unique_name().to_lowercase(), row.id().clone());
+    pub(crate) fn see(&self, sight: Sight, handle: Handle) -> Option<&Arc<T>> {
+        let slot = self.slots.get(handle as usize)?;
+        match (sight, self.pending_at(slot.pending)) {
+            (Sight::Current, Some(pending)) => pending.live(),
+            _ => slot.committed.as_ref(),
         }
-        self.index.insert(&row);
-        self.rows.insert(row.id().clone(), row);
-        old
+    }
+
+    pub(crate) fn get(&self, sight: Sight, id: &T::Id) -> Option<&Arc<T>> {
+        self.handle(id).and_then(|handle| self.see(sight, handle))
+    }
+
+    /// What is in flight for the row.
+    pub(crate) fn pending(&self, handle: Handle) -> Option<&Pending<Arc<T>>> {
+        self.slots.get(handle as usize).and_then(|slot| self.pending_at(slot.pending))
+    }
+
+    /// Some version of the row, removed ones included.
+    pub(crate) fn any_version(&self, handle: Handle) -> Option<&Arc<T>> {
+        let slot = self.slots.get(handle as usize)?;
+        slot.committed.as_ref().or_else(|| self.pending_at(slot.pending).map(|pending| &pending.row))
+    }
+
+    pub(crate) fn index(&self) -> &T::Index {
+        &self.index
+    }
+
+    /// How many rows are committed.
+    pub(crate) fn len(&self) -> usize {
+        self.committed
+    }
+
+    /// Every row, in id order.
+    pub(crate) fn rows(&self, sight: Sight) -> Vec<Arc<T>> {
+        let mut rows: Vec<Arc<T>> = Vec::with_capacity(self.order.len());
+        let mut run = (IdPrefix::default(), 0);
+        for (prefix, handle) in &self.order {
+            let Some(row) = self.see(sight, *handle) else { continue };
+            if *prefix != run.0 {
+                in_id_order(&mut rows[run.1..]);
+                run = (*prefix, rows.len());
+            }
+            rows.push(Arc::clone(row));
+        }
+        in_id_order(&mut rows[run.1..]);
+        rows
+    }
+
+    /// The rows that `wanted`, out of those that an index names, in id order.
+    pub(crate) fn pick(
+        &self,
+        sight: Sight,
+        handles: impl Iterator<Item = Handle>,
+        wanted: impl Fn(&T) -> bool,
+    ) -> Vec<Arc<T>> {
+        let seen = handles.filter_map(|handle| self.see(sight, handle));
+        let mut rows: Vec<Arc<T>> = seen.filter(|row| wanted(row)).cloned().collect();
+        in_id_order(&mut rows);
+        // A row with two versions may stand under two of the keys.
+        rows.dedup_by(|left, right| Arc::ptr_eq(left, right));
+        rows
+    }
+
+    /// The row with this unique name, whatever its case. Another engine lets two rows have one name: then the lower id.
+    pub(crate) fn by_name(&self, sight: Sight, name: &str) -> Option<&Arc<T>> {
+        let name = name.to_lowercase();
+        let rows = self.names.get(&name)?.iter().filter_map(|handle| self.see(sight, *handle));
+        rows.filter(|row| row.unique_name().to_lowercase() == name).min_by(|left, right| left.id().cmp(right.id()))
+    }
+
+    /// The row's handle; made if it has none, in which case a version of it must follow.
+    pub(crate) fn handle_for(&mut self, row: &T) -> Handle {
+        if let Some(known) = self.handle(row.id()) {
+            return known;
+        }
+        let handle = self.free.pop().unwrap_or(self.slots.len() as Handle);
+        if handle as usize == self.slots.len() {
+            self.slots.push(Slot::default());
+        }
+        self.handles.insert(row.id().fingerprint(), handle);
+        self.order.insert((row.id().prefix(), handle));
+        handle
+    }
+
+    /// Replaces what is in flight for the row; gives back what was.
+    pub(crate) fn set_pending(&mut self, handle: Handle, next: Option<Pending<Arc<T>>>) -> Option<Pending<Arc<T>>> {
+        let at = self.slots[handle as usize].pending;
+        let before = if at == NONE { None } else { self.pending[at as usize].take() };
+        let committed = self.slots[handle as usize].committed.clone();
+        {
+            let old: Versions<'_, T> = [committed.as_deref(), before.as_ref().and_then(Pending::live).map(|row| &**row)];
+            let new: Versions<'_, T> = [committed.as_deref(), next.as_ref().and_then(Pending::live).map(|row| &**row)];
+            self.follow(handle, old, new);
+        }
+        let at = match (at, next.is_some()) {
+            (NONE, true) => self.free_pending.pop().unwrap_or(self.pending.len() as Handle),
+            (at, _) => at,
+        };
+        let keeps = next.is_some();
+        if at != NONE {
+            if at as usize == self.pending.len() {
+                self.pending.push(None);
+            }
+            self.pending[at as usize] = next;
+            self.slots[handle as usize].pending = if keeps { at } else { NONE };
+            if !keeps {
+                self.free_pending.push(at);
+                if let (None, Some(before)) = (&committed, &before) {
+                    self.forget(handle, before.row.id());
+                }
+            }
+        }
+        before
+    }
+
+    /// Says who wrote last what is in flight for the row.
+    pub(crate) fn sign(&mut self, handle: Handle, writer: u64, change: u32) {
+        let at = self.slots.get(handle as usize).map_or(NONE, |slot| slot.pending);
+        if let Some(Some(pending)) = self.pending.get_mut(at as usize) {
+            pending.writer = writer;
+            pending.change = change;
+        }
+    }
+
+    /// Makes a version the committed one (`None`: the row is gone), and gives back the one before. What this writer
+    /// has in flight is settled by it.
+    pub(crate) fn commit(&mut self, handle: Handle, row: Option<Arc<T>>, writer: Option<u64>) -> Option<Arc<T>> {
+        let slot = &mut self.slots[handle as usize];
+        let at = slot.pending;
+        let before = std::mem::replace(&mut slot.committed, row.clone());
+        self.committed = self.committed + usize::from(row.is_some()) - usize::from(before.is_some());
+        // An entry may change a row twice (gone, and made anew): it is settled by what it is in the end.
+        let settles = self.pending_at(at).is_some_and(|pending| {
+            let same = match (pending.live(), &row) {
+                (Some(flying), Some(row)) => Arc::ptr_eq(flying, row),
+                (flying, row) => flying.is_none() && row.is_none(),
+            };
+            same && Some(pending.writer) == writer
+        });
+        let settled = if settles { self.pending[at as usize].take() } else { None };
+        if settles {
+            self.slots[handle as usize].pending = NONE;
+            self.free_pending.push(at);
+        }
+        let other = if settles { None } else { self.pending_at(at).and_then(Pending::live).cloned() };
+        let flown = settled.as_ref().and_then(Pending::live).or(other.as_ref());
+        let old: Versions<'_, T> = [before.as_deref(), flown.map(|row| &**row)];
+        let new: Versions<'_, T> = [row.as_deref(), other.as_deref()];
+        self.follow(handle, old, new);
+        if row.is_none() && self.slots[handle as usize].pending == NONE {
+            let known = before.as_ref().or(settled.as_ref().map(|pending| &pending.row));
+            if let Some(id) = known.map(|row| row.id().clone()) {
+                self.forget(handle, &id);
+            }
+        }
+        before
+    }
+
+    /// Commits a row that was not in flight here.
+    pub(crate) fn put(&mut self, row: Arc<T>) -> Option<Arc<T>> {
+        let handle = self.handle_for(&row);
+        self.commit(handle, Some(row), None)
     }
 
     pub(crate) fn remove(&mut self, id: &T::Id) -> Option<Arc<T>> {
-        let old = self.rows.remove(id)?;
-        let name = old.unique_name().to_lowercase();
-        // Another engine lets an update take a resource's name: then the name is no longer ours to remove.
-        if self.names.get(&name) == Some(id) {
-            self.names.remove(&name);
+        let handle = self.handle(id)?;
+        self.commit(handle, None, None)
+    }
+
+    /// Forgets everything in flight.
+    pub(crate) fn forget_pending(&mut self) {
+        for handle in 0..self.slots.len() as Handle {
+            if self.slots[handle as usize].pending != NONE {
+                self.set_pending(handle, None);
+            }
         }
-        self.index.remove(&old);
-        Some(old)
+    }
+
+    fn pending_at(&self, at: Handle) -> Option<&Pending<Arc<T>>> {
+        if at == NONE { None } else { self.pending[at as usize].as_ref() }
+    }
+
+    fn forget(&mut self, handle: Handle, id: &T::Id) {
+        self.handles.remove(id.fingerprint(), handle);
+        self.order.remove(&(id.prefix(), handle));
+        self.free.push(handle);
+    }
+
+    fn follow(&mut self, handle: Handle, before: Versions<'_, T>, after: Versions<'_, T>) {
+        self.index.follow(handle, before, after);
+        let named = |rows: Versions<'_, T>| rows.iter().flatten().any(|row| !row.unique_name().is_empty());
+        if !named(before) && !named(after) {
+            return;
+        }
+        let lower = |row: Option<&T>| row.map(|row| row.unique_name().to_lowercase()).filter(|name| !name.is_empty());
+        for name in before.into_iter().filter_map(lower) {
+            if let Some(handles) = self.names.get_mut(&name) {
+                handles.retain(|other| *other != handle);
+                if handles.is_empty() {
+                    self.names.remove(&name);
+                }
+            }
+        }
+        for name in after.into_iter().filter_map(lower) {
+            let handles = self.names.entry(name).or_default();
+            if !handles.contains(&handle) {
+                handles.push(handle);
+            }
+        }
+    }
+}
+
+fn in_id_order<T: Stored>(rows: &mut [Arc<T>]) {
+    if rows.len() > 1 {
+        rows.sort_unstable_by(|left, right| left.id().cmp(right.id()));
     }
 }
 

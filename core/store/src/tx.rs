@@ -1,45 +1,36 @@
 //! One transaction: reads see its own changes, errors leave no trace.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skep_model::{NodeId, Now, Refusal, ServiceId, Task};
+use skep_model::{NodeId, Now, Refusal, ServiceId, Task, TaskState};
 
 use crate::change::{Action, Change, Event};
 use crate::codec;
-use crate::object::{AnyObject, Key, Stored};
-use crate::overlay::{Before, Overlay, View};
+use crate::object::{AnyObject, Stored, with_object};
+use crate::overlay::{Before, Place, View};
 use crate::read::Find;
 use crate::rules::{self, ApplyError};
-use crate::store::Store;
+use crate::table::{NONE, Sight, Tables};
 
 /// A transaction over committed and pending facts.
 #[derive(Debug)]
 pub struct Tx<'a> {
-    base: &'a Store,
-    overlay: &'a mut Overlay,
+    tables: &'a mut Tables,
     now: Now,
     last_index: u64,
     writer: u64,
     /// `None` where a later change took the place of an earlier one.
-    changes: Vec<Option<Change>>,
-    /// The live change of each key.
-    position: BTreeMap<Key, usize>,
-    undo: Vec<(Key, Before)>,
+    changes: Vec<Option<(Change, Place)>>,
+    /// What each write found.
+    undo: Vec<(Place, Before)>,
+    /// Rows whose changes cancelled each other.
+    cancelled: BTreeSet<Place>,
 }
 
 impl<'a> Tx<'a> {
-    pub(crate) fn new(base: &'a Store, overlay: &'a mut Overlay, now: Now, last_index: u64, writer: u64) -> Self {
-        Self {
-            base,
-            overlay,
-            now,
-            last_index,
-            writer,
-            changes: Vec::new(),
-            position: BTreeMap::new(),
-            undo: Vec::new(),
-        }
+    pub(crate) fn new(tables: &'a mut Tables, now: Now, last_index: u64, writer: u64) -> Self {
+        Self { tables, now, last_index, writer, changes: Vec::new(), undo: Vec::new(), cancelled: BTreeSet::new() }
     }
 
     /// When the transaction takes place.
@@ -54,23 +45,30 @@ impl<'a> Tx<'a> {
 
     /// Everything as this transaction sees it.
     pub fn view(&self) -> View<'_> {
-        View { base: self.base, overlay: self.overlay }
+        View { tables: self.tables }
     }
 
     /// Adds an object; its version and stamps are set here.
     pub fn create<T: Stored>(&mut self, mut object: T) -> Result<(), Refusal> {
         let wall = Some(self.now.wall);
         *object.meta_mut() = skep_model::Meta { version: self.last_index, created_at: wall, updated_at: wall };
+        object.share(self.tables);
         self.write(Action::Create, T::wrap(Arc::new(object)))
     }
 
     /// Replaces an object; its version and time of change are set here. Whether the caller saw the current version is
     /// the caller's business.
-    pub fn update<T: Stored>(&mut self, mut object: T) -> Result<(), Refusal> {
-        let meta = object.meta_mut();
+    pub fn update<T: Stored>(&mut self, object: T) -> Result<(), Refusal> {
+        self.update_shared(Arc::new(object)).map(|_| ())
+    }
+
+    /// As [`Self::update`], of an object that nobody else holds yet; gives it back as it is stored.
+    pub fn update_shared<T: Stored>(&mut self, mut object: Arc<T>) -> Result<Arc<T>, Refusal> {
+        let meta = Arc::make_mut(&mut object).meta_mut();
         meta.version = self.last_index;
         meta.updated_at = Some(self.now.wall);
-        self.write(Action::Update, T::wrap(Arc::new(object)))
+        self.write(Action::Update, T::wrap(Arc::clone(&object)))?;
+        Ok(object)
     }
 
     /// Removes an object.
@@ -81,50 +79,57 @@ impl<'a> Tx<'a> {
     }
 
     fn write(&mut self, action: Action, object: AnyObject) -> Result<(), Refusal> {
-        rules::check(&self.view(), action, &object)?;
-        let key = object.key();
-        let row = (action != Action::Remove).then(|| object.clone());
-        let before = self.overlay.write(&key, row, self.writer);
-        self.undo.push((key.clone(), before));
-        self.record(key, Change { action, object });
+        let old = with_object!(&object, row => current(self.tables, row));
+        rules::check(&self.view(), action, &object, old.as_ref())?;
+        let (place, before) = self.tables.launch(&object, action == Action::Remove, self.writer, NONE);
+        let ours = before.as_ref().filter(|before| before.writer == self.writer && before.change != NONE);
+        let earlier = ours.map(|before| before.change as usize);
+        self.undo.push((place, before));
+        let at = self.record(place, earlier, Change { action, object });
+        self.tables.sign(place, self.writer, at);
         Ok(())
     }
 
-    /// Joins the change with an earlier one to the same object, so that an entry tells each object once.
-    fn record(&mut self, key: Key, change: Change) {
-        let earlier = self.position.get(&key).copied();
-        let before = earlier.and_then(|position| self.changes[position].as_ref().map(|change| change.action));
+    /// Joins the change with an earlier one to the same object, so that an entry tells each object once. Gives back
+    /// where the row's change is now.
+    fn record(&mut self, place: Place, earlier: Option<usize>, change: Change) -> u32 {
+        let before = earlier.and_then(|at| self.changes[at].as_ref().map(|(change, _)| change.action));
         match (earlier, before, change.action) {
-            (Some(position), Some(action @ (Action::Create | Action::Update)), Action::Update)
-                if self.keeps_name(position, &change) =>
+            (Some(at), Some(action @ (Action::Create | Action::Update)), Action::Update)
+                if self.keeps_name(at, &change) =>
             {
-                self.changes[position] = Some(Change { action, object: change.object });
+                self.changes[at] = Some((Change { action, object: change.object }, place));
+                at as u32
             }
-            (Some(position), Some(Action::Create), Action::Remove) => {
-                self.changes[position] = None;
-                let left = |change: &Option<Change>| change.as_ref().is_some_and(|change| change.object.key() == key);
-                match self.changes[..position].iter().rposition(left) {
-                    Some(removal) => self.position.insert(key, removal),
-                    None => self.position.remove(&key),
-                };
+            (Some(at), Some(Action::Create), Action::Remove) => {
+                self.changes[at] = None;
+                let left = |change: &Option<(Change, Place)>| change.as_ref().is_some_and(|(_, other)| *other == place);
+                match self.changes[..at].iter().rposition(left) {
+                    Some(removal) => removal as u32,
+                    None => {
+                        self.cancelled.insert(place);
+                        NONE
+                    }
+                }
             }
-            (Some(position), Some(Action::Update), Action::Remove) => {
-                self.changes[position] = None;
-                self.append(key, change);
+            (Some(at), Some(Action::Update), Action::Remove) => {
+                self.changes[at] = None;
+                self.append(place, change)
             }
-            _ => self.append(key, change),
+            _ => self.append(place, change),
         }
     }
 
     /// A change of name may depend on what stands between the two.
-    fn keeps_name(&self, position: usize, change: &Change) -> bool {
-        let earlier = self.changes[position].as_ref();
-        earlier.is_some_and(|earlier| earlier.object.unique_name() == change.object.unique_name())
+    fn keeps_name(&self, at: usize, change: &Change) -> bool {
+        let earlier = self.changes[at].as_ref();
+        earlier.is_some_and(|(earlier, _)| earlier.object.unique_name() == change.object.unique_name())
     }
 
-    fn append(&mut self, key: Key, change: Change) {
-        self.position.insert(key, self.changes.len());
-        self.changes.push(Some(change));
+    fn append(&mut self, place: Place, change: Change) -> u32 {
+        self.cancelled.remove(&place);
+        self.changes.push(Some((change, place)));
+        self.changes.len() as u32 - 1
     }
 
     /// A point within the transaction, for [`Self::written_since`].
@@ -136,32 +141,38 @@ impl<'a> Tx<'a> {
     /// other's changes before they are committed. `old` is not told.
     pub fn written_since(&self, mark: usize) -> Vec<Event> {
         let mut seen = BTreeSet::new();
-        let keys = self.undo.iter().skip(mark).map(|(key, _)| key).filter(|key| seen.insert((*key).clone()));
-        let changes = keys.filter_map(|key| self.changes[*self.position.get(key)?].as_ref());
-        changes.map(|change| Event { action: change.action, object: change.object.clone(), old: None }).collect()
+        let places = self.undo.iter().skip(mark).map(|(place, _)| *place).filter(|place| seen.insert(*place));
+        let changes = places.filter_map(|place| self.changes[self.tables.change_of(place, self.writer)?].as_ref());
+        changes.map(|(change, _)| Event { action: change.action, object: change.object.clone(), old: None }).collect()
     }
 
     /// Bytes of the changes so far.
     pub(crate) fn encoded_len(&self) -> usize {
-        self.changes.iter().flatten().map(codec::change_len).sum()
+        self.changes.iter().flatten().map(|(change, _)| codec::change_len(change)).sum()
     }
 
     /// Undoes everything.
     pub(crate) fn undo(self) {
-        for (key, before) in self.undo.into_iter().rev() {
-            self.overlay.put_back(&key, before);
+        for (place, before) in self.undo.into_iter().rev() {
+            self.tables.put_back(place, before);
         }
     }
 
-    /// The changes that are left; keys whose changes cancelled each other are as they were.
-    pub(crate) fn finish(self) -> Vec<Change> {
-        for (key, before) in self.undo.into_iter().rev() {
-            if !self.position.contains_key(&key) {
-                self.overlay.put_back(&key, before);
+    /// The changes that are left, with their places; rows whose changes cancelled each other are as they were.
+    pub(crate) fn finish(self) -> Vec<(Change, Place)> {
+        if !self.cancelled.is_empty() {
+            for (place, before) in self.undo.into_iter().rev() {
+                if self.cancelled.contains(&place) {
+                    self.tables.put_back(place, before);
+                }
             }
         }
         self.changes.into_iter().flatten().collect()
     }
+}
+
+fn current<T: Stored>(tables: &Tables, row: &Arc<T>) -> Option<AnyObject> {
+    tables.find::<T>(Sight::Current, row.id()).map(T::wrap)
 }
 
 impl Find for Tx<'_> {
@@ -187,5 +198,9 @@ impl Find for Tx<'_> {
 
     fn node_tasks(&self, node: &NodeId) -> Vec<Arc<Task>> {
         self.view().node_tasks(node)
+    }
+
+    fn desired_tasks(&self, state: TaskState) -> Vec<Arc<Task>> {
+        self.view().desired_tasks(state)
     }
 }

@@ -17,9 +17,9 @@ pub use network::Network;
 pub use node::{Make, Node, SKEP_ENGINE_LABEL};
 pub use opaque::{Extension, Resource, Volume};
 pub use service::Service;
-pub use task::{Task, task_name};
+pub use task::{Task, TaskAnnotations, task_name};
 
-use crate::ids::InvalidId;
+use crate::ids::{Identifier, InvalidId};
 use crate::pb::objects as pb;
 use crate::time::WallTime;
 
@@ -77,7 +77,7 @@ pub enum ObjectError {
 /// What the store needs of every kind of object.
 pub trait Object: Clone + PartialEq + std::fmt::Debug {
     /// Its typed id.
-    type Id: Clone + Ord + std::fmt::Display + std::fmt::Debug;
+    type Id: Identifier;
 
     /// Lower-case word used in messages, e.g. `service`.
     const KIND: &'static str;

@@ -1,12 +1,16 @@
 //! A task: one placement of a service in a slot, or on a node.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
+use prost::{Message, encoding};
 
 use super::{Meta, ObjectError, object, version};
 use crate::ids::{NodeId, ServiceId, TaskId};
 use crate::kept::Kept;
 use crate::pb::objects as pb;
 use crate::pb::types::{self, TaskState};
+use crate::shared::Shared;
 use crate::verbatim::Verbatim;
 
 /// One placement. `spec` is shared with all tasks made from the same service spec.
@@ -22,15 +26,14 @@ pub struct Task {
     pub slot: u64,
     /// Absent until scheduled; set from the start for global services.
     pub node_id: Option<NodeId>,
-    /// The task's own name, `<service>.<slot or node>.<task id>`.
-    pub annotations: types::Annotations,
+    pub annotations: TaskAnnotations,
     /// Copy of the service's name and labels.
-    pub service_annotations: types::Annotations,
+    pub service_annotations: Shared<types::Annotations>,
     pub status: types::TaskStatus,
     pub desired_state: TaskState,
-    pub networks: Vec<pb::NetworkAttachment>,
-    pub endpoint: Option<pb::Endpoint>,
-    pub log_driver: Option<types::Driver>,
+    pub networks: Arc<[pb::NetworkAttachment]>,
+    pub endpoint: Option<Shared<pb::Endpoint>>,
+    pub log_driver: Option<Shared<types::Driver>>,
     /// Version of the service's spec from which it was made.
     pub spec_version: Option<u64>,
     pub assigned_generic_resources: Vec<types::GenericResource>,
@@ -38,6 +41,16 @@ pub struct Task {
     pub volumes: Vec<types::VolumeAttachment>,
     /// Encoded fields of newer versions.
     pub unknown: Bytes,
+}
+
+/// A task's own annotations. Nearly every task has its usual name and nothing else, which needs no place.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub enum TaskAnnotations {
+    /// The name alone, as [`task_name`] makes it; only where the name cannot change any more.
+    #[default]
+    Usual,
+    /// What somebody wrote.
+    Written(Shared<types::Annotations>),
 }
 
 object!(Task, TaskId, "task", |_task| "");
@@ -53,9 +66,65 @@ impl Task {
         self.desired_state <= TaskState::Running
     }
 
+    /// Its name: its own, or `<service>.<slot or node>.<task id>`.
+    pub fn name(&self) -> String {
+        match &self.annotations {
+            TaskAnnotations::Written(written) if !written.name.is_empty() => written.name.clone(),
+            _ => task_name(&self.service_annotations.name, self.slot, self.node_id.as_ref(), &self.id),
+        }
+    }
+
+    /// Its annotations as the wire has them.
+    pub fn written_annotations(&self) -> types::Annotations {
+        match &self.annotations {
+            TaskAnnotations::Written(written) => written.to_message(),
+            TaskAnnotations::Usual => types::Annotations { name: self.name(), ..Default::default() },
+        }
+    }
+
+    /// Lets the task share what it has in common with another one: usually all of its service's tasks have the same
+    /// spec, networks and endpoint.
+    pub fn share_with(&mut self, other: &Task) {
+        if self.spec == other.spec {
+            self.spec = other.spec.clone();
+        }
+        self.service_annotations.join(&other.service_annotations);
+        if let (Some(endpoint), Some(known)) = (&mut self.endpoint, &other.endpoint) {
+            endpoint.join(known);
+        }
+        if let (Some(driver), Some(known)) = (&mut self.log_driver, &other.log_driver) {
+            driver.join(known);
+        }
+        if !Arc::ptr_eq(&self.networks, &other.networks) && !self.networks.is_empty() {
+            if self.networks == other.networks {
+                self.networks = Arc::clone(&other.networks);
+            } else if let Some(attachments) = Arc::get_mut(&mut self.networks) {
+                share_networks(attachments, &other.networks);
+            }
+        }
+    }
+
+    /// Keeps its annotations as little as can be.
+    fn settle_annotations(&mut self) {
+        let TaskAnnotations::Written(written) = &self.annotations else { return };
+        let bare = written.labels.is_empty() && written.indices.is_empty();
+        let settled = self.slot != 0 || self.node_id.is_some();
+        let usual = || task_name(&self.service_annotations.name, self.slot, self.node_id.as_ref(), &self.id);
+        if bare && settled && written.name == usual() {
+            self.annotations = TaskAnnotations::Usual;
+        }
+    }
+
     /// Whether it has ended: a state above RUNNING is final.
     pub fn has_ended(&self) -> bool {
         self.state() > TaskState::Running
+    }
+}
+
+fn share_networks(attachments: &mut [pb::NetworkAttachment], known: &[pb::NetworkAttachment]) {
+    for network in attachments.iter_mut().filter_map(|attachment| attachment.network.as_mut()) {
+        let mut others = known.iter().filter_map(|attachment| attachment.network.as_ref());
+        let _shared = others.any(|other| network.join(other));
     }
 }
 
@@ -73,26 +142,28 @@ impl TryFrom<Kept<pb::Task>> for Task {
     fn try_from(kept: Kept<pb::Task>) -> Result<Self, ObjectError> {
         let Kept { value, unknown } = kept;
         let desired_state = value.desired_state();
-        Ok(Self {
+        let mut task = Self {
             id: TaskId::new(&value.id).map_err(|source| ObjectError::Id { kind: "task", source })?,
             meta: Meta::from(value.meta.as_ref()),
             spec: value.spec.unwrap_or_default(),
             service_id: ServiceId::optional(&value.service_id),
             slot: value.slot,
             node_id: NodeId::optional(&value.node_id),
-            annotations: value.annotations.unwrap_or_default(),
-            service_annotations: value.service_annotations.unwrap_or_default(),
+            annotations: TaskAnnotations::Written(value.annotations.map(Shared::new).unwrap_or_default()),
+            service_annotations: value.service_annotations.map(Shared::new).unwrap_or_default(),
             status: value.status.unwrap_or_default(),
             desired_state,
-            networks: value.networks,
-            endpoint: value.endpoint,
-            log_driver: value.log_driver,
+            networks: value.networks.into(),
+            endpoint: value.endpoint.map(Shared::new),
+            log_driver: value.log_driver.map(Shared::new),
             spec_version: value.spec_version.map(|version| version.index),
             assigned_generic_resources: value.assigned_generic_resources,
             job_iteration: value.job_iteration.map(|version| version.index),
             volumes: value.volumes,
             unknown,
-        })
+        };
+        task.settle_annotations();
+        Ok(task)
     }
 }
 
@@ -106,13 +177,13 @@ impl From<&Task> for Kept<pb::Task> {
                 service_id: task.service_id.as_ref().map(ToString::to_string).unwrap_or_default(),
                 slot: task.slot,
                 node_id: task.node_id.as_ref().map(ToString::to_string).unwrap_or_default(),
-                annotations: Some(task.annotations.clone()),
-                service_annotations: Some(task.service_annotations.clone()),
+                annotations: Some(task.written_annotations()),
+                service_annotations: Some(task.service_annotations.to_message()),
                 status: Some(task.status.clone()),
                 desired_state: task.desired_state.into(),
-                networks: task.networks.clone(),
-                endpoint: task.endpoint.clone(),
-                log_driver: task.log_driver.clone(),
+                networks: task.networks.to_vec(),
+                endpoint: task.endpoint.as_ref().map(Shared::to_message),
+                log_driver: task.log_driver.as_ref().map(Shared::to_message),
                 spec_version: task.spec_version.map(version),
                 assigned_generic_resources: task.assigned_generic_resources.clone(),
                 job_iteration: task.job_iteration.map(version),
@@ -121,4 +192,41 @@ impl From<&Task> for Kept<pb::Task> {
             unknown: task.unknown.clone(),
         }
     }
+}
+
+impl Task {
+    /// Bytes of its encoding, without making it.
+    pub fn encoded_len(&self) -> usize {
+        let tag_bytes = 1;
+        let text = |text: &str| if text.is_empty() { 0 } else { delimited(tag_bytes, text.len()) };
+        let number = |number: u64| if number == 0 { 0 } else { tag_bytes + encoding::encoded_len_varint(number) };
+        let name = match &self.annotations {
+            TaskAnnotations::Written(written) => written.encoded_len(),
+            TaskAnnotations::Usual => text(&self.name()),
+        };
+        let meta: pb::Meta = self.meta.into();
+        text(self.id.as_str())
+            + delimited(tag_bytes, meta.encoded_len())
+            + delimited(tag_bytes, self.spec.bytes().len())
+            + text(self.service_id.as_ref().map(ServiceId::as_str).unwrap_or_default())
+            + number(self.slot)
+            + text(self.node_id.as_ref().map(NodeId::as_str).unwrap_or_default())
+            + delimited(tag_bytes, name)
+            + delimited(tag_bytes, self.service_annotations.encoded_len())
+            + delimited(tag_bytes, self.status.encoded_len())
+            + number(u64::from(self.desired_state as u32))
+            + encoding::message::encoded_len_repeated(11, &self.networks)
+            + self.endpoint.as_ref().map_or(0, |endpoint| delimited(tag_bytes, endpoint.encoded_len()))
+            + self.log_driver.as_ref().map_or(0, |driver| delimited(tag_bytes, driver.encoded_len()))
+            + self.spec_version.map_or(0, |index| delimited(tag_bytes, version(index).encoded_len()))
+            + encoding::message::encoded_len_repeated(15, &self.assigned_generic_resources)
+            + self.job_iteration.map_or(0, |index| delimited(2, version(index).encoded_len()))
+            + encoding::message::encoded_len_repeated(17, &self.volumes)
+            + self.unknown.len()
+    }
+}
+
+/// Bytes of a field that carries its length: key, length, body.
+fn delimited(tag_bytes: usize, body: usize) -> usize {
+    tag_bytes + encoding::encoded_len_varint(body as u64) + body
 }

@@ -132,7 +132,7 @@ fn host_ports_are_copied_and_need_no_ingress() {
         assert_eq!(endpoint.spec, bench.service(id).spec.endpoint);
     }
     bench.make_task("t", "web");
-    assert_eq!(bench.task("t").endpoint, bench.service("web").endpoint);
+    assert_eq!(bench.task("t").endpoint, bench.service("web").endpoint.map(Into::into));
     assert_eq!(bench.task("t").state(), TaskState::Pending);
 }
 

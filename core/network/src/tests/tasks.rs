@@ -83,8 +83,8 @@ fn ingress_first_then_the_networks_of_the_spec() {
     assert_eq!(bench.addresses("t"), ["ingress=10.0.0.3/24", "net=10.0.1.3/24"]);
     let task = bench.task("t");
     assert_eq!(task.networks[1].aliases, ["www"]);
-    assert_eq!(task.networks[1].network, Some(Kept::from(&bench.network("net")).value));
-    assert_eq!(task.endpoint, bench.service("web").endpoint);
+    assert_eq!(task.networks[1].network, Some(Kept::from(&bench.network("net")).value.into()));
+    assert_eq!(task.endpoint, bench.service("web").endpoint.map(Into::into));
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn follows_the_nodes() {
     assert_eq!(nodes(&world), ["n1", "n2"]);
     let task = world.wanted()[0].clone();
     assert_eq!(task.slot, 0);
-    assert_eq!(task.annotations.name, format!("web.{}.{}", task.node_id.as_ref().expect("preset"), task.id));
+    assert_eq!(task.name(), format!("web.{}.{}", task.node_id.as_ref().expect("preset"), task.id));
 
     let mut late = node("n3");
     late.status.set_state(State::Unknown);

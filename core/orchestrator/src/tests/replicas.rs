@@ -20,10 +20,10 @@ fn makes_tasks_as_docker_does() {
     let tasks = world.tasks();
     assert_eq!(tasks.iter().map(|task| task.slot).collect::<Vec<_>>(), [1, 2, 3]);
     let task = &tasks[1];
-    assert_eq!(task.annotations.name, format!("web.2.{}", task.id));
+    assert_eq!(task.name(), format!("web.2.{}", task.id));
     assert_eq!(task.service_annotations.labels.get("a").map(String::as_str), Some("b"));
     assert_eq!((task.desired_state, task.status.message.as_str()), (TaskState::Running, "created"));
-    assert_eq!((task.spec_version, task.log_driver.clone()), (Some(0), Some(driver)));
+    assert_eq!((task.spec_version, task.log_driver.clone()), (Some(0), Some(driver.into())));
     assert_eq!(*task.spec, world.service().spec.task.clone().expect("a task spec"));
     assert!(tasks[0].spec.same(&tasks[2].spec), "one allocation for all");
     assert!(task.endpoint.is_some() && task.job_iteration.is_none());

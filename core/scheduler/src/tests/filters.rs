@@ -23,7 +23,7 @@ fn constrained(text: &str) -> TaskSpec {
 fn publishing(mut task: Task, port: u32) -> Task {
     let mut published = types::PortConfig { target_port: 80, published_port: port, ..Default::default() };
     published.set_publish_mode(PublishMode::Host);
-    task.endpoint = Some(skep_model::pb::objects::Endpoint { ports: vec![published], ..Default::default() });
+    task.endpoint = Some(skep_model::pb::objects::Endpoint { ports: vec![published], ..Default::default() }.into());
     task
 }
 

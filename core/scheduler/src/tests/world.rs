@@ -90,7 +90,7 @@ pub(super) fn task(service: &str, slot: u64, spec: TaskSpec) -> Task {
             ..Default::default()
         },
         desired_state: TaskState::Running,
-        networks: Vec::new(),
+        networks: Default::default(),
         endpoint: None,
         log_driver: None,
         spec_version: Some(1),

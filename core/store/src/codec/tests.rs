@@ -86,3 +86,40 @@ fn a_service_without_a_spec_is_still_an_object() {
     let entry = Entry::decode(Bytes::from(request.encode_to_vec())).unwrap();
     assert_eq!(entry.changes[0].object.get::<Service>().unwrap().name(), "");
 }
+
+#[test]
+fn a_task_is_measured_as_it_is_written() {
+    use skep_model::pb::objects::{Endpoint, Network, NetworkAttachment};
+    use skep_model::pb::types as t;
+    let mut whole = task("t", "web", 300, Some("n1"));
+    whole.meta = skep_model::Meta { version: 900, created_at: Some(skep_model::WallTime(7)), updated_at: None };
+    whole.networks = vec![
+        NetworkAttachment {
+            network: Some(Network { id: id("net"), ..Default::default() }.into()),
+            addresses: vec!["10.0.0.3/24".to_owned()],
+            ..Default::default()
+        };
+        2
+    ]
+    .into();
+    whole.endpoint = Some(Endpoint { ports: vec![Default::default()], ..Default::default() }.into());
+    whole.log_driver = Some(t::Driver { name: "json-file".to_owned(), ..Default::default() }.into());
+    whole.job_iteration = Some(3);
+    whole.assigned_generic_resources = vec![Default::default(); 2];
+    whole.volumes = vec![t::VolumeAttachment { id: "v".to_owned(), ..Default::default() }];
+    let mut unknown = BytesMut::new();
+    prost::encoding::string::encode(777, &"tail".to_owned(), &mut unknown);
+    whole.unknown = unknown.freeze();
+    whole.status.err = "no suitable node".to_owned();
+    let mut bare = task("t", "web", 0, None);
+    bare.service_id = None;
+    bare.spec_version = None;
+    let mut written = task("t", "web", 1, None);
+    let own = t::Annotations { name: "mine".to_owned(), ..Default::default() };
+    written.annotations = skep_model::objects::TaskAnnotations::Written(own.into());
+    for task in [whole, bare, written] {
+        let message: Kept<skep_model::pb::objects::Task> = Kept::from(&task);
+        assert_eq!(task.encoded_len(), message.encoded_len());
+        assert_eq!(skep_model::Task::try_from(Kept::decode(message.encode_to_vec().as_slice()).unwrap()).unwrap(), task);
+    }
+}

@@ -25,7 +25,7 @@ pub(super) fn remove(tx: &mut Tx, request: m::RemoveTaskRequest) -> Result<m::Re
 pub(super) fn list(facts: &impl Find, request: m::ListTasksRequest) -> m::ListTasksResponse {
     let filters = request.filters.unwrap_or_default();
     let passes = |task: &Task| {
-        let name = task_name(task);
+        let name = task.name();
         let on = |id: Option<&str>, wanted: &[String]| any_of(id.unwrap_or_default(), wanted);
         any_of(&name, &filters.names)
             && any_prefix(&name, &filters.name_prefixes)
@@ -63,14 +63,6 @@ fn each_once<I>(
     found.sort_by(|left, right| left.id.cmp(&right.id));
     found.dedup_by(|left, right| left.id == right.id);
     found
-}
-
-/// The task's own name, or the one it would have been given.
-fn task_name(task: &Task) -> String {
-    if !task.annotations.name.is_empty() {
-        return task.annotations.name.clone();
-    }
-    skep_model::objects::task_name(&task.service_annotations.name, task.slot, task.node_id.as_ref(), &task.id)
 }
 
 /// SwarmKit's word for what runs a task.

@@ -32,7 +32,7 @@ pub(crate) fn out(task: &pb::Task) -> json::Task<'_> {
             .networks
             .iter()
             .map(|attachment| json::NetworkAttachment {
-                network: attachment.network.as_ref().map(network::swarm_out).unwrap_or_default(),
+                network: attachment.network.as_deref().map(network::swarm_out).unwrap_or_default(),
                 addresses: texts(&attachment.addresses),
             })
             .collect(),

@@ -253,7 +253,7 @@ async fn tasks_always_carry_a_port_status_and_whole_prefixes() {
         node_id: "node1".to_owned(),
         slot: 1,
         networks: vec![skep_model::pb::objects::NetworkAttachment {
-            network: Some(world.control.0.lock().unwrap().networks[0].value.clone()),
+            network: Some(world.control.0.lock().unwrap().networks[0].value.clone().into()),
             addresses: vec!["10.0.1.5/24".to_owned()],
             ..Default::default()
         }],

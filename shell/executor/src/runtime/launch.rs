@@ -233,7 +233,7 @@ fn write_json(path: PathBuf, value: &impl serde::Serialize) -> Result<PathBuf, R
 
 /// `max-size` and `max-file` of the log driver, as Docker spells them.
 pub fn log_instructions(path: PathBuf, order: &TaskOrder, defaults: LogLimits) -> Result<LogInstructions, Refusal> {
-    let driver = order.task.log_driver.as_ref().or(order.task.spec.log_driver.as_ref());
+    let driver = order.task.log_driver.as_deref().or(order.task.spec.log_driver.as_ref());
     let mut log = LogInstructions { path, max_size_bytes: defaults.max_size_bytes, max_files: defaults.max_files };
     for (name, value) in driver.iter().flat_map(|driver| &driver.options) {
         let wrong = || Refusal::invalid(format!("log option {name}={value} is not understood"));

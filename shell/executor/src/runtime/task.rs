@@ -302,7 +302,7 @@ fn network_mode(order: &TaskOrder) -> Result<NetworkMode, Refusal> {
         return Ok(NetworkMode::Given(path.clone()));
     }
     let mut mode = NetworkMode::Bridge;
-    for attachment in &order.task.networks {
+    for attachment in order.task.networks.iter() {
         let (name, driver) = names(attachment);
         mode = match (driver.as_str(), name.as_str()) {
             ("host", _) | ("", "host") => NetworkMode::Host,
@@ -350,9 +350,9 @@ fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, C
     let stop_signal = own(&spec.stop_signal, image.config.stop_signal.as_deref().unwrap_or("SIGTERM"));
     Ok(Record {
         version: RECORD_VERSION,
-        name: container_name(task),
+        name: task.name(),
         task_id: task.id.to_string(),
-        task_name: task.annotations.name.clone(),
+        task_name: task.name(),
         service_id: task.service_id.as_ref().map(ToString::to_string).unwrap_or_default(),
         service_name: task.service_annotations.name.clone(),
         node_id: order.node.id.to_string(),
@@ -399,18 +399,9 @@ pub fn facts(order: &TaskOrder) -> Facts {
         node_os: node.os.clone(),
         node_architecture: node.architecture.clone(),
         task_id: task.id.to_string(),
-        task_name: container_name(task),
+        task_name: task.name(),
         task_slot: if task.slot == 0 { node.id.to_string() } else { task.slot.to_string() },
     }
-}
-
-/// `<service>.<slot or node>.<task>`.
-fn container_name(task: &Task) -> String {
-    if task.annotations.name.is_empty() {
-        let node = task.node_id.as_ref();
-        return skep_model::objects::task_name(&task.service_annotations.name, task.slot, node, &task.id);
-    }
-    task.annotations.name.clone()
 }
 
 fn labels(order: &TaskOrder, spec: &ContainerSpec) -> BTreeMap<String, String> {
@@ -419,7 +410,7 @@ fn labels(order: &TaskOrder, spec: &ContainerSpec) -> BTreeMap<String, String> {
     let mut mark = |name: &str, value: String| labels.insert(format!("com.docker.swarm.{name}"), value);
     mark("task", String::new());
     mark("task.id", task.id.to_string());
-    mark("task.name", container_name(task));
+    mark("task.name", task.name());
     mark("node.id", order.node.id.to_string());
     if let Some(service) = &task.service_id {
         mark("service.id", service.to_string());
@@ -429,7 +420,7 @@ fn labels(order: &TaskOrder, spec: &ContainerSpec) -> BTreeMap<String, String> {
 }
 
 fn log_path(shared: &Shared, task: &Task, id: &str) -> Option<PathBuf> {
-    let driver = task.log_driver.as_ref().or(task.spec.log_driver.as_ref());
+    let driver = task.log_driver.as_deref().or(task.spec.log_driver.as_ref());
     let silent = driver.is_some_and(|driver| driver.name == "none");
     (!silent).then(|| shared.directory(id).join(format!("{id}-json.log")))
 }

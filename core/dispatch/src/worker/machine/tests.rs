@@ -320,7 +320,7 @@ fn a_secret_that_does_not_exist_rejects_the_task() {
 fn a_changed_definition_is_given_to_the_controller() {
     let mut bench = Bench::running("t");
     let mut changed = task("t", "a", S::Assigned);
-    changed.service_annotations.labels.insert("colour".to_owned(), "red".to_owned());
+    changed.service_annotations.edit().labels.insert("colour".to_owned(), "red".to_owned());
     bench.put(&changed);
     bench.answer(Verb::Wait, Outcome::Cancelled);
     let run = bench.done(Verb::Update);

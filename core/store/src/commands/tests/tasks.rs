@@ -1,6 +1,7 @@
 use skep_model::pb::messages as m;
 use skep_model::pb::types as t;
 use skep_model::pb::types::task_spec::Runtime;
+use skep_model::objects::TaskAnnotations;
 use skep_model::{Code, Service, TaskState, Verbatim};
 
 use crate::fixture::{Swarm, id, service, service_spec, task};
@@ -16,8 +17,9 @@ fn found(swarm: &mut Swarm, filters: Filters) -> Vec<String> {
 fn tasks_are_found_by_every_filter() {
     let mut stopped = task("t2", "web", 2, Some("n1"));
     stopped.desired_state = TaskState::Shutdown;
-    stopped.annotations.name = "web.2.named".to_owned();
-    stopped.service_annotations.labels = [("tier".to_owned(), "front".to_owned())].into();
+    let own = t::Annotations { name: "web.2.named".to_owned(), ..Default::default() };
+    stopped.annotations = TaskAnnotations::Written(own.into());
+    stopped.service_annotations.edit().labels = [("tier".to_owned(), "front".to_owned())].into();
     let mut swarm = Swarm::new()
         .with(task("t1", "web", 1, Some("n1")))
         .with(stopped)

@@ -1,0 +1,165 @@
+//! What tables know beside their rows: which row has which unique name, which tasks belong to a service, slot or node,
+//! and what they are to become.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+
+use skep_model::ids::Identifier;
+use skep_model::{NodeId, ServiceId, Task, TaskState};
+
+use crate::handles::{Handle, Handles};
+
+/// The versions of a row that readers may see: the committed one, and the one in flight.
+pub type Versions<'a, T> = [Option<&'a T>; 2];
+
+/// Secondary indices of a table. A row stands under the keys of all of its versions; readers pass over those that
+/// their version does not have.
+pub trait Index<T>: Clone + Default + Debug + Send + Sync {
+    /// The versions of a row changed.
+    fn follow(&mut self, handle: Handle, before: Versions<'_, T>, after: Versions<'_, T>);
+}
+
+impl<T> Index<T> for () {
+    fn follow(&mut self, _handle: Handle, _before: Versions<'_, T>, _after: Versions<'_, T>) {}
+}
+
+/// Calls `remove` for keys that are no longer there, and `insert` for new ones.
+fn follow_keys<K: PartialEq + Copy>(
+    before: [Option<K>; 2],
+    after: [Option<K>; 2],
+    mut change: impl FnMut(K, bool),
+) {
+    let among = |key: K, keys: &[Option<K>]| keys.iter().flatten().any(|other| *other == key);
+    for (at, key) in before.into_iter().enumerate() {
+        if let Some(key) = key.filter(|key| !among(*key, &after) && !among(*key, &before[..at])) {
+            change(key, false);
+        }
+    }
+    for (at, key) in after.into_iter().enumerate() {
+        if let Some(key) = key.filter(|key| !among(*key, &before) && !among(*key, &after[..at])) {
+            change(key, true);
+        }
+    }
+}
+
+/// Members by the id of what they belong to.
+#[derive(Clone, Debug)]
+struct Groups<K, M> {
+    handles: Handles,
+    groups: Vec<Option<Group<K, M>>>,
+    free: Vec<Handle>,
+}
+
+#[derive(Clone, Debug)]
+struct Group<K, M> {
+    key: K,
+    members: BTreeSet<M>,
+}
+
+impl<K, M> Default for Groups<K, M> {
+    fn default() -> Self {
+        Self { handles: Handles::default(), groups: Vec::new(), free: Vec::new() }
+    }
+}
+
+impl<K: Identifier, M: Ord + Copy> Groups<K, M> {
+    fn number(&self, key: &K) -> Option<Handle> {
+        let is = |number: Handle| self.groups[number as usize].as_ref().is_some_and(|group| group.key == *key);
+        self.handles.find(key.fingerprint(), is)
+    }
+
+    fn of(&self, key: &K) -> Option<&BTreeSet<M>> {
+        let number = self.number(key)?;
+        self.groups[number as usize].as_ref().map(|group| &group.members)
+    }
+
+    fn change(&mut self, key: &K, member: M, add: bool) {
+        let known = self.number(key);
+        if add {
+            let number = known.unwrap_or_else(|| self.add(key));
+            if let Some(group) = &mut self.groups[number as usize] {
+                group.members.insert(member);
+            }
+        } else if let Some(number) = known {
+            let place = &mut self.groups[number as usize];
+            let Some(group) = place else { return };
+            group.members.remove(&member);
+            if group.members.is_empty() {
+                *place = None;
+                self.handles.remove(key.fingerprint(), number);
+                self.free.push(number);
+            }
+        }
+    }
+
+    fn add(&mut self, key: &K) -> Handle {
+        let number = self.free.pop().unwrap_or(self.groups.len() as Handle);
+        if number as usize == self.groups.len() {
+            self.groups.push(None);
+        }
+        self.groups[number as usize] = Some(Group { key: key.clone(), members: BTreeSet::new() });
+        self.handles.insert(key.fingerprint(), number);
+        number
+    }
+}
+
+/// Tasks by service and slot, by node, and by desired state.
+#[derive(Clone, Default, Debug)]
+pub struct TaskIndex {
+    services: Groups<ServiceId, (u64, Handle)>,
+    nodes: Groups<NodeId, Handle>,
+    desired: BTreeMap<TaskState, BTreeSet<Handle>>,
+    /// The task that was added last.
+    latest: Option<Handle>,
+}
+
+impl TaskIndex {
+    pub(crate) fn of_service(&self, service: &ServiceId) -> impl Iterator<Item = Handle> {
+        self.services.of(service).into_iter().flatten().map(|(_, handle)| *handle)
+    }
+
+    pub(crate) fn in_slot(&self, service: &ServiceId, slot: u64) -> impl Iterator<Item = Handle> {
+        let members = self.services.of(service);
+        members.into_iter().flat_map(move |all| all.range((slot, 0)..=(slot, Handle::MAX))).map(|(_, handle)| *handle)
+    }
+
+    pub(crate) fn on_node(&self, node: &NodeId) -> impl Iterator<Item = Handle> {
+        self.nodes.of(node).into_iter().flatten().copied()
+    }
+
+    pub(crate) fn desiring(&self, state: TaskState) -> impl Iterator<Item = Handle> {
+        self.desired.get(&state).into_iter().flatten().copied()
+    }
+
+    /// Tasks that are likely to have much in common with one of the service.
+    pub(crate) fn siblings(&self, service: &ServiceId) -> impl Iterator<Item = Handle> {
+        let members = self.services.of(service);
+        let ends = members.into_iter().flat_map(|all| [all.last(), all.first()]);
+        self.latest.into_iter().chain(ends.flatten().map(|(_, handle)| *handle))
+    }
+}
+
+impl Index<Task> for TaskIndex {
+    fn follow(&mut self, handle: Handle, before: Versions<'_, Task>, after: Versions<'_, Task>) {
+        fn slots(rows: Versions<'_, Task>) -> [Option<(&ServiceId, u64)>; 2] {
+            rows.map(|row| row.and_then(|task| Some((task.service_id.as_ref()?, task.slot))))
+        }
+        fn nodes(rows: Versions<'_, Task>) -> [Option<&NodeId>; 2] {
+            rows.map(|row| row.and_then(|task| task.node_id.as_ref()))
+        }
+        let desired = |rows: Versions<'_, Task>| rows.map(|row| row.map(|task| task.desired_state));
+        follow_keys(slots(before), slots(after), |(service, slot), add| {
+            self.services.change(service, (slot, handle), add);
+            self.latest = add.then_some(handle).or(self.latest.filter(|latest| *latest != handle));
+        });
+        follow_keys(nodes(before), nodes(after), |node, add| self.nodes.change(node, handle, add));
+        follow_keys(desired(before), desired(after), |state, add| {
+            let members = self.desired.entry(state).or_default();
+            if add {
+                members.insert(handle);
+            } else {
+                members.remove(&handle);
+            }
+        });
+    }
+}
