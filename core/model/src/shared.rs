@@ -26,16 +26,14 @@ impl Blank for types::Annotations {
 
 impl Blank for objects::Endpoint {
     fn blank() -> &'static Self {
-        static BLANK: objects::Endpoint =
-            objects::Endpoint { spec: None, ports: Vec::new(), virtual_ips: Vec::new() };
+        static BLANK: objects::Endpoint = objects::Endpoint { spec: None, ports: Vec::new(), virtual_ips: Vec::new() };
         &BLANK
     }
 }
 
 impl Blank for types::Driver {
     fn blank() -> &'static Self {
-        static BLANK: types::Driver =
-            types::Driver { name: String::new(), options: std::collections::BTreeMap::new() };
+        static BLANK: types::Driver = types::Driver { name: String::new(), options: std::collections::BTreeMap::new() };
         &BLANK
     }
 }

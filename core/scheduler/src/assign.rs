@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use skep_model::pb::types::TaskStatus;
 use skep_model::{Now, Refusal, Task, TaskState};
-use skep_store::{Read, Tx};
+use skep_store::Tx;
 
 use crate::node::NodeNumber;
 use crate::picture::Picture;
@@ -38,7 +38,22 @@ pub(crate) fn assign(
         Some(candidates) => picture.volumes.choose(candidates, &id, task).unwrap_or_default(),
         None => Vec::new(),
     };
+    // Written out, so that the old status is not copied only to be dropped.
     let assigned = Task {
+        id: task.id.clone(),
+        meta: task.meta,
+        spec: task.spec.clone(),
+        service_id: task.service_id.clone(),
+        slot: task.slot,
+        annotations: task.annotations.clone(),
+        service_annotations: task.service_annotations.clone(),
+        desired_state: task.desired_state,
+        networks: Arc::clone(&task.networks),
+        endpoint: task.endpoint.clone(),
+        log_driver: task.log_driver.clone(),
+        spec_version: task.spec_version,
+        job_iteration: task.job_iteration,
+        unknown: task.unknown.clone(),
         node_id: Some(id),
         assigned_generic_resources: given,
         volumes,
@@ -48,11 +63,8 @@ pub(crate) fn assign(
             message: message.to_owned(),
             ..Default::default()
         },
-        ..task.clone()
     };
-    let id = assigned.id.clone();
-    write(turn, assigned);
-    if let Some(stored) = turn.tx.task(&id) {
+    if let Some(stored) = write(turn, assigned) {
         picture.put_task(stored);
     }
 }
@@ -67,11 +79,16 @@ pub(crate) fn explain(turn: &mut Turn, task: &Arc<Task>, reason: &str) {
     write(turn, Task { status, ..(**task).clone() });
 }
 
-fn write(turn: &mut Turn, task: Task) {
-    if let Err(refusal) = turn.tx.update(task) {
-        // A turn writes only what it just read, so this is a broken law.
-        if turn.refusals.len() < REFUSALS_MAX {
-            turn.refusals.push(refusal);
+/// The task as it is stored now.
+fn write(turn: &mut Turn, task: Task) -> Option<Arc<Task>> {
+    match turn.tx.update_shared(Arc::new(task)) {
+        Ok(stored) => Some(stored),
+        Err(refusal) => {
+            // A turn writes only what it just read, so this is a broken law.
+            if turn.refusals.len() < REFUSALS_MAX {
+                turn.refusals.push(refusal);
+            }
+            None
         }
     }
 }

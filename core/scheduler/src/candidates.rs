@@ -17,18 +17,21 @@ pub(crate) struct Candidates {
     failing: BTreeMap<NodeNumber, u32>,
     /// Nodes with a task of the service, and the failing ones.
     known: BinaryHeap<Reverse<Rank>>,
+    /// The kind of ask.
+    class: usize,
     /// How far the nodes without one are drawn.
     drawn: Option<(u32, NodeNumber)>,
     exhausted: bool,
 }
 
 impl Candidates {
-    pub(crate) fn new(picture: &Picture, wanted: &Requirements, failing: BTreeMap<NodeNumber, u32>) -> Self {
+    pub(crate) fn new(picture: &mut Picture, wanted: &Requirements, failing: BTreeMap<NodeNumber, u32>) -> Self {
+        let class = picture.class_of(wanted);
         let with_tasks = wanted.service.into_iter().flat_map(|service| picture.nodes_of(service).keys());
         let mut numbers: Vec<NodeNumber> = with_tasks.chain(failing.keys()).copied().collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let mut candidates = Self { failing, known: BinaryHeap::new(), drawn: None, exhausted: false };
+        let mut candidates = Self { failing, known: BinaryHeap::new(), class, drawn: None, exhausted: false };
         for number in numbers {
             candidates.put(picture, wanted, number);
         }
@@ -51,7 +54,7 @@ impl Candidates {
     /// The emptiest node without a task of the service.
     fn draw(&mut self, picture: &Picture, wanted: &Requirements) -> Option<NodeNumber> {
         while !self.exhausted {
-            let Some((total, number)) = picture.emptiest_after(self.drawn) else {
+            let Some((total, number)) = picture.emptiest_after(self.class, self.drawn) else {
                 self.exhausted = true;
                 return None;
             };

@@ -30,7 +30,7 @@ pub(crate) fn refuses(picture: &Picture, wanted: &Requirements, number: NodeNumb
         Some(Filter::Ready)
     } else if !has_resources(state, wanted) {
         Some(Filter::Resource)
-    } else if !has_plugins(node, wanted) {
+    } else if !has_plugins(node, &wanted.plugins) {
         Some(Filter::Plugin)
     } else if !meets_constraints(picture, node, number, wanted) {
         Some(Filter::Constraint)
@@ -53,12 +53,12 @@ fn has_resources(state: &NodeState, wanted: &Requirements) -> bool {
         && state.generic.has(&wanted.generic)
 }
 
-fn has_plugins(node: &Node, wanted: &Requirements) -> bool {
+pub(crate) fn has_plugins(node: &Node, wanted: &[(&'static str, String)]) -> bool {
     // A node that does not describe its engine has no plugins to speak of: nothing is asked of it.
     let Some(engine) = node.description.as_ref().and_then(|description| description.engine.as_ref()) else {
         return true;
     };
-    wanted.plugins.iter().all(|(kind, name)| {
+    wanted.iter().all(|(kind, name)| {
         let mut of_kind = engine.plugins.iter().filter(|plugin| plugin.r#type == *kind).peekable();
         if *kind == "Log" && of_kind.peek().is_none() {
             return true;

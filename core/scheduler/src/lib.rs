@@ -10,6 +10,7 @@
 
 mod assign;
 mod candidates;
+mod classes;
 mod explain;
 mod filter;
 mod generic;
@@ -19,6 +20,7 @@ mod picture;
 mod requirements;
 mod scheduler;
 mod spread;
+mod tasks;
 mod volumes;
 
 pub use scheduler::Scheduler;

@@ -1,29 +1,21 @@
 //! The picture of all nodes: what runs where. Kept from turn to turn, and brought in line with the facts by ids.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use skep_model::{Node, NodeId, Now, ServiceId, Task, TaskId, TaskState, Time, WallTime};
 
+use crate::classes::Classes;
 use crate::node::{NodeNumber, NodeState, ServiceNumber, hold_the_same};
+use crate::requirements::Requirements;
+use crate::tasks::{Placed, PlacedTasks};
 use crate::volumes::VolumeUses;
 
 /// Failures of a service on a node count for so long.
 pub(crate) const FAILURE_WINDOW: Duration = Duration::from_secs(5 * 60);
 /// From so many failures on, a node is used last.
 pub(crate) const FAILURES_MAX: usize = 5;
-
-/// A task that holds something of a node.
-#[derive(Clone, Debug)]
-struct Placed {
-    node: NodeNumber,
-    /// It is wanted, so it counts for the balance.
-    counts: bool,
-    /// Only while it counts.
-    service: Option<ServiceNumber>,
-    task: Arc<Task>,
-}
 
 /// One service at work.
 #[derive(Clone, Debug, Default)]
@@ -45,9 +37,8 @@ pub(crate) struct Picture {
     service_numbers: BTreeMap<ServiceId, ServiceNumber>,
     services: Vec<ServiceState>,
     free_services: Vec<ServiceNumber>,
-    tasks: BTreeMap<TaskId, Placed>,
-    /// Nodes that take tasks, emptiest first.
-    by_load: BTreeSet<(u32, NodeNumber)>,
+    tasks: PlacedTasks,
+    classes: Classes,
     pub(crate) volumes: VolumeUses,
 }
 
@@ -65,10 +56,15 @@ impl Picture {
         (0..).zip(&self.nodes).filter_map(|(number, node)| Some((number, node.as_ref()?)))
     }
 
-    /// Nodes that take tasks, emptiest first, from behind `after` on.
-    pub(crate) fn emptiest_after(&self, after: Option<(u32, NodeNumber)>) -> Option<(u32, NodeNumber)> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        self.by_load.range((after.map_or(Unbounded, Excluded), Unbounded)).next().copied()
+    /// The class of nodes that suit, whatever runs there; good until the next call.
+    pub(crate) fn class_of(&mut self, wanted: &Requirements) -> usize {
+        let nodes = (0..).zip(&self.nodes).filter_map(|(number, state)| Some((number, state.as_ref()?)));
+        self.classes.class_of(wanted, nodes.map(|(number, state)| (number, state.total, &*state.node)))
+    }
+
+    /// Nodes of the class, emptiest first, from behind `after` on.
+    pub(crate) fn emptiest_after(&self, class: usize, after: Option<(u32, NodeNumber)>) -> Option<(u32, NodeNumber)> {
+        self.classes.emptiest_after(class, after)
     }
 
     /// Adds a node or brings it up to date; tells whether it is new.
@@ -86,10 +82,7 @@ impl Picture {
             Some(old) => old.redescribed(node),
             None => NodeState::new(node),
         };
-        self.by_load.remove(&(state.total, number));
-        if state.node.takes_tasks() {
-            self.by_load.insert((state.total, number));
-        }
+        self.classes.describe(number, state.total, &state.node);
         self.nodes[number as usize] = Some(state);
         known.is_none()
     }
@@ -97,8 +90,8 @@ impl Picture {
     /// Forgets a node with its tasks.
     pub(crate) fn remove_node(&mut self, id: &NodeId) {
         let Some(number) = self.numbers.remove(id) else { return };
-        let there: Vec<TaskId> =
-            self.tasks.iter().filter(|(_, placed)| placed.node == number).map(|(id, _)| id.clone()).collect();
+        let here = self.tasks.iter().filter(|placed| placed.node == number);
+        let there: Vec<TaskId> = here.map(|placed| placed.task.id.clone()).collect();
         for task in there {
             self.remove_task(&task);
         }
@@ -106,7 +99,7 @@ impl Picture {
             service.failures.retain(|(_, node), _| *node != number);
         }
         if let Some(state) = self.nodes[number as usize].take() {
-            self.by_load.remove(&(state.total, number));
+            self.classes.remove(number, state.total);
         }
         self.free_nodes.push(number);
     }
@@ -181,7 +174,7 @@ impl Picture {
         if counts {
             self.count_task(node, service, true);
         }
-        self.tasks.insert(task.id.clone(), Placed { node, service, counts, task });
+        self.tasks.insert(Placed { node, service, counts, task });
         !counts
     }
 
@@ -202,9 +195,7 @@ impl Picture {
         if let Some(state) = self.nodes[node as usize].as_mut() {
             let before = state.total;
             state.total = if more { before + 1 } else { before.saturating_sub(1) };
-            if self.by_load.remove(&(before, node)) {
-                self.by_load.insert((state.total, node));
-            }
+            self.classes.reload(node, before, state.total);
         }
         let Some(service) = service else { return };
         let nodes = &mut self.services[service as usize].nodes;
@@ -258,7 +249,7 @@ impl Picture {
     pub(crate) fn summary(&self) -> String {
         let mut lines: Vec<String> = Vec::new();
         for (number, state) in self.nodes() {
-            let listed = self.by_load.contains(&(state.total, number));
+            let listed = self.classes.agree(number, state.total, &state.node);
             let services = self.service_numbers.iter();
             let counts: Vec<String> =
                 services.map(|(id, service)| format!("{id}={}", self.count(Some(*service), number))).collect();

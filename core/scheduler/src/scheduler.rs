@@ -10,6 +10,7 @@ use skep_store::{Action, AnyObject, Event, Read, Tx};
 
 use crate::assign::Turn;
 use crate::group;
+use crate::node::ServiceNumber;
 use crate::picture::{self, Picture};
 
 /// What found no node is tried again at most this often, however often something becomes free.
@@ -21,6 +22,26 @@ type GroupKey = (Option<ServiceId>, Option<u64>, Option<TaskId>);
 /// Tasks by slot, so that low slots are placed first.
 type Group = BTreeSet<(u64, TaskId)>;
 
+/// A pending task with what tells its group, in the order in which tasks are placed.
+#[derive(Debug)]
+struct Waiting {
+    service: Option<ServiceNumber>,
+    version: Option<u64>,
+    task: Arc<Task>,
+}
+
+impl Waiting {
+    fn order(&self, other: &Self) -> std::cmp::Ordering {
+        let key = |waiting: &Self| (waiting.service, waiting.version, waiting.task.slot);
+        key(self).cmp(&key(other)).then_with(|| self.task.id.cmp(&other.task.id))
+    }
+
+    fn is_grouped_with(&self, other: &Self) -> bool {
+        let whole = self.service.is_some() && self.version.is_some();
+        whole && (self.service, self.version) == (other.service, other.version)
+    }
+}
+
 /// Places tasks on nodes. One per leader.
 #[derive(Debug, Default)]
 pub struct Scheduler {
@@ -29,8 +50,8 @@ pub struct Scheduler {
     nodes: BTreeSet<NodeId>,
     gone_services: BTreeSet<ServiceId>,
     picture: Picture,
-    /// To be placed in this turn.
-    pending: BTreeMap<GroupKey, Group>,
+    /// To be placed in this turn; empty between turns.
+    pending: Vec<Waiting>,
     /// Found no node; to be tried again when something becomes free.
     stuck: BTreeMap<GroupKey, Group>,
     /// Made for their node, to be confirmed.
@@ -58,6 +79,11 @@ impl Scheduler {
         match &event.object {
             // A new task is not pending before it has its addresses.
             AnyObject::Task(task) if event.action != Action::Create || task.state() >= TaskState::Pending => {
+                // What this scheduler wrote itself is in its picture already.
+                let known = self.picture.placed(&task.id).is_some_and(|known| Arc::ptr_eq(known, task));
+                if known && event.action != Action::Remove {
+                    return;
+                }
                 self.tasks.insert(task.id.clone());
             }
             AnyObject::Node(node) => {
@@ -86,7 +112,7 @@ impl Scheduler {
                 self.picture.remove_service(&service);
             }
         }
-        self.take_up_stuck(now);
+        self.take_up_stuck(now, tx);
         self.place(now, tx);
     }
 
@@ -148,9 +174,9 @@ impl Scheduler {
                 }
             }
             TaskState::Pending => {
-                let (key, entry) = (key_of(task), (task.slot, id.clone()));
-                if !self.stuck.get(&key).is_some_and(|group| group.contains(&entry)) {
-                    self.pending.entry(key).or_default().insert(entry);
+                let is_stuck = |group: &Group| group.contains(&(task.slot, id.clone()));
+                if self.stuck.is_empty() || !self.stuck.get(&key_of(task)).is_some_and(is_stuck) {
+                    self.wait(Arc::clone(task));
                 }
             }
             _ => self.room |= self.picture.put_task(Arc::clone(task)),
@@ -160,33 +186,37 @@ impl Scheduler {
     fn forget_pending(&mut self, id: &TaskId, task: Option<&Arc<Task>>) {
         self.preassigned.remove(id);
         self.stuck_preassigned.remove(id);
-        // Without the task its group is not known: it is left out when the group's turn comes.
-        if let Some(task) = task {
-            let (key, entry) = (key_of(task), (task.slot, id.clone()));
-            for groups in [&mut self.pending, &mut self.stuck] {
-                if let Some(group) = groups.get_mut(&key) {
-                    group.remove(&entry);
-                    if group.is_empty() {
-                        groups.remove(&key);
-                    }
-                }
+        // Without the task its group is not known: it is left out when what is stuck is tried again.
+        let Some(task) = task.filter(|_| !self.stuck.is_empty()) else { return };
+        let key = key_of(task);
+        if let Some(group) = self.stuck.get_mut(&key) {
+            group.remove(&(task.slot, id.clone()));
+            if group.is_empty() {
+                self.stuck.remove(&key);
             }
         }
+    }
+
+    fn wait(&mut self, task: Arc<Task>) {
+        let service = task.service_id.as_ref().map(|id| self.picture.service_number(id));
+        self.pending.push(Waiting { service, version: task.spec_version, task });
     }
 
     fn has_stuck(&self) -> bool {
         !self.stuck.is_empty() || !self.stuck_preassigned.is_empty()
     }
 
-    fn take_up_stuck(&mut self, now: Now) {
+    fn take_up_stuck(&mut self, now: Now, tx: &Tx) {
         if !self.room || !self.has_stuck() || now.monotonic < self.next_retry {
             self.room &= self.has_stuck();
             return;
         }
         self.room = false;
         self.next_retry = now.monotonic.after(RETRY_INTERVAL);
-        for (key, group) in std::mem::take(&mut self.stuck) {
-            self.pending.entry(key).or_default().extend(group);
+        for (_, id) in std::mem::take(&mut self.stuck).into_values().flatten() {
+            if let Some(task) = tx.task(&id).filter(|task| is_pending(task) && task.node_id.is_none()) {
+                self.wait(task);
+            }
         }
         self.preassigned.append(&mut self.stuck_preassigned);
     }
@@ -200,13 +230,12 @@ impl Scheduler {
                 self.stuck_preassigned.insert(id);
             }
         }
-        for (key, group) in std::mem::take(&mut self.pending) {
-            let known = group.iter().filter_map(|(_, id)| turn.tx.task(id));
-            let tasks = known.filter(|task| is_pending(task) && task.node_id.is_none()).collect();
-            let rest = group::place(&mut turn, &mut self.picture, tasks);
-            if !rest.is_empty() {
-                let entries = rest.into_iter().map(|task| (task.slot, task.id.clone()));
-                self.stuck.entry(key).or_default().extend(entries);
+        let mut pending = std::mem::take(&mut self.pending);
+        pending.sort_unstable_by(Waiting::order);
+        for group in pending.chunk_by(Waiting::is_grouped_with) {
+            let tasks = group.iter().map(|waiting| Arc::clone(&waiting.task)).collect();
+            for task in group::place(&mut turn, &mut self.picture, tasks) {
+                self.stuck.entry(key_of(&task)).or_default().insert((task.slot, task.id.clone()));
             }
         }
     }

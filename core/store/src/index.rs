@@ -24,11 +24,7 @@ impl<T> Index<T> for () {
 }
 
 /// Calls `remove` for keys that are no longer there, and `insert` for new ones.
-fn follow_keys<K: PartialEq + Copy>(
-    before: [Option<K>; 2],
-    after: [Option<K>; 2],
-    mut change: impl FnMut(K, bool),
-) {
+fn follow_keys<K: PartialEq + Copy>(before: [Option<K>; 2], after: [Option<K>; 2], mut change: impl FnMut(K, bool)) {
     let among = |key: K, keys: &[Option<K>]| keys.iter().flatten().any(|other| *other == key);
     for (at, key) in before.into_iter().enumerate() {
         if let Some(key) = key.filter(|key| !among(*key, &after) && !among(*key, &before[..at])) {

@@ -10,10 +10,10 @@ mod change;
 mod codec;
 pub mod commands;
 mod entry;
-mod handles;
-mod index;
 #[cfg(test)]
 mod fixture;
+mod handles;
+mod index;
 mod ledger;
 pub mod object;
 mod overlay;
@@ -27,8 +27,8 @@ pub mod versions;
 
 pub use change::{Action, Change, Event};
 pub use codec::CodecError;
-pub use handles::{Handle, Handles};
 pub use entry::{ENTRY_BYTES_MAX, Entry, TURN_BYTES_MAX, TURN_CHANGES_MAX};
+pub use handles::{Handle, Handles};
 pub use ledger::{CommitError, Ledger};
 pub use object::{AnyObject, Key, Kind, Stored};
 pub use overlay::View;

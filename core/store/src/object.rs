@@ -159,7 +159,8 @@ fn share_task(task: &mut Task, tables: &Tables) {
     }
     let Some(service) = task.service_id.clone() else { return };
     for handle in table.index().siblings(&service).take(SIBLINGS_MAX) {
-        if let Some(sibling) = table.any_version(handle).filter(|sibling| sibling.service_id.as_ref() == Some(&service)) {
+        if let Some(sibling) = table.any_version(handle).filter(|sibling| sibling.service_id.as_ref() == Some(&service))
+        {
             task.share_with(sibling);
         }
     }

@@ -70,7 +70,8 @@ fn launch<T: Stored>(
     let table = T::table_mut(tables);
     let handle = table.handle_for(row);
     let before = table.set_pending(handle, Some(Pending { writer, change, gone, row: Arc::clone(row) }));
-    let before = before.map(|Pending { writer, change, gone, row }| Pending { writer, change, gone, row: T::wrap(row) });
+    let before =
+        before.map(|Pending { writer, change, gone, row }| Pending { writer, change, gone, row: T::wrap(row) });
     ((kind, handle), before)
 }
 

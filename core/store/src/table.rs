@@ -183,7 +183,8 @@ impl<T: Stored> Table<T> {
         let before = if at == NONE { None } else { self.pending[at as usize].take() };
         let committed = self.slots[handle as usize].committed.clone();
         {
-            let old: Versions<'_, T> = [committed.as_deref(), before.as_ref().and_then(Pending::live).map(|row| &**row)];
+            let old: Versions<'_, T> =
+                [committed.as_deref(), before.as_ref().and_then(Pending::live).map(|row| &**row)];
             let new: Versions<'_, T> = [committed.as_deref(), next.as_ref().and_then(Pending::live).map(|row| &**row)];
             self.follow(handle, old, new);
         }

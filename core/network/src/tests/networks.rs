@@ -153,7 +153,11 @@ fn nodes_are_attached_to_ingress_and_to_what_their_tasks_use() {
         (vec!["ingress=10.0.0.2/24".to_owned()], vec!["ingress=10.0.0.3/24".to_owned()])
     );
     let attachment = bench.node("a").attachments.remove(0);
-    assert_eq!(attachment.network, Some(Kept::from(&bench.network("ingress")).value.into()), "the whole object goes along");
+    assert_eq!(
+        attachment.network,
+        Some(Kept::from(&bench.network("ingress")).value.into()),
+        "the whole object goes along"
+    );
 
     bench.create(overlay("net"));
     bench.create(service("web", &["net"]));

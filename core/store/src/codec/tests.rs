@@ -114,12 +114,17 @@ fn a_task_is_measured_as_it_is_written() {
     let mut bare = task("t", "web", 0, None);
     bare.service_id = None;
     bare.spec_version = None;
+    // Without slot and node the name may yet change, so it stays as it was written.
+    bare.annotations = skep_model::objects::TaskAnnotations::Written(Default::default());
     let mut written = task("t", "web", 1, None);
     let own = t::Annotations { name: "mine".to_owned(), ..Default::default() };
     written.annotations = skep_model::objects::TaskAnnotations::Written(own.into());
     for task in [whole, bare, written] {
         let message: Kept<skep_model::pb::objects::Task> = Kept::from(&task);
         assert_eq!(task.encoded_len(), message.encoded_len());
-        assert_eq!(skep_model::Task::try_from(Kept::decode(message.encode_to_vec().as_slice()).unwrap()).unwrap(), task);
+        assert_eq!(
+            skep_model::Task::try_from(Kept::decode(message.encode_to_vec().as_slice()).unwrap()).unwrap(),
+            task
+        );
     }
 }

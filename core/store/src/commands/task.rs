@@ -46,20 +46,28 @@ pub(super) fn list(facts: &impl Find, request: m::ListTasksRequest) -> m::ListTa
 /// The narrowest index that holds every task that may pass.
 fn candidates(facts: &impl Find, filters: &m::list_tasks_request::Filters) -> Vec<Arc<Task>> {
     if !filters.service_ids.is_empty() {
-        return each_once(&filters.service_ids, |id: ServiceId| facts.tasks_of_service(&id), ServiceId::optional);
+        return each_once(
+            &filters.service_ids,
+            |id: ServiceId| facts.tasks_of_service(&id),
+            |id| ServiceId::optional(id),
+        );
     }
     if !filters.node_ids.is_empty() {
-        return each_once(&filters.node_ids, |id: NodeId| facts.tasks_on_node(&id), NodeId::optional);
+        return each_once(&filters.node_ids, |id: NodeId| facts.tasks_on_node(&id), |id| NodeId::optional(id));
+    }
+    if !filters.desired_states.is_empty() {
+        let state = |number: &i32| TaskState::try_from(*number).ok();
+        return each_once(&filters.desired_states, |wanted| facts.tasks_desiring(wanted), state);
     }
     facts.tasks()
 }
 
-fn each_once<I>(
-    ids: &[String],
+fn each_once<W, I>(
+    wanted: &[W],
     tasks: impl Fn(I) -> Vec<Arc<Task>>,
-    parse: impl Fn(&str) -> Option<I>,
+    parse: impl Fn(&W) -> Option<I>,
 ) -> Vec<Arc<Task>> {
-    let mut found: Vec<Arc<Task>> = ids.iter().filter_map(|id| parse(id)).flat_map(tasks).collect();
+    let mut found: Vec<Arc<Task>> = wanted.iter().filter_map(parse).flat_map(tasks).collect();
     found.sort_by(|left, right| left.id.cmp(&right.id));
     found.dedup_by(|left, right| left.id == right.id);
     found

@@ -1,7 +1,7 @@
+use skep_model::objects::TaskAnnotations;
 use skep_model::pb::messages as m;
 use skep_model::pb::types as t;
 use skep_model::pb::types::task_spec::Runtime;
-use skep_model::objects::TaskAnnotations;
 use skep_model::{Code, Service, TaskState, Verbatim};
 
 use crate::fixture::{Swarm, id, service, service_spec, task};
