@@ -13,7 +13,8 @@ macro_rules! vocabulary {
 
         /// The answer to the request of the same name.
         #[derive(Clone, Debug, PartialEq)]
-        #[allow(missing_docs)]
+        // Answers are boxed where they wait and travel.
+        #[allow(missing_docs, clippy::large_enum_variant)]
         pub enum ControlResponse { $($method(m::$response),)* }
 
         /// Whether a request changes something.
