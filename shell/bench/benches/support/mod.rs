@@ -1,7 +1,5 @@
 //! A swarm in memory: nodes and tasks of any number, put into a ledger as the log would.
 
-use std::sync::Arc;
-
 use skep_model::objects::TaskAnnotations;
 use skep_model::pb::objects::{Network, NetworkAttachment};
 use skep_model::pb::types::{self, NodeRole, TaskSpec, TaskState, node_status, task_spec::Runtime};
@@ -107,14 +105,9 @@ pub fn fill(ledger: &mut Ledger, count: u64, mut create: impl FnMut(&mut Tx, u64
         let written = ledger
             .transact(NOW, number + 1, number + 1, |tx| (number..until).try_for_each(|number| create(tx, number)));
         let ((), entry) = written.expect("it fits");
-        for entry in entry {
+        if let Some(entry) = entry {
             ledger.commit(&entry).expect("it commits");
         }
         number = until;
     }
-}
-
-/// Something to keep the compiler from leaving out what is measured.
-pub fn used<T>(value: &Arc<T>) -> usize {
-    std::hint::black_box(Arc::strong_count(value))
 }
