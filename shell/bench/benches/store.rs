@@ -8,7 +8,7 @@ use std::time::Instant;
 use skep_model::pb::types::{ContainerStatus, TaskState, task_status::RuntimeStatus};
 use skep_model::{NodeId, ServiceId, Task};
 use skep_store::{Action, Change, Entry, Ledger, Read, TURN_CHANGES_MAX};
-use support::{NOW, id, task};
+use support::{NOW, fill, id, node, task};
 
 const TASKS: u64 = 1_000_000;
 const SERVICES: u64 = 1_000;
@@ -17,8 +17,9 @@ const NODES: u64 = 10_000;
 const STOPPING_EVERY: u64 = 1_000;
 
 fn main() {
-    let before = memory("VmRSS:");
     let mut ledger = Ledger::default();
+    fill(&mut ledger, NODES, |tx, number| tx.create(node(number)));
+    let before = memory("VmRSS:");
     let start = Instant::now();
     for first in (0..TASKS).step_by(TURN_CHANGES_MAX) {
         let changes = (first..TASKS.min(first + TURN_CHANGES_MAX as u64))
