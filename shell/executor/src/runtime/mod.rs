@@ -158,7 +158,7 @@ impl Runtime {
     }
 
     /// What happens to containers from now on.
-    pub fn events(&self) -> broadcast::Receiver<ContainerEvent> {
+    pub fn events(&self) -> broadcast::Receiver<Arc<ContainerEvent>> {
         self.shared.events.subscribe()
     }
 

@@ -44,7 +44,8 @@ pub struct Shared {
     pub(super) containers: Mutex<BTreeMap<String, Arc<ContainerHandle>>>,
     pub(super) tasks: Mutex<BTreeMap<TaskId, Arc<TaskController>>>,
     pub(super) execs: Mutex<BTreeMap<String, Arc<Exec>>>,
-    pub(super) events: broadcast::Sender<ContainerEvent>,
+    // Shared: the channel has a place for each event from the beginning.
+    pub(super) events: broadcast::Sender<Arc<ContainerEvent>>,
 }
 
 /// A lock that a panic elsewhere does not spoil: what it guards is whole after each statement.
@@ -83,7 +84,7 @@ impl Shared {
     pub fn announce(&self, action: &str, container: &ContainerHandle) {
         let container = container.record().show(&container.now());
         // Nobody listening is fine.
-        let _listeners = self.events.send(ContainerEvent { action: action.to_owned(), container }).unwrap_or(0);
+        let _listeners = self.events.send(Arc::new(ContainerEvent { action: action.to_owned(), container })).unwrap_or(0);
     }
 }
 

@@ -63,8 +63,8 @@ async fn publish(
             tokio::select! {
                 event = events.recv() => match event {
                     Ok(event) => begin(
-                        &runtime, &facts, &selector, &options, event.container, &subscription.id, &sender, &mut seen,
-                        &mut readers,
+                        &runtime, &facts, &selector, &options, event.container.clone(), &subscription.id, &sender,
+                        &mut seen, &mut readers,
                     ),
                     Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {}
                     Err(tokio::sync::broadcast::error::RecvError::Closed) => break,

@@ -9,14 +9,11 @@ use skep_model::pb::skep;
 use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
 use skep_rpc::backend::{ConnectionId, Ending};
 use skep_store::Event;
-use std::sync::mpsc::{SyncSender, TrySendError};
 use std::sync::{Arc, RwLock};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::board::Board;
-
-/// Asks that may wait for the loop; further ones are refused.
-pub const ASK_QUEUE: usize = 32_768;
+use super::queue::{Asks, NotTaken};
 
 /// An answer that is awaited.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -90,8 +87,7 @@ pub enum Request {
 /// Asks the loop. Cheap to clone.
 #[derive(Clone)]
 pub struct Handle {
-    // Boxed: the queue has a place for each ask from the beginning, and the largest ask would make all of them large.
-    pub(super) asks: SyncSender<Box<Ask>>,
+    pub(super) asks: Asks,
     pub(super) board: Arc<RwLock<Board>>,
     pub(super) status: watch::Receiver<Status>,
 }
@@ -99,20 +95,19 @@ pub struct Handle {
 impl Handle {
     /// Puts an ask into the queue; refused when it is full or the loop is gone.
     pub fn tell(&self, ask: Ask) -> Result<(), Refusal> {
-        self.asks.try_send(Box::new(ask)).map_err(|error| match error {
-            TrySendError::Full(_) => {
+        self.asks.put(ask).map_err(|reason| match reason {
+            NotTaken::Full => {
                 Refusal::new(Code::ResourceExhausted, "the manager has too much to do; try again later")
             }
-            TrySendError::Disconnected(_) => stopped(),
+            NotTaken::Ended => stopped(),
         })
     }
 
-    /// Ends the loop; waits for a place in a full queue.
-    pub async fn stop(&self) {
-        let asks = self.asks.clone();
+    /// Ends the loop, after what was asked before.
+    pub fn stop(&self) {
         // An error means that the loop has ended already.
-        let told = tokio::task::spawn_blocking(move || asks.send(Box::new(Ask::Stop)).is_ok()).await;
-        tracing::debug!(?told, "the manager's loop is to end");
+        let told = self.asks.put_last(Ask::Stop).is_ok();
+        tracing::debug!(told, "the manager's loop is to end");
     }
 
     /// Asks and waits for the answer.

@@ -9,6 +9,7 @@ mod board;
 mod feeds;
 mod log_broker;
 mod outside;
+mod queue;
 mod run;
 mod start;
 

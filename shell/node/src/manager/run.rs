@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
@@ -14,10 +13,11 @@ use skep_store::{AnyObject, Event, Read as _};
 use tokio::sync::{mpsc, watch};
 
 use super::Trouble;
-use super::ask::{ASK_QUEUE, Ask, Handle, Reply, Request};
+use super::ask::{Ask, Handle, Reply, Request};
 use super::board::Board;
 use super::feeds::Feeds;
 use super::outside::Outside;
+use super::queue::{Asked, queue};
 use crate::clock::Clock;
 
 /// Asks taken before the machine has its turn: they share one fsync.
@@ -36,7 +36,7 @@ pub(super) struct Loop {
     outside: Outside,
     clock: Clock,
     rng: ChaCha20Rng,
-    asks: Receiver<Box<Ask>>,
+    asked: Asked,
     replies: BTreeMap<RequestId, Reply<skep_manager::Answer>>,
     last_request: u64,
     feeds: Feeds,
@@ -59,7 +59,7 @@ pub fn spawn(
     outside: Outside,
     clock: Clock,
 ) -> std::io::Result<(Handle, std::thread::JoinHandle<()>)> {
-    let (asks, queue) = sync_channel(ASK_QUEUE);
+    let (asks, asked) = queue();
     let (status, watched) = watch::channel(manager.status());
     let board = Arc::new(RwLock::new(Board::default()));
     let handle = Handle { asks, board: Arc::clone(&board), status: watched };
@@ -68,7 +68,7 @@ pub fn spawn(
         outside: outside.with_handle(handle.clone()),
         clock,
         rng: clock.rng(),
-        asks: queue,
+        asked,
         replies: BTreeMap::new(),
         last_request: 0,
         feeds: Feeds::default(),
@@ -97,25 +97,15 @@ pub fn spawn(
 impl Loop {
     fn run(mut self) {
         loop {
-            let first = match self.asks.recv_timeout(self.patience()) {
-                Ok(ask) => Some(ask),
-                Err(RecvTimeoutError::Timeout) => None,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
-            let mut next = first;
-            for _ in 0..BATCH_MAX {
-                match next.take().map(|ask| *ask) {
-                    Some(Ask::Stop) => return self.stop(),
-                    Some(ask) => self.take(ask),
-                    None => break,
+            let mut next = self.asked.next_within(self.patience());
+            let mut taken = 0;
+            while let Some(ask) = next {
+                if matches!(ask, Ask::Stop) {
+                    return self.stop();
                 }
-                next = self.asks.try_recv().ok();
-            }
-            if let Some(left) = next {
-                match *left {
-                    Ask::Stop => return self.stop(),
-                    ask => self.take(ask),
-                }
+                self.take(ask);
+                taken += 1;
+                next = if taken < BATCH_MAX { self.asked.next_now() } else { None };
             }
             self.tick();
             self.turn();

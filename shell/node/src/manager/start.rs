@@ -214,7 +214,7 @@ impl ManagerRole {
             self.hand_over().await;
         }
         self.backend.stop();
-        self.handle.stop().await;
+        self.handle.stop();
         self.events.abort();
         self.server.shutdown().await;
         if let Some(thread) = self.thread.take() {
