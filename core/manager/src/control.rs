@@ -7,7 +7,10 @@ use skep_store::commands::{self, CommandContext, MemberView};
 
 use crate::effect::{Answer, Effect, RequestId};
 use crate::state::Manager;
-use crate::waiting::{ReadWait, WAITING_MAX};
+use crate::waiting::{PreparedRead, ReadWait, WAITING_MAX};
+
+/// Reads that are answered before they are confirmed: each holds its answer meanwhile.
+const PREPARED_READS_MAX: usize = 16;
 
 impl Manager {
     /// Carries out one request; the answer comes as `Effect::Reply`. On a follower only reads without a leader are
@@ -78,7 +81,7 @@ impl Manager {
             });
             return self.reply(request, result);
         }
-        self.confirm(request, ReadWait::Query(Box::new(command)));
+        self.confirm(request, ReadWait::Query(Box::new(command), None));
     }
 
     /// Answers once a quorum says that this manager leads still: a deposed leader, which does not know it yet, would
@@ -93,12 +96,31 @@ impl Manager {
         }
     }
 
+    /// Reads already what waits for its confirmation, which takes a round trip: call it when there is nothing else to
+    /// do. A change in between makes it be read again.
+    pub fn prepare_reads(&mut self, now: Now, rng: &mut dyn RngCore) {
+        let mut reads = std::mem::take(&mut self.waiting.reads);
+        let is_prepared = |wait: &ReadWait| matches!(wait, ReadWait::Query(_, Some(_)));
+        let room = PREPARED_READS_MAX.saturating_sub(reads.values().filter(|(_, wait)| is_prepared(wait)).count());
+        let unprepared = reads.values_mut().filter_map(|(_, wait)| match wait {
+            ReadWait::Query(command, prepared @ None) => Some((command, prepared)),
+            _ => None,
+        });
+        for (command, prepared) in unprepared.take(room) {
+            let result = self.query((**command).clone(), now, rng);
+            *prepared = Some(Box::new(PreparedRead { applied: self.applied, result }));
+        }
+        self.waiting.reads = reads;
+    }
+
     pub(crate) fn answer_read(&mut self, number: u64, now: Now, rng: &mut dyn RngCore) {
         let Some((request, wait)) = self.waiting.reads.remove(&number) else { return };
         let result = match wait {
-            ReadWait::Query(command) => self
-                .query(*command, now, rng)
-                .map(|response| Answer::Control { response: Box::new(response), stale: false }),
+            ReadWait::Query(command, prepared) => match prepared.filter(|read| read.applied == self.applied) {
+                Some(read) => read.result,
+                None => self.query(*command, now, rng),
+            }
+            .map(|response| Answer::Control { response: Box::new(response), stale: false }),
             ReadWait::Decided(result) => *result,
         };
         self.reply(request, result);

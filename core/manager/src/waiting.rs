@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use skep_model::pb::messages::NodeCertificateStatusRequest;
-use skep_model::{ControlRequest, NodeId, Refusal};
+use skep_model::{ControlRequest, ControlResponse, NodeId, Refusal};
 use skep_pki::Signing;
 
 use crate::effect::{Answer, RequestId};
@@ -23,10 +23,18 @@ pub(crate) enum MembershipWait {
 /// What waits until this manager is known to lead still.
 #[derive(Clone, Debug)]
 pub(crate) enum ReadWait {
-    /// To be read then.
-    Query(Box<ControlRequest>),
+    /// To be read then, or read already: what was read counts if nothing has changed by then.
+    Query(Box<ControlRequest>, Option<Box<PreparedRead>>),
     /// Decided upon what this manager holds for the facts, without a change that would have to be committed.
     Decided(Box<Result<Answer, Refusal>>),
+}
+
+/// An answer that was made while its confirmation was on the way.
+#[derive(Clone, Debug)]
+pub(crate) struct PreparedRead {
+    /// The last entry that it was read after.
+    pub applied: u64,
+    pub result: Result<ControlResponse, Refusal>,
 }
 
 /// All that waits.

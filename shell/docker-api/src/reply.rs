@@ -37,7 +37,7 @@ pub(crate) fn empty(status: StatusCode) -> Reply {
 }
 
 /// JSON that is already written.
-pub(crate) fn json_bytes(status: StatusCode, bytes: Vec<u8>) -> Reply {
+pub(crate) fn json_bytes(status: StatusCode, bytes: impl Into<Bytes>) -> Reply {
     let mut reply = Response::new(full(bytes));
     *reply.status_mut() = status;
     reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));

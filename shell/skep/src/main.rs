@@ -2,9 +2,13 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use skep_node::{Config, Flags, LogFormat};
+
+/// How long a thread for blocking calls waits for the next one.
+const BLOCKING_THREAD_IDLE: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = std::env::args_os().collect();
@@ -40,7 +44,11 @@ fn daemon(flags: Flags) -> anyhow::Result<()> {
         LogFormat::Text => logs.init(),
         LogFormat::Json => logs.json().init(),
     }
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Threads that wait for files go soon: each carries a stack.
+        .thread_keep_alive(BLOCKING_THREAD_IDLE)
+        .enable_all()
+        .build()?;
     runtime.spawn(skep_executor::allocator::give_back());
     runtime.block_on(skep_node::daemon::run(config))
 }

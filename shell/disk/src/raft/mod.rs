@@ -23,6 +23,7 @@ use crate::database::{Opener, Reopening, on_files};
 use crate::error::DiskError;
 use crate::seal::{DataKey, Tag};
 use codec::SnapshotPlace;
+use tail::Tail;
 
 const ENTRIES: TableDefinition<u64, &[u8]> = TableDefinition::new("entry");
 const META: TableDefinition<&str, &[u8]> = TableDefinition::new("meta");
@@ -102,6 +103,7 @@ pub struct RaftDisk {
     keep_old_snapshots: usize,
     /// Commits so far, the one in `tail` included.
     commits: u64,
+    tail: Tail,
 }
 
 /// Reads snapshots for the transport, from any thread.
@@ -173,7 +175,8 @@ impl RaftDisk {
         let beside = temporary(&path);
         remove_file(&beside)?;
         snapshot::clean(dir, None, 0);
-        tail::write(dir, 0)?;
+        let mut tail = Tail::default();
+        tail.write(dir, 0)?;
         let sealed = key.seal(Tag::Member, &member.encode())?;
         let sealed_others = key.seal(Tag::Others, &codec::encode_members(others))?;
         let mut database = Reopening::open(&beside, CACHE_BYTES, opener)?;
@@ -189,7 +192,7 @@ impl RaftDisk {
         })?;
         let (owned, named) = (dir.to_owned(), member.clone());
         let mut disk =
-            Self { dir: owned, key, database, member: named, snapshot: None, keep_old_snapshots: 0, commits: 0 };
+            Self { dir: owned, key, database, member: named, snapshot: None, keep_old_snapshots: 0, commits: 0, tail };
         if !first.is_empty() {
             disk.write(first)?;
         }
@@ -220,8 +223,16 @@ impl RaftDisk {
         if tail::read(dir)?.is_some_and(|noted| noted > commits) {
             return Err(DiskError::damaged(&path, "the last write to it is lost"));
         }
-        let mut disk =
-            Self { dir: dir.to_owned(), key, database, member, snapshot: None, keep_old_snapshots: 0, commits };
+        let mut disk = Self {
+            dir: dir.to_owned(),
+            key,
+            database,
+            member,
+            snapshot: None,
+            keep_old_snapshots: 0,
+            commits,
+            tail: Tail::default(),
+        };
         disk.snapshot = disk.read_sealed(SNAPSHOT_KEY, Tag::SnapshotPlace, codec::decode_place)?;
         Ok(Some(disk))
     }
@@ -316,7 +327,7 @@ impl RaftDisk {
             })
         })?;
         self.commits = number;
-        if sync { tail::write(&self.dir, number) } else { Ok(()) }
+        if sync { self.tail.write(&self.dir, number) } else { Ok(()) }
     }
 
     fn read_sealed<T>(

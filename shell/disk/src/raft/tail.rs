@@ -3,9 +3,9 @@
 //! after the commit it counts, without an fsync: one that lags behind or is unreadable says nothing, one that is ahead
 //! proves a loss.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use crate::atomic::read_file;
@@ -17,12 +17,28 @@ fn place(dir: &Path) -> PathBuf {
     dir.join("tail")
 }
 
-/// Notes the number of the last durable commit.
-pub(super) fn write(dir: &Path, number: u64) -> Result<(), DiskError> {
-    let path = place(dir);
-    let note = [number.to_be_bytes(), (!number).to_be_bytes()].concat();
-    let file = OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(&path);
-    file.and_then(|mut file| file.write_all(&note)).map_err(|source| DiskError::write(&path, source))
+/// Where the number is noted; the file stays open, for it is written with every commit.
+#[derive(Default)]
+pub(super) struct Tail(Option<File>);
+
+impl Tail {
+    /// Notes the number of the last durable commit.
+    pub(super) fn write(&mut self, dir: &Path, number: u64) -> Result<(), DiskError> {
+        let note = [number.to_be_bytes(), (!number).to_be_bytes()].concat();
+        let written = self.open(dir).and_then(|file| file.write_all_at(&note, 0));
+        if written.is_err() {
+            self.0 = None;
+        }
+        written.map_err(|source| DiskError::write(&place(dir), source))
+    }
+
+    fn open(&mut self, dir: &Path) -> io::Result<&File> {
+        let file = match self.0.take() {
+            Some(open) => open,
+            None => OpenOptions::new().write(true).create(true).truncate(false).mode(0o600).open(place(dir))?,
+        };
+        Ok(self.0.insert(file))
+    }
 }
 
 /// The number that was noted, if it can be read.

@@ -21,9 +21,6 @@ use crate::{auth, convert, filters, lookup};
 /// Clients before this leave it to the daemon to ask the registry for an image's digest.
 const CLIENT_RESOLVES_DIGEST: ApiVersion = ApiVersion(30);
 
-/// Bytes of JSON expected of a service, to make room once.
-const LIST_BYTES_PER_SERVICE: usize = 900;
-
 /// Random digits in the name of a service that was given none.
 const RANDOM_NAME_DIGITS: usize = 10;
 
@@ -47,9 +44,7 @@ pub(crate) async fn list(api: &Api, request: Request) -> Answer {
             (status.service_id, shape)
         }));
     }
-    let mut json = Vec::with_capacity(services.len() * LIST_BYTES_PER_SERVICE);
-    let with_statuses = services.iter().map(|service| (service, statuses.remove(&service.value.id)));
-    api.services.write_list(&mut json, with_statuses)?;
+    let json = api.services.list(services, &statuses)?;
     Ok(reply::stale(reply::json_bytes(StatusCode::OK, json), stale))
 }
 

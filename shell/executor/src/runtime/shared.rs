@@ -84,7 +84,8 @@ impl Shared {
     pub fn announce(&self, action: &str, container: &ContainerHandle) {
         let container = container.record().show(&container.now());
         // Nobody listening is fine.
-        let _listeners = self.events.send(Arc::new(ContainerEvent { action: action.to_owned(), container })).unwrap_or(0);
+        let _listeners =
+            self.events.send(Arc::new(ContainerEvent { action: action.to_owned(), container })).unwrap_or(0);
     }
 }
 

@@ -96,9 +96,7 @@ impl Handle {
     /// Puts an ask into the queue; refused when it is full or the loop is gone.
     pub fn tell(&self, ask: Ask) -> Result<(), Refusal> {
         self.asks.put(ask).map_err(|reason| match reason {
-            NotTaken::Full => {
-                Refusal::new(Code::ResourceExhausted, "the manager has too much to do; try again later")
-            }
+            NotTaken::Full => Refusal::new(Code::ResourceExhausted, "the manager has too much to do; try again later"),
             NotTaken::Ended => stopped(),
         })
     }

@@ -149,7 +149,7 @@ impl Loop {
         loop {
             let effects = self.manager.turn(self.clock.now(), &mut self.rng);
             if effects.is_empty() {
-                return;
+                return self.manager.prepare_reads(self.clock.now(), &mut self.rng);
             }
             for effect in effects {
                 match effect {
