@@ -24,6 +24,7 @@ pub mod template;
 pub mod time;
 pub mod upkeep;
 pub mod verbatim;
+pub mod warnings;
 
 pub use ability::{Ability, AbilitySet};
 pub use caller::Caller;

@@ -17,6 +17,7 @@ mod make;
 mod memory;
 mod orchestrator;
 mod reaper;
+mod rebalance;
 mod replicated;
 mod restart;
 mod slot;

@@ -22,6 +22,8 @@ pub(crate) struct Memory {
     pub(crate) patience: BTreeMap<TaskId, Time>,
     /// When to look at the service again, though nothing happened.
     pub(crate) wake: Option<Time>,
+    /// No task is moved to a better place before.
+    pub(crate) rebalance_after: Option<Time>,
     /// A slot holds two tasks until the newer one runs.
     pub(crate) takes_over: bool,
     /// The service itself was changed: it is looked at again in the same turn.

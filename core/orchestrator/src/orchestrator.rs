@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::reaper::Reaper;
 use crate::turn::Turn;
 use crate::versions::Versions;
-use crate::{enforce, facts, global, job, replicated};
+use crate::{enforce, facts, global, job, rebalance, replicated};
 
 /// Rounds in which one service may be looked at again because it changed itself, in one turn.
 const ROUNDS_MAX: usize = 4;
@@ -28,6 +28,8 @@ pub struct Orchestrator {
     wakes: BTreeSet<(Time, ServiceId)>,
     /// Services that every change of a node concerns.
     node_bound: BTreeSet<ServiceId>,
+    /// Services whose tasks move when nodes change for the better.
+    rebalanced: BTreeSet<ServiceId>,
     reaper: Reaper,
     versions: Versions,
     refusals: Vec<Refusal>,
@@ -80,7 +82,8 @@ impl Orchestrator {
                 if let (true, Some(rollout), Some(old)) = (ended, rollout, old) {
                     rollout.ended(old, task);
                 }
-                ended || began && watched
+                let placed = rebalance::is_move(task) && task.state() <= TaskState::Assigned;
+                ended || began && watched || placed
             }
         };
         if dirty {
@@ -139,6 +142,12 @@ impl Orchestrator {
             self.services.extend(open.filter_map(|task| task.service_id.clone()));
         }
         self.services.extend(self.node_bound.iter().cloned());
+        let after = turn.now.monotonic.after(rebalance::SETTLE);
+        for service in &self.rebalanced {
+            let memory = self.memories.entry(service.clone()).or_default();
+            memory.rebalance_after = memory.rebalance_after.max(Some(after));
+        }
+        self.services.extend(self.rebalanced.iter().cloned());
     }
 
     fn look_at_service(&mut self, turn: &mut Turn, id: &ServiceId) {
@@ -150,6 +159,7 @@ impl Orchestrator {
             memory.begin();
             let Some(service) = turn.tx.service(id) else {
                 self.node_bound.remove(id);
+                self.rebalanced.remove(id);
                 remove_all(turn, id);
                 return;
             };
@@ -170,6 +180,11 @@ impl Orchestrator {
             self.node_bound.insert(service.id.clone());
         } else {
             self.node_bound.remove(&service.id);
+        }
+        if rebalance::is_wanted(service) && matches!(service.spec.mode, Some(Mode::Replicated(_))) {
+            self.rebalanced.insert(service.id.clone());
+        } else {
+            self.rebalanced.remove(&service.id);
         }
     }
 

@@ -125,7 +125,12 @@ fn remove(tx: &mut Tx, id: &TaskId, refusals: &mut Vec<Refusal>) {
 /// May be removed without regard to history, now or later: it is to be removed, or stands for nothing.
 fn is_candidate(task: &Task) -> bool {
     let orphan = task.service_id.is_none() && task.state() == TaskState::Orphaned;
-    task.desired_state == TaskState::Remove || orphan || is_stopping(task)
+    task.desired_state == TaskState::Remove || orphan || is_stopping(task) || never_began(task)
+}
+
+/// Nobody wants it any more, and no node ever had it: there is no history to keep.
+fn never_began(task: &Task) -> bool {
+    !facts::is_wanted(task) && task.state() < TaskState::Assigned
 }
 
 fn is_stopping(task: &Task) -> bool {

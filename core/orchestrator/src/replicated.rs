@@ -10,7 +10,7 @@ use crate::memory::Memory;
 use crate::slot::{Place, Slot, by_number};
 use crate::supervise::supervise;
 use crate::turn::Turn;
-use crate::{make, update};
+use crate::{make, rebalance, update};
 
 /// Brings the service's slots in line with its spec.
 pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Service>, replicas: u64) {
@@ -25,6 +25,8 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
     let surplus = if live.len() > replicas { shrink(&mut live, replicas) } else { Vec::new() };
     let missing = replicas.saturating_sub(live.len());
     update::roll(turn, memory, service, &mut live);
+    let whole = missing == 0 && surplus.is_empty();
+    rebalance::rebalance(turn, memory, service, &mut live, whole);
     for slot in surplus {
         remove(turn, slot);
     }

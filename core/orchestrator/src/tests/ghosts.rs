@@ -2,11 +2,11 @@
 
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::service_spec::Mode;
-use skep_model::pb::types::{ReplicatedJob, TaskState};
+use skep_model::pb::types::{ReplicatedJob, TaskState, UpdateConfig};
 use skep_model::{Node, NodeId, Service, ServiceId, Task};
 use skep_store::Read;
 
-use super::world::{Fate, SERVICE, World, replicas, spec};
+use super::world::{Fate, SERVICE, World, replicas, seconds, spec};
 
 fn remove_service(world: &mut World) {
     world.write(|tx| tx.remove::<Service>(&ServiceId::new(SERVICE).expect("an id")));
@@ -70,4 +70,24 @@ fn completed_jobs_go_with_their_service() {
     assert!(world.tasks().len() == 3 && world.tasks().iter().all(|task| task.state() == TaskState::Complete));
     remove_service(&mut world);
     assert_eq!(world.tasks(), []);
+}
+
+/// moby#36699: no node suits, then the service is updated to something that suits.
+#[test]
+fn pending_tasks_that_an_update_replaces_go_away() {
+    let mut world = World::new(&["n1"]);
+    world.set_availability("n1", Availability::Drain);
+    let mut spec = spec("a", replicas(2));
+    spec.update = Some(UpdateConfig { parallelism: 0, monitor: Some(seconds(1)), ..Default::default() });
+    world.create(spec);
+    world.pass(1000);
+    let before: Vec<_> = world.tasks().iter().map(|task| task.id.clone()).collect();
+    assert!(world.tasks().iter().all(|task| task.state() == TaskState::Pending));
+    world.set_image("b");
+    world.pass(1000);
+    assert!(world.tasks().iter().all(|task| !before.contains(&task.id)), "they are not kept as history");
+    assert_eq!(world.wanted().len(), 2);
+    world.set_availability("n1", Availability::Active);
+    world.pass(5000);
+    assert_eq!((world.running(), world.tasks().len()), (2, 2));
 }

@@ -5,6 +5,7 @@ mod ghosts;
 mod global;
 mod history;
 mod jobs;
+mod rebalance;
 mod replicas;
 mod restarts;
 mod updates;

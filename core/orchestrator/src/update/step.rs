@@ -10,7 +10,7 @@ use crate::make::{self, desired_when_running};
 use crate::memory::Memory;
 use crate::slot::Slot;
 use crate::turn::Turn;
-use crate::{facts, restart};
+use crate::{facts, rebalance, restart};
 
 /// What the slots need.
 #[derive(Debug, Default)]
@@ -42,7 +42,11 @@ pub(super) fn plan(
         plan.takes_over |= wanted.len() > 1;
         let (dirty, clean): (Vec<usize>, Vec<usize>) =
             wanted.into_iter().partition(|&task| comparison.is_dirty(turn, &slot.tasks[task]));
-        if let Some(keep) = best(slot, &clean) {
+        // A task that moves to a better place is no surplus.
+        let moves = clean.len() == 2 && rebalance::pair(slot).is_some();
+        if moves {
+            plan.superseded.extend(dirty.iter().map(|task| (index, *task)));
+        } else if let Some(keep) = best(slot, &clean) {
             plan.superseded.extend(clean.iter().filter(|task| **task != keep).map(|task| (index, *task)));
             if !config.start_first || slot.tasks[keep].state() == TaskState::Running {
                 plan.superseded.extend(dirty.iter().map(|task| (index, *task)));

@@ -127,6 +127,7 @@ async fn prepare(
         config.target = network.id.into();
     }
     let mut spec = convert::service::spec_in(spec)?;
+    warnings.extend(skep_model::warnings::monitor(&spec));
     let credentials = match (request.header(auth::HEADER), current) {
         ("", Some(current)) => kept_credentials(request.query.get("registryAuthFrom"), current)?,
         ("", None) => None,

@@ -1,0 +1,117 @@
+//! Services that ask for it even out when capacity returns.
+
+use std::collections::BTreeMap;
+
+use skep_model::pb::types::node_spec::Availability;
+use skep_model::pb::types::node_status::State;
+use skep_model::pb::types::{Placement, ServiceSpec};
+
+use super::world::{Fate, World, image, replicas, spec};
+
+fn asking(count: u64) -> ServiceSpec {
+    let mut spec = spec("a", replicas(count));
+    spec.annotations.get_or_insert_default().labels.insert("skep.rebalance".to_owned(), "true".to_owned());
+    spec
+}
+
+/// A world with all tasks on `n1` and an empty `n2`.
+fn lopsided(spec: ServiceSpec) -> World {
+    let mut world = World::new(&["n1", "n2"]);
+    world.set_availability("n2", Availability::Drain);
+    world.create(spec);
+    world.pass(1000);
+    world.set_availability("n2", Availability::Active);
+    world
+}
+
+fn spread(world: &World) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for task in world.wanted() {
+        let node = task.node_id.as_ref().map(ToString::to_string).unwrap_or_default();
+        *counts.entry(node).or_default() += 1;
+    }
+    counts
+}
+
+fn expected(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
+    pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
+}
+
+#[test]
+fn tasks_move_one_at_a_time_and_never_below_the_count() {
+    let mut world = lopsided(asking(4));
+    assert_eq!(spread(&world), expected(&[("n1", 4)]));
+    for _ in 0..200 {
+        world.pass(50);
+        assert!(world.running() >= 4 && world.wanted().len() <= 5);
+    }
+    assert_eq!(spread(&world), expected(&[("n1", 2), ("n2", 2)]));
+    let before: Vec<_> = world.wanted().iter().map(|task| task.id.clone()).collect();
+    world.pass(200_000);
+    assert_eq!(world.wanted().iter().map(|task| task.id.clone()).collect::<Vec<_>>(), before, "even is even");
+}
+
+#[test]
+fn nobody_else_moves() {
+    let mut world = lopsided(spec("a", replicas(4)));
+    world.pass(200_000);
+    assert_eq!(spread(&world), expected(&[("n1", 4)]));
+    let mut pinned = asking(4);
+    let constraints = vec!["node.id==n1".to_owned()];
+    pinned.task.get_or_insert_default().placement = Some(Placement { constraints, ..Default::default() });
+    let mut world = lopsided(pinned);
+    world.pass(200_000);
+    assert_eq!(spread(&world), expected(&[("n1", 4)]));
+}
+
+#[test]
+fn a_node_that_flaps_is_given_nothing() {
+    let mut world = lopsided(asking(4));
+    for _ in 0..20 {
+        world.set_state("n2", State::Down);
+        world.pass(1000);
+        world.set_state("n2", State::Ready);
+        world.pass(1000);
+        assert_eq!(spread(&world), expected(&[("n1", 4)]));
+    }
+}
+
+#[test]
+fn a_new_leader_goes_on_with_a_move() {
+    let mut world = lopsided(asking(4));
+    for _ in 0..40 {
+        world.new_leader();
+        world.pass(6000);
+        assert!(world.running() >= 4 && world.wanted().len() <= 5);
+    }
+    assert_eq!(spread(&world), expected(&[("n1", 2), ("n2", 2)]));
+}
+
+#[test]
+fn a_move_that_fails_leaves_the_old_task_and_is_not_repeated_at_once() {
+    let mut world = lopsided(asking(2));
+    world.fate.insert("a".into(), Fate::Fails);
+    world.pass(30_000);
+    assert_eq!((spread(&world), world.tasks().len()), (expected(&[("n1", 2)]), 3));
+    world.fate.clear();
+    world.pass(70_000);
+    assert_eq!(spread(&world), expected(&[("n1", 1), ("n2", 1)]));
+}
+
+#[test]
+fn what_is_lost_in_the_middle_is_replaced_and_an_update_goes_first() {
+    let mut world = lopsided(asking(4));
+    world.pass(4900);
+    world.frozen = true;
+    world.pass(500);
+    assert_eq!(world.wanted().len(), 5, "a move is under way");
+    world.set_state("n1", State::Down);
+    world.frozen = false;
+    world.pass(10_000);
+    assert_eq!((spread(&world), world.running()), (expected(&[("n2", 4)]), 4));
+    world.set_state("n1", State::Ready);
+    world.set_image("b");
+    world.pass(100_000);
+    assert!(world.wanted().iter().all(|task| image(task) == "b"));
+    assert_eq!((spread(&world), world.running()), (expected(&[("n1", 2), ("n2", 2)]), 4));
+}
