@@ -70,8 +70,9 @@ fn source() -> Option<PathBuf> {
         return None;
     }
     let (_, text) = output(&mut metadata);
-    let start = text.find('{').expect("metadata as JSON");
-    let metadata: serde_json::Value = serde_json::from_str(&text[start..]).expect("metadata as JSON");
+    // Cargo's remarks stand behind it.
+    let mut documents = serde_json::Deserializer::from_str(&text).into_iter::<serde_json::Value>();
+    let metadata = documents.next().and_then(Result::ok).expect("metadata as JSON");
     let package = metadata["packages"].as_array().into_iter().flatten().find(|package| package["name"] == "bollard");
     let unpacked = package.and_then(|package| package["manifest_path"].as_str()).expect("the crate is there");
     if !source.exists() {

@@ -4,6 +4,7 @@
 mod aiodocker;
 mod bollard;
 mod differential;
+mod events;
 mod http;
 mod logs;
 mod peers;
