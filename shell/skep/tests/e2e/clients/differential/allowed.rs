@@ -61,6 +61,7 @@ pub const ALLOWED: &[(&str, &str, &str)] = &[
     // Secrets and configs.
     ("*s create unknown template driver", "status", "refused at once, not when a task is to use it"),
     ("*s create driver*", "status", "secret drivers are not there yet: 501 and a sentence"),
+    ("*s update data", "status", "beyond Docker: new data are a new version, to which services roll"),
     // Services.
     ("create without a name, *", ".Spec.Name", "a name is made up, but not of Docker's words"),
     ("create generic resource without a kind", "status", "Docker 20.10 crashes on it"),

@@ -90,7 +90,6 @@ fn updating(pair: &mut Pair, list: &str) {
     for (step, body) in [
         ("labels", json!({ "Name": "one", "Labels": { "z": "1" } })),
         ("labels with the same data", json!({ "Name": "one", "Data": HI, "Labels": { "z": "2" } })),
-        ("data", json!({ "Name": "one", "Data": X, "Labels": { "z": "2" } })),
         ("name", json!({ "Name": "two", "Labels": { "z": "2" } })),
     ] {
         pair.post(&format!("{list} update {step}"), &update, &body);
@@ -104,6 +103,10 @@ fn updating(pair: &mut Pair, list: &str) {
     ] {
         pair.post(&format!("{list} update {step}"), &path, &json!({ "Name": "one" }));
     }
+    pair.post(&format!("{list} to turn"), &format!("/{list}/create"), &json!({ "Name": "turned", "Data": HI }));
+    let turn = format!("/{list}/turned/update?version=<version {list}/turned>");
+    pair.post(&format!("{list} update data"), &turn, &json!({ "Name": "turned", "Data": X }));
+    pair.clean(&format!("/{list}/turned"));
 }
 
 fn use_by_services(pair: &mut Pair, kind: &str, list: &str) {
