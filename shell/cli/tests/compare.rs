@@ -1,5 +1,5 @@
 //! The real `docker` client and this one against the same recorded daemon: the same words out, the same requests in.
-//! Where `docker` is not installed, that is said, and this client's half still runs.
+//! Where no `docker` is new enough, that is said, and this client's half still runs.
 
 #![recursion_limit = "256"]
 

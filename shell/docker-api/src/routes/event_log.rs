@@ -60,8 +60,8 @@ impl EventLog {
         }
     }
 
-    /// What was kept, and everything from now on; a manager's changes are seen before this returns.
-    pub(crate) async fn subscribe(api: &Api) -> (Vec<Message>, broadcast::Receiver<Arc<Told>>) {
+    /// Sees to it that a manager's changes are seen from now on, also of one that has only just become a manager.
+    pub(crate) async fn opened(api: &Api) {
         Self::start(api);
         let log = &api.events;
         let mut open = log.open.subscribe();
@@ -72,6 +72,12 @@ impl EventLog {
                 tracing::debug!("events are not seen yet");
             }
         }
+    }
+
+    /// What was kept, and everything from now on.
+    pub(crate) async fn subscribe(api: &Api) -> (Vec<Message>, broadcast::Receiver<Arc<Told>>) {
+        Self::opened(api).await;
+        let log = &api.events;
         // Both under one lock: nothing is told twice, nothing falls between.
         let kept = log.kept();
         (kept.iter().cloned().collect(), log.live.subscribe())

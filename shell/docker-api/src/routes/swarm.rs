@@ -7,6 +7,7 @@ use skep_model::pb::objects as pb;
 use skep_model::pb::types;
 use skep_model::{Kept, Verbatim};
 
+use super::EventLog;
 use crate::api::Api;
 use crate::convert::{cluster, words};
 use crate::json;
@@ -59,6 +60,7 @@ pub(crate) async fn init(api: &Api, mut request: Request) -> Answer {
         subnet_size: if pools_since { init.subnet_size } else { 0 },
     };
     let node_id = api.swarm.init(init).await?;
+    EventLog::opened(api).await;
     reply::ok(&node_id.as_str())
 }
 
@@ -82,6 +84,7 @@ pub(crate) async fn join(api: &Api, mut request: Request) -> Answer {
         join_token: join.join_token,
     };
     api.swarm.join(join).await?;
+    EventLog::opened(api).await;
     Ok(reply::empty(StatusCode::OK))
 }
 
@@ -133,5 +136,6 @@ pub(crate) async fn unlock(api: &Api, mut request: Request) -> Answer {
         _ => return Err(Failure::new(StatusCode::CONFLICT, "swarm is not locked")),
     }
     api.swarm.unlock(unlock.key).await?;
+    EventLog::opened(api).await;
     Ok(reply::empty(StatusCode::OK))
 }

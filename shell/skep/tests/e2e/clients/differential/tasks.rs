@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::{Pair, service};
+use crate::clients::http::ask;
+use crate::support::wait_until;
 
 pub fn running_ones(pair: &mut Pair) {
     let script = "echo oops >&2; sleep 1; for i in 1 2 3; do echo line $i; done; exec sleep 1000";
@@ -55,12 +57,12 @@ fn nothing_runs(tasks: &Value) -> bool {
 }
 
 fn logs(pair: &mut Pair) {
-    // What was printed has reached both stores of lines.
+    // What both tasks printed has reached the lines of both daemons.
     for side in &pair.sides {
-        let path = side.filled("/v1.41/tasks/<task>/logs?stdout=1&stderr=1");
-        crate::support::wait_until("the task's lines", || {
-            let text = crate::clients::http::ask(&side.socket, "GET", &path, None, &[]).text();
-            if text.contains("line 3") && text.contains("oops") { Ok(()) } else { Err(text) }
+        wait_until("the tasks' lines", || {
+            let text = ask(&side.socket, "GET", "/v1.41/services/talk/logs?stdout=1&stderr=1", None, &[]).text();
+            let whole = text.matches("line 3").count() == 2 && text.matches("oops").count() == 2;
+            if whole { Ok(()) } else { Err(text) }
         });
     }
     for query in [
@@ -85,13 +87,7 @@ fn logs(pair: &mut Pair) {
     pair.get("logs without a stream", "/services/talk/logs");
     // Lines of two tasks come in no order.
     let [docker, skep] = pair.sides.each_ref().map(|side| {
-        let answer = crate::clients::http::ask(
-            &side.socket,
-            "GET",
-            "/v1.41/services/talk/logs?stdout=1&stderr=1&tail=2",
-            None,
-            &[],
-        );
+        let answer = ask(&side.socket, "GET", "/v1.41/services/talk/logs?stdout=1&stderr=1&tail=2", None, &[]);
         let mut frames: Vec<String> = frames(&answer.body);
         frames.sort_unstable();
         Value::from(frames)
