@@ -158,11 +158,11 @@ fn even_line(line: &str) -> String {
     let words: Vec<String> = line.split_whitespace().enumerate().map(|(place, word)| even_word(place, word)).collect();
     let mut line = words.join(" ");
     for unit in ["second", "minute", "hour"] {
-        for ending in [format!("{unit}s ago"), format!("a {unit} ago"), format!("an {unit} ago")] {
+        for ending in [format!("{unit}s ago"), format!("{unit} ago")] {
             while let Some(end) = line.find(&ending) {
                 // `5`, `About a`, `Less than a` stand before.
                 let before: Vec<&str> = line[..end].split(' ').filter(|word| !word.is_empty()).collect();
-                let vague = ["About", "Less", "than", "a", "about", "less"];
+                let vague = ["About", "Less", "than", "a", "an", "about", "less"];
                 let is_span = |word: &&&str| vague.contains(*word) || word.parse::<u32>().is_ok();
                 let keep = before.len() - before.iter().rev().take_while(is_span).count();
                 line = format!("{} AGO{}", before[..keep].join(" "), &line[end + ending.len()..]);
@@ -333,4 +333,12 @@ fn uncovered(client: &Path) -> Vec<String> {
         }
     }
     missing
+}
+
+#[test]
+fn ages_and_ids_are_made_even() {
+    for age in ["5 seconds ago", "1 second ago", "Less than a second ago", "about a minute ago", "About an hour ago"] {
+        assert_eq!(even(&format!("abcdefghijk1   r.1  Running {age}   x")), "KEY r.1 Running AGO x", "{age}");
+    }
+    assert_eq!(even("Created at: 2026-01-02 03:04:05.678 +0000 utc"), "Created at: TIME TIME +0000 utc");
 }
