@@ -18,6 +18,7 @@ pub struct Api {
     pub(crate) engine: Arc<dyn Engine>,
     pub(crate) swarm: Arc<dyn Swarm>,
     pub(crate) services: Arc<crate::routes::ServiceCache>,
+    pub(crate) events: Arc<crate::routes::EventLog>,
     pub(crate) stop: CancellationToken,
     pub(crate) patience: Patience,
     /// This host's name, where the header `Host` must be right.
@@ -32,7 +33,16 @@ impl Api {
         swarm: Arc<dyn Swarm>,
         stop: CancellationToken,
     ) -> Self {
-        Self { control, engine, swarm, services: Arc::default(), stop, patience: Patience::default(), only_host: None }
+        Self {
+            control,
+            engine,
+            swarm,
+            services: Arc::default(),
+            events: Arc::default(),
+            stop,
+            patience: Patience::default(),
+            only_host: None,
+        }
     }
 
     /// For plain TCP: answers only requests whose `Host` is an address, `localhost` or this host.

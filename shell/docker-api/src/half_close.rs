@@ -8,10 +8,12 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
+use crate::limits::{MAX_UNREAD_BYTES, UNREAD_PATIENCE};
 use crate::reply;
 
 /// What the two sides of one connection know of each other.
@@ -20,6 +22,8 @@ pub(crate) struct Line {
     state: Mutex<State>,
     /// Set when the client has closed its side.
     closed: CancellationToken,
+    /// The body of a request that was answered without a look at it.
+    unread: Mutex<Option<Incoming>>,
 }
 
 #[derive(Default)]
@@ -37,6 +41,20 @@ impl Line {
     /// Nothing more of this request will be read.
     pub(crate) fn request_is_whole(&self) {
         self.state().answering = true;
+    }
+
+    /// Takes in what a client still writes of a request that is refused already: many take a connection that closes
+    /// under their writing for a failure of it, and never read the answer.
+    pub(crate) async fn pass_over_unread(&self) {
+        let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(mut body) = unread else { return };
+        let mut left = MAX_UNREAD_BYTES;
+        while let Ok(Some(Ok(frame))) = tokio::time::timeout(UNREAD_PATIENCE, body.frame()).await {
+            left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+            if left == 0 {
+                return;
+            }
+        }
     }
 
     fn answered(&self) {
@@ -115,7 +133,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for HalfClosing<S> {
 
 /// A request's body that says when all of it has come.
 pub(crate) struct RequestBody {
-    body: Incoming,
+    /// There until it is dropped.
+    body: Option<Incoming>,
     line: Arc<Line>,
 }
 
@@ -124,7 +143,14 @@ impl RequestBody {
         if body.is_end_stream() {
             line.request_is_whole();
         }
-        Self { body, line }
+        Self { body: Some(body), line }
+    }
+}
+
+impl Drop for RequestBody {
+    fn drop(&mut self) {
+        let unread = self.body.take().filter(|body| !body.is_end_stream());
+        *self.line.unread.lock().unwrap_or_else(PoisonError::into_inner) = unread;
     }
 }
 
@@ -133,19 +159,20 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
-        if frame.is_none() || self.body.is_end_stream() {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
+        if frame.is_none() || body.is_end_stream() {
             self.line.request_is_whole();
         }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map(Body::size_hint).unwrap_or_default()
     }
 }
 

@@ -14,6 +14,10 @@ pub const HEADER_TIMEOUT: Duration = Duration::from_secs(120);
 pub const MAX_JSON_BODY_BYTES: usize = 4 * 1024 * 1024;
 /// How long a client may be silent in the middle of a JSON body.
 pub const BODY_IDLE_TIMEOUT: Duration = Duration::from_secs(30);
+/// What is still taken in of a request that is answered without its body, as Go's servers do.
+pub const MAX_UNREAD_BYTES: usize = 256 * 1024;
+/// … and how long its client may be silent meanwhile.
+pub const UNREAD_PATIENCE: Duration = Duration::from_millis(500);
 /// How long open requests may go on once the server shuts down.
 pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a client may take to switch protocols after it was told to.
@@ -24,6 +28,12 @@ pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub const STREAM_QUEUE: usize = 64;
 /// Bytes read at once from an upgraded connection.
 pub const UPGRADED_READ_BYTES: usize = 32 * 1024;
+/// Events of the swarm that are kept for those who ask for the past, as many as Docker keeps.
+pub const EVENTS_KEPT: usize = 256;
+/// Changes that may wait for one who listens to events; who falls further behind is cut off.
+pub const EVENT_QUEUE: usize = 4096;
+/// How long a request for events waits until changes are seen.
+pub const WATCH_OPEN_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before the watch is opened again after it ended.
 pub const WATCH_PAUSE: Duration = Duration::from_secs(1);
 /// Between two readings of a container's resources.

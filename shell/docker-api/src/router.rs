@@ -16,7 +16,7 @@ use crate::status::Failure;
 use crate::version;
 
 /// What Docker knows and Skep does not do (yet): the first parts of a path (`*` is any part), and why.
-const NOT_SERVED: [(&str, &str); 15] = [
+const NOT_SERVED: [(&str, &str); 14] = [
     ("auth", "checking registry credentials is not supported: they are used, and so checked, when an image is pulled"),
     ("build", "images cannot be built here: build them elsewhere and load, import or pull them"),
     ("session", "images cannot be built here: build them elsewhere and load, import or pull them"),
@@ -31,7 +31,6 @@ const NOT_SERVED: [(&str, &str); 15] = [
     ("volumes", "volumes are made by the tasks that mount them and cannot be managed by themselves yet"),
     ("plugins", "plugins are not supported"),
     ("networks/*", "single containers cannot be attached to networks: give the network to a service"),
-    ("swarm/*", "the swarm has no such operation"),
 ];
 
 /// Answers one request; never fails.

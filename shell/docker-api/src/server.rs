@@ -18,6 +18,7 @@ use crate::api::Api;
 use crate::half_close::{AnswerBody, Endless, HalfClosing, Line, RequestBody};
 use crate::limits::{ACCEPT_PAUSE, MAX_CONNECTIONS, MAX_HEADER_BYTES, MAX_HEADERS};
 use crate::router;
+use crate::routes::EventLog;
 
 /// A connection.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static {}
@@ -51,6 +52,7 @@ impl Listener for TcpListener {
 
 /// Serves until the API is told to stop, then finishes what is open, for at most [`crate::limits::DRAIN_TIMEOUT`].
 pub async fn serve(mut listener: impl Listener, api: Api) {
+    EventLog::start(&api);
     let connections = TaskTracker::new();
     let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -94,6 +96,7 @@ pub async fn serve_connection(stream: impl Stream, api: Api) {
             async move {
                 let request = request.map(|body| RequestBody::new(body, line.clone()));
                 let reply = router::respond(api, request).await;
+                line.pass_over_unread().await;
                 let endless = reply.extensions().get::<Endless>().is_some();
                 Ok::<_, std::convert::Infallible>(reply.map(|body| AnswerBody::new(body, line, endless)))
             }

@@ -100,7 +100,8 @@ pub fn resolve(host: &str, known: &[InterfaceAddress], role: &str) -> Result<IpA
     match (four.as_slice(), six.as_slice()) {
         ([one], _) | ([], [one]) => Ok(*one),
         ([], []) if own.is_empty() => Err(Refusal::invalid(format!(
-            "{role} address must be a non-zero IP address or network interface (with optional port number)"
+            "{role} address must be {} IP address or network interface (with optional port number)",
+            if role == "listen" { "an" } else { "a non-zero" }
         ))),
         ([], []) => Err(Refusal::invalid(format!("interface {host} has no usable IPv4 or IPv6 address"))),
         ([first, second, ..], _) | ([], [first, second, ..]) => {

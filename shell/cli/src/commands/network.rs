@@ -65,6 +65,9 @@ pub struct CreateArguments {
     /// Set IPAM driver specific options
     #[arg(long)]
     ipam_opt: Vec<String>,
+    /// Enable or disable IPv4 address assignment
+    #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    ipv4: Option<bool>,
     /// Enable or disable IPv6 networking
     #[arg(long, num_args = 0..=1, require_equals = true, default_missing_value = "true")]
     ipv6: Option<bool>,
@@ -194,6 +197,9 @@ async fn create(context: &Context, arguments: CreateArguments) -> Result<(), Fai
         ("Options", pairs(&arguments.opt)),
         ("Labels", pairs(&arguments.label)),
     ]);
+    if let Some(ipv4) = arguments.ipv4 {
+        request.set("EnableIPv4", ipv4);
+    }
     if let Some(ipv6) = arguments.ipv6 {
         request.set("EnableIPv6", ipv6);
     }

@@ -48,6 +48,8 @@ pub fn answer(method: &str, path: &str, query: &str) -> Answer {
             "worker1" | WORKER => ok(worker()),
             other => missing(&format!("node {other}")),
         },
+        ("GET", [kind]) if query.contains("stack.namespace") => stack(kind, query),
+        ("DELETE", ["services", "serviceid0000000000000001"]) => empty(200),
         ("GET", ["services"]) => services(query),
         ("POST", ["services", "create"]) => status(201, json!({"ID": "newserviceid0000000000000"})),
         ("POST", ["services", _, "update"]) => ok(json!({"Warnings": ["a warning"]})),
@@ -68,7 +70,10 @@ pub fn answer(method: &str, path: &str, query: &str) -> Answer {
         ("DELETE", ["secrets" | "configs" | "networks", _]) => empty(204),
         ("GET", ["networks"]) => ok(json!([network()])),
         ("POST", ["networks", "create"]) => status(201, json!({"Id": "newnetworkid", "Warning": ""})),
+        ("POST", ["networks", "prune"]) => ok(json!({"NetworksDeleted": ["net1", "net2"]})),
+        ("GET", ["networks", "nope" | "web" | "s1"]) => missing("network nope"),
         ("GET", ["networks", _]) => ok(network()),
+        ("GET", ["secrets", "s1"]) => ok(dependency("secretid1", "s1")),
         _ => engine_answer(method, path, &parts),
     }
 }
@@ -80,6 +85,11 @@ fn engine_answer(method: &str, path: &str, parts: &[&str]) -> Answer {
         ("POST", ["exec", "e1", "start"]) => Answer { status: 101, ..frames(&[(1, "listed\n"), (2, "complaint\n")]) },
         ("GET", ["exec", "e1", "json"]) => ok(json!({"ID": "e1", "Running": false, "ExitCode": 3})),
         ("GET", ["containers", "json"]) => ok(json!([container(), other_container()])),
+        (_, ["system", "df"]) => ok(
+            json!({"LayersSize": 4_273_502, "Images": images(), "Containers": [container()], "Volumes": [], "BuildCache": []}),
+        ),
+        (_, ["containers" | "images", "web" | "net1" | "s1", "json"]) => missing("No such container"),
+        (_, ["images" | "plugins", "nope", "json"]) | ("GET", ["volumes", _]) => missing("nothing of that name"),
         (_, ["containers", "nope", ..]) => missing("No such container: nope"),
         ("GET", ["containers", _, "json"]) => {
             ok(json!({"Id": "c1".repeat(32), "Name": "/web.1", "Config": {"Tty": false, "Image": "busybox"}}))
@@ -281,4 +291,19 @@ fn stats() -> Value {
         "cpu_stats": {"cpu_usage": {"total_usage": 300_000_000}, "system_cpu_usage": 20_000_000_000_i64, "online_cpus": 2}, "precpu_stats": {"cpu_usage": {"total_usage": 100_000_000}, "system_cpu_usage": 10_000_000_000_i64, "online_cpus": 2},
         "memory_stats": {"usage": 10_485_760, "limit": 1_073_741_824, "stats": {"inactive_file": 1_048_576}}, "pids_stats": {"current": 3}, "networks": {"eth0": {"rx_bytes": 1234, "tx_bytes": 56789}},
         "blkio_stats": {"io_service_bytes_recursive": [{"op": "read", "value": 4096}, {"op": "write", "value": 8192}]}})
+}
+
+/// What belongs to the stack `st`; there is no other.
+fn stack(kind: &str, query: &str) -> Answer {
+    let mut service = service();
+    service["Spec"]["Labels"] = json!({"com.docker.stack.namespace": "st"});
+    let of_other = query.contains("nope");
+    match kind {
+        _ if of_other => ok(json!([])),
+        "services" => ok(json!([service])),
+        "tasks" => ok(tasks()),
+        "secrets" => ok(json!([dependency("secretid1", "st_s1")])),
+        "configs" => ok(json!([])),
+        _ => ok(json!([network()])),
+    }
 }

@@ -6,6 +6,7 @@ use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
 use std::process::Command;
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
@@ -163,18 +164,33 @@ pub fn skep_at(url: &str, command: &[&str]) -> Outcome {
     Outcome { out: text(&out), error: text(&error), code: i32::from(code) }
 }
 
-/// Runs docker's client, if there is one.
+/// Docker's client whose words are ours; older ones have others.
+const OLDEST_MAJOR: u32 = 28;
+
+/// The first client in the path that is new enough.
+fn docker_program() -> Option<PathBuf> {
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|directory| directory.join("docker")).find(|program| {
+        let output = Command::new(program).arg("--version").output();
+        let text = output.map(|output| String::from_utf8_lossy(&output.stdout).into_owned()).unwrap_or_default();
+        let version = text.strip_prefix("Docker version ").and_then(|rest| rest.split('.').next());
+        version.and_then(|major| major.parse::<u32>().ok()).is_some_and(|major| major >= OLDEST_MAJOR)
+    })
+}
+
+/// Runs docker's client, if there is one that is new enough.
 pub fn docker(daemon: &Daemon, command: &[&str]) -> Option<Outcome> {
-    let output = Command::new("docker")
+    let Some(program) = docker_program() else {
+        eprintln!("SKIPPED comparison of {command:?}: there is no docker client of version {OLDEST_MAJOR} or later");
+        return None;
+    };
+    let output = Command::new(program)
         .args(["-H", &daemon.url()])
         .args(command)
         .env("DOCKER_CONFIG", daemon.directory.path())
         .env_remove("DOCKER_API_VERSION")
-        .output();
-    let Ok(output) = output else {
-        eprintln!("SKIPPED comparison of {command:?}: docker is not installed");
-        return None;
-    };
+        .output()
+        .unwrap();
     Some(Outcome {
         out: String::from_utf8(output.stdout).unwrap(),
         error: String::from_utf8(output.stderr).unwrap(),

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 use skep_model::pb::types::{self, service_spec::Mode, task_spec};
-use skep_model::{Meta, Node, Service, WallTime};
+use skep_model::{Meta, Node, Service, Task, WallTime};
 
 use super::words;
 use crate::control::{SwarmAction, SwarmEvent, SwarmObject};
@@ -56,16 +56,60 @@ pub(crate) fn message(event: &SwarmEvent, now: WallTime) -> Option<Message> {
     let at = stamp(event.action, meta, now);
     Some(Message {
         kind,
-        action: match event.action {
-            SwarmAction::Create => "create",
-            SwarmAction::Update => "update",
-            SwarmAction::Remove => "remove",
-        },
+        action: action_word(event.action),
         actor: Actor { id, attributes },
         scope: "swarm",
         time: at.0.div_euclid(1_000_000_000),
         time_nano: at.0,
     })
+}
+
+/// The same for a task: for those who ask for it. It says where the task is and, in Docker's words of its status, why
+/// it waits or failed.
+pub(crate) fn task_message(event: &SwarmEvent, now: WallTime) -> Option<Message> {
+    let SwarmObject::Task(task) = &event.object else { return None };
+    let mut attributes = named(&task_name(task));
+    let text = |id: Option<String>| id.unwrap_or_default();
+    for (key, value) in [
+        ("service", text(task.service_id.as_ref().map(ToString::to_string))),
+        ("node", text(task.node_id.as_ref().map(ToString::to_string))),
+        ("state", words::word(task.state()).to_owned()),
+        ("desiredstate", words::word(task.desired_state).to_owned()),
+        ("message", task.status.message.clone()),
+        ("error", task.status.err.clone()),
+    ] {
+        if !value.is_empty() {
+            attributes.insert(key.to_owned(), value);
+        }
+    }
+    if let Some(SwarmObject::Task(old)) = &event.old {
+        changed(&mut attributes, "state", words::word(old.state()), words::word(task.state()));
+    }
+    let at = stamp(event.action, &task.meta, now);
+    Some(Message {
+        kind: "task",
+        action: action_word(event.action),
+        actor: Actor { id: task.id.to_string(), attributes },
+        scope: "swarm",
+        time: at.0.div_euclid(1_000_000_000),
+        time_nano: at.0,
+    })
+}
+
+fn task_name(task: &Task) -> String {
+    let service = name_in(Some(&task.service_annotations));
+    match (task.slot, &task.node_id) {
+        (0, Some(node)) => format!("{service}.{node}.{}", task.id),
+        (slot, _) => format!("{service}.{slot}.{}", task.id),
+    }
+}
+
+fn action_word(action: SwarmAction) -> &'static str {
+    match action {
+        SwarmAction::Create => "create",
+        SwarmAction::Update => "update",
+        SwarmAction::Remove => "remove",
+    }
 }
 
 fn stamp(action: SwarmAction, meta: &Meta, now: WallTime) -> WallTime {

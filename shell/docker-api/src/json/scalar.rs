@@ -4,8 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use base64::{DecodeError, Engine};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use skep_model::WallTime;
@@ -103,7 +103,14 @@ impl Serialize for Base64 {
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        let bytes = STANDARD.decode(text.as_bytes()).map_err(serde::de::Error::custom)?;
+        let bytes = STANDARD.decode(text.as_bytes()).map_err(|error| {
+            // Go's words, on which clients match, with its place: of what is no digit, else of the last group.
+            let place = match error {
+                DecodeError::InvalidByte(place, _) => place,
+                _ => text.len() / 4 * 4,
+            };
+            serde::de::Error::custom(format!("illegal base64 data at input byte {place}"))
+        })?;
         Ok(Self(bytes.into()))
     }
 }

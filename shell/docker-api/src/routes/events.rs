@@ -1,25 +1,28 @@
-//! `/events`: committed changes of the swarm, as they come. There is no history: `since` filters nothing.
+//! `/events`: committed changes of the swarm, those that are kept and those that come. Events of tasks, which Docker
+//! does not tell of, come to those who ask for `type=task`; of them the past is not kept.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use skep_model::WallTime;
-use tokio::sync::mpsc;
+use tokio::sync::{broadcast, mpsc};
 use tokio::time::Instant;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::event_log::{EventLog, Told};
 use super::log_query::unix_time;
 use super::now;
 use crate::api::Api;
-use crate::convert::event::{Message, message};
+use crate::convert::event::{Message, task_message};
 use crate::filters::Filters;
-use crate::limits::{STREAM_QUEUE, WATCH_PAUSE};
+use crate::limits::STREAM_QUEUE;
 use crate::reply::{self, Answer};
 use crate::request::Request;
 use crate::status::Failure;
-use crate::swarm::Standing;
 
 /// Kinds, each also the key of a filter by id or name.
-const KINDS: [&str; 5] = ["config", "network", "node", "secret", "service"];
+const KINDS: [&str; 6] = ["config", "network", "node", "secret", "service", "task"];
 
 /// What else events can be filtered by; kinds that never happen here are understood all the same.
 const OTHER_FILTERS: [&str; 11] =
@@ -37,23 +40,38 @@ pub(crate) async fn events(api: &Api, request: Request) -> Answer {
     let (sender, receiver) = mpsc::channel(STREAM_QUEUE);
     let media_type = if request.version.0 < 52 { "application/json" } else { "application/jsonl" };
     // Opened before the answer begins, so that a client sees everything from its first byte on.
-    let first = if api.swarm.standing() == Standing::Manager { api.control.watch().await.ok() } else { None };
-    let api_of_task = api.clone();
-    tokio::spawn(async move { pump(api_of_task, filters, until, first, sender).await });
+    let (kept, live) = EventLog::subscribe(api).await;
+    let past = if since.is_none() && until.is_none() { Vec::new() } else { kept };
+    let wanted = |message: &Message| {
+        since.is_none_or(|since| message.time_nano >= since.0) && until.is_none_or(|until| message.time_nano <= until.0)
+    };
+    let past: Vec<Message> = past.into_iter().filter(|message| wanted(message) && admits(&filters, message)).collect();
+    let stop = api.stop.clone();
+    tokio::spawn(async move {
+        tokio::select! {
+            () = pump(past, live, filters, until, &sender) => {}
+            () = sender.closed() => {}
+            () = stop.cancelled() => {}
+        }
+    });
     let lines = ReceiverStream::new(receiver).take_until(api.stop.clone().cancelled_owned());
     Ok(reply::stream(media_type, lines))
 }
 
-/// Runs until the client goes, `until` has passed, or the server stops. Opens the watch again when it ends, e.g.
-/// because this node became a manager only now.
+/// Runs until the client goes, falls too far behind, or `until` has passed.
 async fn pump(
-    api: Api,
+    past: Vec<Message>,
+    mut live: broadcast::Receiver<Arc<Told>>,
     filters: Filters,
     until: Option<WallTime>,
-    mut watch: Option<mpsc::Receiver<crate::SwarmEvent>>,
-    sender: mpsc::Sender<Bytes>,
+    sender: &mpsc::Sender<Bytes>,
 ) {
     let end = until.map(|until| Instant::now() + span(now(), until));
+    for message in &past {
+        if send(sender, message).await.is_err() {
+            return;
+        }
+    }
     let over = async {
         match end {
             Some(end) => tokio::time::sleep_until(end).await,
@@ -61,29 +79,30 @@ async fn pump(
         }
     };
     let forward = async {
+        let of_tasks = filters.get("type").iter().any(|kind| kind == "task");
         loop {
-            if let Some(events) = &mut watch {
-                while let Some(event) = events.recv().await {
-                    let Some(message) = message(&event, now()).filter(|message| admits(&filters, message)) else {
-                        continue;
-                    };
-                    let Ok(mut line) = serde_json::to_vec(&message) else { continue };
-                    line.push(b'\n');
-                    if sender.send(line.into()).await.is_err() {
-                        return;
-                    }
-                }
+            let told = match live.recv().await {
+                Ok(told) => told,
+                Err(error) => return tracing::debug!(%error, "a reader of events is cut off"),
+            };
+            let of_task = if of_tasks { task_message(&told.event, now()) } else { None };
+            let Some(message) = told.message.as_ref().or(of_task.as_ref()) else { continue };
+            if admits(&filters, message) && send(sender, message).await.is_err() {
+                return;
             }
-            tokio::time::sleep(WATCH_PAUSE).await;
-            watch = if api.swarm.standing() == Standing::Manager { api.control.watch().await.ok() } else { None };
         }
     };
     tokio::select! {
         () = over => {}
         () = forward => {}
-        () = sender.closed() => {}
-        () = api.stop.cancelled() => {}
     }
+}
+
+async fn send(sender: &mpsc::Sender<Bytes>, message: &Message) -> Result<(), mpsc::error::SendError<Bytes>> {
+    // A message is texts and numbers, which JSON has.
+    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    line.push(b'\n');
+    sender.send(line.into()).await
 }
 
 fn span(from: WallTime, to: WallTime) -> std::time::Duration {

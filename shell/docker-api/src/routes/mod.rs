@@ -2,6 +2,7 @@
 
 pub(crate) mod containers;
 pub(crate) mod dependencies;
+mod event_log;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod images;
@@ -17,6 +18,7 @@ pub(crate) mod swarm_logs;
 pub(crate) mod system;
 pub(crate) mod tasks;
 
+pub(crate) use event_log::EventLog;
 pub(crate) use service_cache::ServiceCache;
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -7,6 +7,7 @@ use skep_model::pb::objects as pb;
 use skep_model::pb::types;
 use skep_model::{Kept, Verbatim};
 
+use super::EventLog;
 use crate::api::Api;
 use crate::convert::{cluster, words};
 use crate::json;
@@ -59,6 +60,7 @@ pub(crate) async fn init(api: &Api, mut request: Request) -> Answer {
         subnet_size: if pools_since { init.subnet_size } else { 0 },
     };
     let node_id = api.swarm.init(init).await?;
+    EventLog::opened(api).await;
     reply::ok(&node_id.as_str())
 }
 
@@ -82,6 +84,7 @@ pub(crate) async fn join(api: &Api, mut request: Request) -> Answer {
         join_token: join.join_token,
     };
     api.swarm.join(join).await?;
+    EventLog::opened(api).await;
     Ok(reply::empty(StatusCode::OK))
 }
 
@@ -94,10 +97,15 @@ pub(crate) async fn leave(api: &Api, request: Request) -> Answer {
 pub(crate) async fn update(api: &Api, mut request: Request) -> Answer {
     let spec: json::Spec = request.json().await?;
     let version = request.query.version("swarm")?;
+    // Here Docker does not repeat the reason.
+    let turned = |key: &str| {
+        let bad = || Failure::bad_request(format!("invalid value for {key}: {}", request.query.get(key)));
+        request.query.strict_flag(key).map_err(|_| bad())
+    };
     let rotation = m::KeyRotation {
-        worker_join_token: request.query.strict_flag("rotateWorkerToken")?,
-        manager_join_token: request.query.strict_flag("rotateManagerToken")?,
-        manager_unlock_key: request.query.strict_flag("rotateManagerUnlockKey")?,
+        worker_join_token: turned("rotateWorkerToken")?,
+        manager_join_token: turned("rotateManagerToken")?,
+        manager_unlock_key: turned("rotateManagerUnlockKey")?,
     };
     api.manager()?;
     let (cluster, _) = the_cluster(api).await?;
@@ -123,12 +131,11 @@ pub(crate) async fn unlock_key(api: &Api) -> Answer {
 pub(crate) async fn unlock(api: &Api, mut request: Request) -> Answer {
     let unlock: json::UnlockKey = request.json().await?;
     match api.swarm.standing() {
-        Standing::Inactive => {
-            return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, "This node is not part of a swarm"));
-        }
+        Standing::Inactive => api.manager()?,
         Standing::Locked => {}
         _ => return Err(Failure::new(StatusCode::CONFLICT, "swarm is not locked")),
     }
     api.swarm.unlock(unlock.key).await?;
+    EventLog::opened(api).await;
     Ok(reply::empty(StatusCode::OK))
 }

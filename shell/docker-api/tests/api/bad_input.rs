@@ -86,6 +86,17 @@ async fn who_closed_its_side_after_a_whole_request_is_answered() {
         assert_eq!(parse(&answer).status, status, "{request}");
     }
     assert_eq!(world.control.0.lock().unwrap().services.len(), 1);
+    // Who is still writing when the answer is known is not cut off in the middle.
+    let mut stream = UnixStream::connect(&world.socket).await.unwrap();
+    let head = "POST /containers/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n";
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for _ in 0..100 {
+        stream.write_all(&[b' '; 1000]).await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server hangs").unwrap();
+    assert_eq!(parse(&answer).status, 501);
     // A stream without an end has lost its listener.
     let mut stream = UnixStream::connect(&world.socket).await.unwrap();
     stream.write_all(b"GET /events HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();

@@ -188,7 +188,7 @@ async fn a_stack_is_deployed_and_its_logs_read_through_the_stock_client() {
 async fn events_reach_the_stock_client() {
     for client in clients() {
         let world = World::manager();
-        let mut child = start(&client, &world, &["events", "--filter", "type=node"]);
+        let mut child = start(&client, &world, &["events", "--since", "1", "--filter", "type=node"]);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let sender = loop {
             if let Some(sender) = world.control.0.lock().unwrap().watchers.pop() {

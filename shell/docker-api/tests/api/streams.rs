@@ -111,7 +111,7 @@ async fn events_tell_what_changed() {
     let world = World::manager();
     let mut stream = UnixStream::connect(&world.socket).await.unwrap();
     let filters = "%7B%22type%22%3A%5B%22service%22%5D%7D";
-    let request = format!("GET /v1.41/events?filters={filters} HTTP/1.1\r\nHost: x\r\n\r\n");
+    let request = format!("GET /v1.41/events?since=1&filters={filters} HTTP/1.1\r\nHost: x\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let sender = watcher(&world).await;
     let event = |action, image: &str, replicas, old: Option<Service>| SwarmEvent {
@@ -133,9 +133,16 @@ async fn events_tell_what_changed() {
         "replicas.new": "2" });
     assert_eq!((&events[1]["Actor"]["Attributes"], &events[1]["timeNano"]), (&attributes, &json!(2_000_000_000u64)));
     assert_eq!(events[2]["Action"], "remove");
-    // The source notices that the client is gone.
     drop(stream);
-    tokio::time::timeout(PATIENCE, sender.closed()).await.expect("the watch stays open");
+
+    // The past is kept, for those who ask for it; the clock of removals is the server's.
+    let past = get(&world.socket, "/events?since=1&until=3").await;
+    let actions: Vec<Value> = past.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(actions.iter().map(|event| &event["Action"]).collect::<Vec<_>>(), ["create", "update"]);
+    let later = get(&world.socket, "/events?since=2&until=3").await;
+    assert_eq!(later.text().lines().count(), 1, "{}", later.text());
+    let others = get(&world.socket, "/events?since=1&until=3&filters=%7B%22type%22%3A%5B%22node%22%5D%7D").await;
+    assert_eq!(others.body, b"");
 }
 
 #[tokio::test]

@@ -111,6 +111,11 @@ impl SwarmNode {
 
     /// `swarm init --force-new-cluster`: this manager's state, without the other managers.
     async fn force_new(self: &Arc<Self>, request: api::InitRequest) -> Result<NodeId, Refusal> {
+        if matches!(self.state(), State::Inactive) {
+            // As Docker: nothing is there that could be lost.
+            tracing::warn!("there is no swarm state on this node to make a new cluster of: a new swarm is made");
+            return self.init_new(request).await;
+        }
         // Nothing is stopped before it is known what comes instead.
         let mut settings = self.settings()?;
         if !request.advertise_addr.is_empty() || settings.advertise_addr.is_empty() {
@@ -175,8 +180,7 @@ impl SwarmNode {
         if request.remote_addrs.is_empty() {
             return Err(Refusal::invalid("at least one RemoteAddr is required to join"));
         }
-        let token = skep_pki::token::parse(&request.join_token)
-            .map_err(|error| Refusal::invalid(format!("invalid join token: {error}")))?;
+        let token = skep_pki::token::parse(&request.join_token).map_err(|error| Refusal::invalid(error.to_string()))?;
         let mut last = Refusal::invalid("at least one RemoteAddr is required to join");
         for remote in &request.remote_addrs {
             let (host, port) = advertise::split_port(remote, CLUSTER_PORT)?;

@@ -2,9 +2,11 @@
 //!
 //! `cargo test -p skep --test e2e` runs all of it, `… --test e2e membership::` one file. Needs root.
 
+mod clients;
 mod containers;
 mod dependencies;
 mod docker_engine;
+mod engine;
 mod failures;
 mod faults;
 mod membership;

@@ -1,0 +1,12 @@
+//! Clients that nobody here wrote judge the daemon: a real Docker manager's answers, other libraries' own tests,
+//! Prometheus, and the stock CLI.
+
+mod aiodocker;
+mod bollard;
+mod differential;
+mod events;
+mod http;
+mod logs;
+mod peers;
+mod prometheus;
+mod stock;

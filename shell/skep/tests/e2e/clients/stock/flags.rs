@@ -1,0 +1,238 @@
+//! Each flag of `service create` and `service update`, with what it leaves in the stored spec.
+
+use super::Both;
+
+/// No node has it: nothing of these services runs.
+const NOWHERE: &str = "--constraint node.labels.never==x";
+
+const CREATE: &[&str] = &[
+    "",
+    "--cap-add NET_ADMIN",
+    "--cap-drop CAP_CHOWN --cap-drop ALL",
+    "--config c1",
+    "--config source=c1,target=/etc/c,uid=1,gid=2,mode=0440",
+    "--constraint node.role==manager",
+    "--container-label a=b --container-label c",
+    "--credential-spec file://x.json",
+    "--dns 192.0.2.53",
+    "--dns-option ndots:2",
+    "--dns-search example.org",
+    "--endpoint-mode dnsrr",
+    "--endpoint-mode zz",
+    "--entrypoint 'sh -c'",
+    "--env A=1 --env B= --env NOT_SET_HERE",
+    "--env-file <files>/environment",
+    "--generic-resource gpu=2",
+    "--generic-resource gpu=x",
+    "--group 100 --group staff",
+    "--health-cmd 'test -e /x'",
+    "--health-cmd true --health-interval 5s",
+    "--health-cmd true --health-retries 2",
+    "--health-cmd true --health-start-period 3s",
+    "--health-cmd true --health-timeout 4s",
+    "--host db:192.0.2.7",
+    "--host nonsense",
+    "--hostname {{.Node.Hostname}}",
+    "--init",
+    "--init=false",
+    "--isolation default",
+    "--label a=b --label c",
+    "--limit-cpu 0.5",
+    "--limit-cpu 0.0001",
+    "--limit-memory 64m",
+    "--limit-memory 1k",
+    "--limit-pids 100",
+    "--log-driver json-file --log-opt max-size=1m",
+    "--mode global",
+    "--mode replicated",
+    "--mode replicated-job --replicas 4 --max-concurrent 2",
+    "--mode global-job",
+    "--mode zz",
+    "--mode global --replicas 2",
+    "--mount type=bind,source=/tmp,target=/t,readonly,bind-propagation=rslave,consistency=cached",
+    "--mount type=volume,source=v,target=/v,volume-nocopy=true,volume-label=a=b,volume-driver=local,volume-opt=type=tmpfs",
+    "--mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770",
+    "--mount target=/anonymous",
+    "--mount type=zz,target=/x",
+    "--network n1",
+    "--network name=n1,alias=web,driver-opt=a=b",
+    "--network host",
+    "--network nope",
+    "--no-healthcheck",
+    "--placement-pref spread=node.labels.zone",
+    "--placement-pref binpack=x",
+    "--publish mode=host,target=80,published=8080,protocol=tcp",
+    "--publish mode=host,target=53,published=53,protocol=udp",
+    "--publish mode=zz,target=80",
+    "--quiet",
+    "--read-only",
+    "--replicas 3",
+    "--replicas 3 --replicas-max-per-node 2",
+    "--reserve-cpu 0.25",
+    "--reserve-memory 32m",
+    "--restart-condition on-failure",
+    "--restart-condition zz",
+    "--restart-delay 3s",
+    "--restart-max-attempts 4",
+    "--restart-window 5s",
+    "--rollback-delay 2s",
+    "--rollback-failure-action continue",
+    "--rollback-max-failure-ratio 0.5",
+    "--rollback-monitor 6s",
+    "--rollback-order start-first",
+    "--rollback-parallelism 3",
+    "--secret s1",
+    "--secret source=s1,target=other,uid=1,gid=2,mode=0400",
+    "--secret nope",
+    "--stop-grace-period 7s",
+    "--stop-signal SIGINT",
+    "--sysctl net.core.somaxconn=9",
+    "--tty",
+    "--ulimit nofile=1024:2048",
+    "--ulimit zz=1",
+    "--update-delay 2s",
+    "--update-failure-action rollback",
+    "--update-failure-action zz",
+    "--update-max-failure-ratio 0.25",
+    "--update-monitor 6s",
+    "--update-order start-first",
+    "--update-parallelism 0",
+    "--user 1000:1000",
+    "--with-registry-auth",
+    "--workdir /srv",
+    "--detach=true",
+];
+
+/// One after the other on the same service.
+const UPDATE: &[&str] = &[
+    "--args 'a b'",
+    "--cap-add SYS_TIME",
+    "--cap-drop SYS_TIME",
+    "--config-add source=c1,target=/etc/c",
+    "--config-rm c1",
+    "--constraint-add node.labels.zone==a",
+    "--constraint-rm node.labels.zone==a",
+    "--container-label-add a=b",
+    "--container-label-rm a",
+    "--credential-spec file://x.json",
+    "--credential-spec ''",
+    "--dns-add 192.0.2.53",
+    "--dns-rm 192.0.2.53",
+    "--dns-option-add ndots:2",
+    "--dns-option-rm ndots:2",
+    "--dns-search-add example.org",
+    "--dns-search-rm example.org",
+    "--endpoint-mode vip",
+    "--entrypoint 'sh -c'",
+    "--env-add A=1",
+    "--env-add A=2 --env-add B=3",
+    "--env-rm A",
+    "--force",
+    "--generic-resource-add gpu=2",
+    "--generic-resource-rm gpu",
+    "--group-add staff",
+    "--group-rm staff",
+    "--health-cmd true",
+    "--health-interval 5s",
+    "--health-retries 2",
+    "--health-start-period 3s",
+    "--health-timeout 4s",
+    "--no-healthcheck --health-cmd ''",
+    "--no-healthcheck",
+    "--host-add db:192.0.2.7",
+    "--host-rm db:192.0.2.7",
+    "--hostname h",
+    "--image busybox:2",
+    "--init",
+    "--isolation default",
+    "--label-add a=b",
+    "--label-rm a",
+    "--limit-cpu 0.5",
+    "--limit-memory 64m",
+    "--limit-pids 100",
+    "--log-driver json-file --log-opt max-size=1m",
+    "--max-concurrent 2",
+    "--mount-add type=bind,source=/tmp,target=/t",
+    "--mount-rm /t",
+    "--network-add n1",
+    "--network-rm n1",
+    "--placement-pref-add spread=node.labels.zone",
+    "--placement-pref-rm spread=node.labels.zone",
+    "--publish-add mode=host,target=80,published=8080",
+    "--publish-rm 80",
+    "--quiet",
+    "--read-only",
+    "--replicas 2",
+    "--replicas-max-per-node 2",
+    "--reserve-cpu 0.25",
+    "--reserve-memory 32m",
+    "--restart-condition on-failure",
+    "--restart-delay 3s",
+    "--restart-max-attempts 4",
+    "--restart-window 5s",
+    "--rollback-delay 2s",
+    "--rollback-failure-action continue",
+    "--rollback-max-failure-ratio 0.5",
+    "--rollback-monitor 6s",
+    "--rollback-order start-first",
+    "--rollback-parallelism 3",
+    "--secret-add source=s1,target=other",
+    "--secret-rm s1",
+    "--stop-grace-period 7s",
+    "--stop-signal SIGINT",
+    "--sysctl-add net.core.somaxconn=9",
+    "--sysctl-rm net.core.somaxconn",
+    "--tty",
+    "--ulimit-add nofile=1024:2048",
+    "--ulimit-rm nofile",
+    "--update-delay 2s",
+    "--update-failure-action rollback",
+    "--update-max-failure-ratio 0.25",
+    "--update-monitor 6s",
+    "--update-order start-first",
+    "--update-parallelism 2",
+    "--user 1000",
+    "--with-registry-auth",
+    "--workdir /srv",
+    "--rollback",
+    "--replicas 1 --rollback",
+    "--label-rm absent",
+    "--env-rm absent",
+    "--mount-rm /absent",
+    "--secret-rm absent",
+    "--constraint-add nonsense",
+    "--detach=true",
+];
+
+fn create(flags: &str) -> String {
+    format!("service create --detach --no-resolve-image --name f {NOWHERE} {flags} busybox sleep 1000")
+}
+
+fn update(flags: &str) -> String {
+    format!("service update --detach --no-resolve-image {flags} g")
+}
+
+/// Every line that is tried.
+pub fn lines() -> Vec<String> {
+    CREATE.iter().map(|flags| create(flags)).chain(UPDATE.iter().map(|flags| update(flags))).collect()
+}
+
+pub fn walk(both: &mut Both<'_>) {
+    both.quietly("swarm init --advertise-addr <address>");
+    for line in ["secret create s1 <files>/text", "config create c1 <files>/text", "network create -d overlay n1"] {
+        both.line(line);
+    }
+    both.settle("network inspect n1 --format {{.Driver}}", "overlay");
+    for flags in CREATE {
+        both.line(&create(flags));
+        both.line("service inspect f --format '{{json .Spec}}'");
+        both.line("service inspect f --pretty");
+        both.quietly("service rm f");
+    }
+    both.line(&create("--replicas 1 --env OLD=1 --label kept=yes").replace("--name f", "--name g"));
+    for flags in UPDATE {
+        both.line(&update(flags));
+        both.line("service inspect g --format '{{json .Spec}}'");
+    }
+    both.line("service rm g");
+}
