@@ -97,7 +97,7 @@ impl Disk {
     /// The process or the machine dies: some of what was not synced is lost. Only the machine takes along what the
     /// kernel already has; then the first write that is lost may have been written in part, which the next start finds
     /// by its checksum and drops.
-    pub fn crash(&mut self, power: bool, plant: Option<Plant>, dice: &mut Dice) {
+    pub fn crash(&mut self, power: bool, dice: &mut Dice) {
         let mut survivors: Vec<Persist> = self.cached.drain(..).collect();
         let written = survivors.len();
         survivors.extend(self.queued.drain(..self.writing.min(self.queued.len())));
@@ -107,17 +107,6 @@ impl Disk {
         let count = dice.between(least as u64, survivors.len() as u64) as usize;
         for persist in &survivors[..count] {
             self.durable.write(persist);
-        }
-        if power
-            && plant == Some(Plant::TornWriteKept)
-            && let Some(mut torn) = survivors.get(count).cloned()
-        {
-            torn.entries.truncate(torn.entries.len().div_ceil(2));
-            if let Some(last) = torn.entries.last_mut() {
-                last.data.truncate(last.data.len() / 2);
-            }
-            (torn.snapshot, torn.hard_state) = (None, None);
-            self.durable.write(&torn);
         }
         self.seen = self.durable.clone();
     }

@@ -11,8 +11,6 @@ pub enum Plant {
     LostSync,
     /// Term and vote are written as they were before.
     VoteForgotten,
-    /// A write that was torn by a power cut is taken for whole.
-    TornWriteKept,
     /// Everything on the disk counts as committed after a restart: the writes of a deposed leader are applied.
     DeposedWrite,
     /// A refusal for want of a leader is told to the client as success.
@@ -53,11 +51,10 @@ pub enum Plant {
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 22] = [
+    pub const ALL: [Plant; 21] = [
         Plant::EarlyAcknowledgement,
         Plant::LostSync,
         Plant::VoteForgotten,
-        Plant::TornWriteKept,
         Plant::DeposedWrite,
         Plant::RefusalAsSuccess,
         Plant::StaleRead,

@@ -101,7 +101,7 @@ fn slot_forgotten() {
 
 #[test]
 fn stop_forgotten() {
-    caught(Plant::StopForgotten, 152, &["state_never_back"]);
+    caught(Plant::StopForgotten, 629, &["state_never_back"]);
 }
 
 #[test]
@@ -112,11 +112,6 @@ fn reservation_forgotten() {
 #[test]
 fn node_mistaken() {
     caught(Plant::NodeMistaken, 9, &["task_keeps_node"]);
-}
-
-#[test]
-fn torn_write_kept() {
-    caught(Plant::TornWriteKept, 1, &["committed_never_differs", "recovery"]);
 }
 
 #[test]

@@ -307,6 +307,7 @@ fn a_straggler_of_a_rollback_does_not_undo_it() {
     left.spec_version = Some(1);
     world.write(|tx| tx.update(left));
     world.fate.insert("old".into(), Fate::Rejected);
+    world.new_leader();
     world.pass(30_000);
     assert_eq!((world.status().0, &world.service().spec), (UpdateState::RollbackPaused, &rolled_back));
 }

@@ -1,8 +1,7 @@
 //! What is asked of the manager's loop, and the handle that asks.
 
 use bytes::Bytes;
-use skep_consensus::Mode;
-use skep_consensus::PeerMessage;
+use skep_consensus::{Mode, PeerMessage};
 use skep_disk::DataKey;
 use skep_manager::{Answer, Signing, Status, StreamId};
 use skep_model::pb::messages as m;

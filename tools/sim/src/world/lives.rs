@@ -175,7 +175,7 @@ impl World {
         place.engine.crash(power);
         place.lock.locked = false;
         place.leaving = false;
-        place.disk.crash(power, self.plant, &mut self.dice.disks);
+        place.disk.crash(power, &mut self.dice.disks);
         let life = place.life;
         self.forget_manager(host);
         self.break_streams_of(host, power);
