@@ -29,7 +29,7 @@ fn task_seen(plant: Plant, facts: &Store, task: &Arc<Task>) -> Option<Change> {
     let alive = task.is_wanted() && task.state() == TaskState::Running;
     let mut seen = (**task).clone();
     match plant {
-        Plant::AddressForgotten if alive && !task.networks.is_empty() => seen.networks.clear(),
+        Plant::AddressForgotten if alive && !task.networks.is_empty() => seen.networks = Default::default(),
         Plant::SlotForgotten if alive && task.slot > 0 => {
             return Some(Change { action: Action::Remove, object: AnyObject::Task(task.clone()) });
         }
