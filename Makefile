@@ -6,7 +6,7 @@ TEST_PACKAGES := docker.io busybox-static iptables docker-registry skopeo iputil
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 STAMP := target/.packages
 
-.PHONY: playground test build bench lint
+.PHONY: playground test build bench lint simulate
 
 ## Seven hosts on this machine, a swarm, a service, a lost leader: stays up until Ctrl-C.
 playground: $(STAMP)-run
@@ -25,6 +25,11 @@ build: $(STAMP)-build
 bench: $(STAMP)-test
 	cargo build --release --bin skep
 	$(SUDO) ./target/release/skep bench
+
+## 100,000 simulated swarms (docs/design/simulation.md); SEEDS=A..B for others.
+SEEDS ?= 1..100001
+simulate: $(STAMP)-build
+	cargo run --profile sim -p sim -- --seeds $(SEEDS) --jobs $(shell nproc)
 
 lint: $(STAMP)-build
 	cargo fmt --all --check

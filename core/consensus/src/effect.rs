@@ -1,10 +1,13 @@
 //! What a step wants done, as values. The shell performs them in the order of the fields of [`Effects`].
 
 use bytes::Bytes;
+use raft::eraftpb::Message;
 use skep_model::RaftId;
 
+use crate::error::StepError;
 use crate::member::MembershipChange;
 use crate::state::{ConfState, HardState, LogEntry, SnapshotMeta};
+use crate::wire::{self, WireError};
 
 /// What one turn wants done. Order: hand out `send`; install, apply `committed`, answer `reads`, look at `role`; write
 /// `persist` and then call `Consensus::persisted`. Whatever must wait for the write is kept back until that call, so
@@ -30,18 +33,42 @@ pub struct Effects {
     pub take_snapshot: bool,
 }
 
-/// A message for one member.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A message between members. What travels is a raftpb.Message, which the transport encodes and decodes.
+#[derive(Clone, Debug, PartialEq)]
 pub struct PeerMessage {
     /// The receiver.
     pub to: RaftId,
-    /// The sender (this member).
+    /// The sender.
     pub from: RaftId,
     /// What the transport must know about it.
     pub kind: MessageKind,
-    /// The raftpb.Message. For `MessageKind::Snapshot` still without the snapshot's data: the transport reads that from
-    /// disk and adds it with `wire::with_snapshot_data`.
-    pub bytes: Bytes,
+    /// For `MessageKind::Snapshot` still without the snapshot's data.
+    pub(crate) message: Message,
+}
+
+impl PeerMessage {
+    pub(crate) fn new(message: Message) -> Self {
+        let (to, from, kind) = (RaftId(message.to), RaftId(message.from), wire::kind_of(&message));
+        Self { to, from, kind, message }
+    }
+
+    /// As it travels.
+    pub fn encode(&self) -> Bytes {
+        wire::encode(&self.message)
+    }
+
+    /// From what has travelled.
+    pub fn decode(bytes: &[u8]) -> Result<Self, StepError> {
+        let malformed = |error: WireError| StepError::Malformed { reason: error.to_string() };
+        wire::decode(bytes).map(Self::new).map_err(malformed)
+    }
+
+    /// Completes a message of kind `Snapshot` with the snapshot's data, read from disk.
+    pub fn with_snapshot_data(mut self, data: &[u8]) -> Result<Self, WireError> {
+        let snapshot = self.message.snapshot.as_mut().ok_or(WireError::NotASnapshot)?;
+        snapshot.data = data.to_vec();
+        Ok(self)
+    }
 }
 
 /// What the transport must know about a message.

@@ -98,6 +98,18 @@ pub enum StepError {
     },
 }
 
+impl From<StepError> for Refusal {
+    fn from(error: StepError) -> Self {
+        let code = match &error {
+            StepError::Removed { .. } => Code::NotFound,
+            StepError::Malformed { .. } => Code::InvalidArgument,
+            StepError::UnknownSender { .. } => Code::PermissionDenied,
+            StepError::Diverged { .. } => Code::Internal,
+        };
+        Self::new(code, error.to_string())
+    }
+}
+
 /// Why a handover of leadership was not started.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TransferError {

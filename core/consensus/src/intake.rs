@@ -1,15 +1,13 @@
 //! Inputs from the network.
 
-use prost_011::Message as _;
 use raft::SnapshotStatus;
 use raft::eraftpb::{Message, MessageType};
 use skep_model::RaftId;
 
 use crate::consensus::Consensus;
-use crate::effect::MessageKind;
+use crate::effect::{MessageKind, PeerMessage};
 use crate::error::StepError;
 use crate::screen::{self, Verdict};
-use crate::wire;
 
 /// Docker Engines before 23.0 send a snapshot with the members as of when it was taken (interop §11); raft would ignore
 /// one that does not name its receiver, for ever. The entry that added the receiver is committed, or nobody would send
@@ -26,9 +24,8 @@ fn add_receiver(message: &mut Message) {
 
 impl Consensus {
     /// A message from a peer. An error is for the sender's ears (`StepError::Removed`) or the log; this member goes on.
-    pub fn step(&mut self, bytes: &[u8]) -> Result<(), StepError> {
-        let mut message = Message::decode(bytes).map_err(|error| StepError::Malformed { reason: error.to_string() })?;
-        let from = RaftId(message.from);
+    pub fn step(&mut self, message: PeerMessage) -> Result<(), StepError> {
+        let PeerMessage { from, kind, mut message, .. } = message;
         if self.membership.is_removed(from) {
             return Err(StepError::Removed { from });
         }
@@ -36,7 +33,6 @@ impl Consensus {
             return Ok(());
         }
         add_receiver(&mut message);
-        let kind = wire::kind_of(&message);
         let known = self.raw.raft.prs().get(message.from).is_some();
         if kind == MessageKind::Vote && !known && !self.raw.raft.prs().conf().voters().ids().is_empty() {
             return Err(StepError::UnknownSender { from });

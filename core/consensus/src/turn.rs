@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use raft::eraftpb::{Entry, EntryType, Message};
 use raft::{Ready, StateRole};
-use skep_model::{RaftId, Time};
+use skep_model::Time;
 
 use crate::consensus::{Consensus, Outstanding};
 use crate::effect::{Committed, Effects, InstalledSnapshot, Payload, PeerMessage, Persist, ReadReady, SnapshotToSave};
@@ -156,12 +156,7 @@ impl Consensus {
     fn wrap(&self, messages: Vec<Message>) -> Vec<PeerMessage> {
         let wrap = |mut message: Message| {
             self.mend_append(&mut message);
-            PeerMessage {
-                to: RaftId(message.to),
-                from: self.config.id,
-                kind: wire::kind_of(&message),
-                bytes: wire::encode(&message),
-            }
+            PeerMessage::new(message)
         };
         messages.into_iter().map(wrap).collect()
     }

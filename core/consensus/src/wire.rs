@@ -56,7 +56,7 @@ pub enum WireError {
     },
 }
 
-fn decode(bytes: &[u8]) -> Result<Message, WireError> {
+pub(crate) fn decode(bytes: &[u8]) -> Result<Message, WireError> {
     Message::decode(bytes).map_err(|error| WireError::Undecodable(error.to_string()))
 }
 
@@ -87,14 +87,6 @@ pub fn inspect(bytes: &[u8]) -> Result<Inspection, WireError> {
         kind: kind_of(&message),
         index: message.index,
     })
-}
-
-/// Puts the snapshot's data, read from disk, into a message of kind `Snapshot`.
-pub fn with_snapshot_data(message: &[u8], data: &[u8]) -> Result<Bytes, WireError> {
-    let mut message = decode(message)?;
-    let snapshot = message.snapshot.as_mut().ok_or(WireError::NotASnapshot)?;
-    snapshot.data = data.to_vec();
-    Ok(encode(&message))
 }
 
 /// Cuts a snapshot message into pieces that each fit SwarmKit's limit; a small one, and every other message, is one

@@ -1,7 +1,7 @@
 //! Who belongs to the quorum: joins, leaves, and what became of them. Raft takes one change at a time, so they queue.
 
 use rand_core::RngCore;
-use skep_consensus::{Member, MembershipChange};
+use skep_consensus::{Member, MembershipChange, PeerMessage};
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, Now, RaftId, Refusal};
@@ -152,16 +152,8 @@ impl Manager {
     }
 
     /// A Raft message from the transport.
-    pub fn peer_message(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        self.consensus.step(bytes).map_err(|error| {
-            let code = match &error {
-                skep_consensus::StepError::Removed { .. } => Code::NotFound,
-                skep_consensus::StepError::Malformed { .. } => Code::InvalidArgument,
-                skep_consensus::StepError::UnknownSender { .. } => Code::PermissionDenied,
-                skep_consensus::StepError::Diverged { .. } => Code::Internal,
-            };
-            Refusal::new(code, error.to_string())
-        })
+    pub fn peer_message(&mut self, message: PeerMessage) -> Result<(), Refusal> {
+        self.consensus.step(message).map_err(Refusal::from)
     }
 
     /// A message from a member arrived: whatever became of messages to it, it is there.

@@ -111,7 +111,7 @@ impl Group {
                 let lost = self.cut.is_some_and(|cut| message.to == cut || message.from == cut);
                 if let Some(manager) = self.managers.get_mut(&message.to).filter(|_| !lost) {
                     // Who was removed hears that; nothing else may be refused.
-                    if let Err(refusal) = manager.peer_message(&message.bytes) {
+                    if let Err(refusal) = manager.peer_message(message) {
                         assert_eq!(refusal.code, skep_model::Code::NotFound, "{refusal}");
                     }
                     moved = true;

@@ -51,7 +51,8 @@ fn of_this_run(turn: &mut Turn, service: &Service) -> Vec<Arc<Task>> {
 pub(crate) fn reconcile_replicated(turn: &mut Turn, memory: &mut Memory, service: &Arc<Service>, job: ReplicatedJob) {
     let mut slots = by_number(of_this_run(turn, service));
     for slot in slots.values_mut() {
-        supervise(turn, memory, service, slot, true);
+        let open = progress(slot) != Progress::Complete;
+        supervise(turn, memory, service, slot, open);
     }
     let count = |wanted: Progress| slots.values().filter(|slot| progress(slot) == wanted).count() as u64;
     let running = count(Progress::Running);
@@ -77,7 +78,8 @@ pub(crate) fn reconcile_global(turn: &mut Turn, memory: &mut Memory, service: &A
             shut_down_unfinished(turn, &mut slot);
             continue;
         }
-        supervise(turn, memory, service, &mut slot, suits.new_task(&node));
+        let open = progress(&slot) != Progress::Complete;
+        supervise(turn, memory, service, &mut slot, open && suits.new_task(&node));
         if progress(&slot) == Progress::Free && suits.new_task(&node) {
             let spec = memory.spec.get(service, slot.newest().map(|task| &**task));
             make::task(turn, service, spec, &slot.place, TaskState::Complete);

@@ -6,7 +6,8 @@ use skep_model::objects::TaskAnnotations;
 use skep_model::pb::objects::Endpoint;
 use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::{ServiceSpec, TaskSpec, TaskStatus};
-use skep_model::{Service, Shared, Task, TaskId, TaskState, Verbatim};
+use skep_model::{Meta, Service, Shared, Task, TaskId, TaskState, Verbatim, WallTime};
+use skep_store::Read;
 
 use crate::slot::Place;
 use crate::turn::Turn;
@@ -56,6 +57,7 @@ pub(crate) fn task(
         Place::Node(node) => (0, Some(node.clone())),
     };
     let service_annotations = service.spec.annotations.clone().map(Shared::new).unwrap_or_default();
+    let meta = Meta { created_at: after_all_in(turn, service, place), ..Meta::default() };
     let log_driver = spec.log_driver.clone().or_else(|| turn.log_driver.clone()).map(Shared::new);
     let task = Task {
         annotations: TaskAnnotations::Usual,
@@ -67,7 +69,7 @@ pub(crate) fn task(
             ..Default::default()
         },
         id,
-        meta: Default::default(),
+        meta,
         spec,
         service_id: Some(service.id.clone()),
         slot,
@@ -83,6 +85,18 @@ pub(crate) fn task(
         unknown: Default::default(),
     };
     turn.create(task)
+}
+
+/// The age of tasks tells which one of a slot is the newest, and leaders' clocks differ: a task must not look older than
+/// one that an earlier leader made.
+fn after_all_in(turn: &Turn, service: &Service, place: &Place) -> Option<WallTime> {
+    let there = match place {
+        Place::Number(slot) => turn.tx.tasks_in_slot(&service.id, *slot),
+        Place::Node(node) => turn.tx.tasks_on_node(node),
+    };
+    let mine = there.iter().filter(|task| task.service_id.as_ref() == Some(&service.id));
+    let newest = mine.filter_map(|task| task.meta.created_at).max()?;
+    Some(WallTime(newest.0.saturating_add(1)))
 }
 
 /// What is allocated for the service, once that fits its spec; before, the spec alone.

@@ -50,8 +50,10 @@ impl<'a> Tx<'a> {
 
     /// Adds an object; its version and stamps are set here.
     pub fn create<T: Stored>(&mut self, mut object: T) -> Result<(), Refusal> {
-        let wall = Some(self.now.wall);
-        *object.meta_mut() = skep_model::Meta { version: self.last_index, created_at: wall, updated_at: wall };
+        let wall = self.now.wall;
+        let meta = object.meta_mut();
+        let created_at = meta.created_at.map_or(wall, |asked| asked.max(wall));
+        *meta = skep_model::Meta { version: self.last_index, created_at: Some(created_at), updated_at: Some(wall) };
         object.share(self.tables);
         self.write(Action::Create, T::wrap(Arc::new(object)))
     }

@@ -4,38 +4,66 @@ use skep_model::{Now, Time, WallTime};
 
 /// Where the wall clocks start: 2026-01-01.
 const EPOCH_NANOS: i64 = 1_767_225_600_000_000_000;
-const MILLION: u64 = 1_000_000;
+const MILLION: i64 = 1_000_000;
 
 /// The clock of one host.
 #[derive(Clone, Copy, Debug)]
 pub struct HostClock {
-    /// What the monotonic clock says when the world begins, in microseconds.
-    pub origin_us: u64,
-    /// How much faster than the world's, in millionths.
-    pub drift_ppm: u64,
+    /// Since when it runs at its present pace, in the world's time.
+    since: Time,
+    /// What the monotonic clock showed then, in microseconds.
+    monotonic_us: u64,
+    /// How far the host's clocks had run then, in microseconds.
+    ran_us: u64,
+    /// How much faster than the world's it runs, in millionths.
+    pace_ppm: i64,
     /// How far the wall clock is off.
     pub wall_offset_ns: i64,
-    /// A fault of the shell: the clock counts this many times too fast.
-    pub unit: u64,
+    /// A fault of the shell: the monotonic clock counts this many times too fast.
+    unit: u64,
 }
 
 impl HostClock {
-    /// What the host is told at the world's `time`.
-    pub fn now(&self, time: Time) -> Now {
-        let monotonic = (self.origin_us + time.0 + time.0 * self.drift_ppm / MILLION) * self.unit;
-        let wall = EPOCH_NANOS + self.wall_offset_ns + i64::try_from(time.0).unwrap_or(i64::MAX / 4) * 1000;
-        Now { monotonic: Time(monotonic), wall: WallTime(wall) }
+    /// A clock that shows `origin_us` when the world begins.
+    pub fn new(origin_us: u64, pace_ppm: i64, wall_offset_ns: i64, unit: u64) -> Self {
+        Self { since: Time(0), monotonic_us: origin_us, ran_us: 0, pace_ppm, wall_offset_ns, unit }
     }
 
-    /// The first time of the world at which the host's clock shows at least `at`.
-    pub fn world_time(&self, at: Time) -> Time {
-        let passed = at.0.div_ceil(self.unit).saturating_sub(self.origin_us);
-        let mut time = passed.saturating_sub(passed / MILLION * self.drift_ppm + self.drift_ppm);
-        while self.now(Time(time)).monotonic < at {
-            let missing = (at.0 - self.now(Time(time)).monotonic.0) / self.unit;
-            time += (missing - missing / 1000).max(1);
+    fn ran(&self, time: Time) -> u64 {
+        let passed = time.0.saturating_sub(self.since.0);
+        let gained = i64::try_from(passed).unwrap_or(i64::MAX / MILLION) * self.pace_ppm / MILLION;
+        passed.saturating_add_signed(gained)
+    }
+
+    /// What the host is told at the world's `time`.
+    pub fn now(&self, time: Time) -> Now {
+        let ran = self.ran(time);
+        let wall_ns = i64::try_from(self.ran_us + ran).unwrap_or(i64::MAX / 4000) * 1000;
+        Now {
+            monotonic: Time((self.monotonic_us + ran) * self.unit),
+            wall: WallTime(EPOCH_NANOS + self.wall_offset_ns + wall_ns),
         }
-        Time(time)
+    }
+
+    /// From now on the clocks run at another pace.
+    pub fn set_pace(&mut self, time: Time, pace_ppm: i64) {
+        let ran = self.ran(time);
+        self.since = time;
+        self.monotonic_us += ran;
+        self.ran_us += ran;
+        self.pace_ppm = pace_ppm;
+    }
+
+    /// The first time of the world at which the host's clock shows at least `at`, as long as its pace stays.
+    pub fn world_time(&self, at: Time) -> Time {
+        let missing = at.0.div_ceil(self.unit).saturating_sub(self.monotonic_us);
+        // A microsecond early, then step by step: the division rounds.
+        let scaled = u128::from(missing) * 1_000_000 / u128::from(1_000_000u64.saturating_add_signed(self.pace_ppm));
+        let mut time = Time(self.since.0 + u64::try_from(scaled).unwrap_or(u64::MAX / 2).saturating_sub(2));
+        while self.now(time).monotonic < at {
+            time.0 += 1;
+        }
+        time
     }
 }
 
@@ -45,13 +73,23 @@ mod tests {
 
     #[test]
     fn the_way_back_finds_the_first_moment() {
-        for drift_ppm in [0, 3, 200] {
-            let clock = HostClock { origin_us: 77, drift_ppm, wall_offset_ns: 0, unit: 1 };
-            for at in [0, 77, 78, 1_000_077, 60_000_001, 599_999_999] {
+        for pace_ppm in [0, 3, 200, 50_000, -50_000, -7] {
+            let mut clock = HostClock::new(77, pace_ppm, 0, 1);
+            clock.set_pace(Time(40), pace_ppm);
+            for at in [200, 277, 278, 1_000_077, 60_000_001, 599_999_999] {
                 let time = clock.world_time(Time(at));
-                assert!(clock.now(time).monotonic >= Time(at), "{drift_ppm} {at}");
-                assert!(time.0 == 0 || clock.now(Time(time.0 - 1)).monotonic <= Time(at), "{drift_ppm} {at}");
+                assert!(clock.now(time).monotonic >= Time(at), "{pace_ppm} {at}");
+                assert!(clock.now(Time(time.0 - 3)).monotonic < Time(at), "{pace_ppm} {at}");
             }
         }
+    }
+
+    #[test]
+    fn a_change_of_pace_is_no_jump() {
+        let mut clock = HostClock::new(1_000, 40_000, 5, 1);
+        let before = clock.now(Time(9_000_000));
+        clock.set_pace(Time(9_000_000), -40_000);
+        assert_eq!(clock.now(Time(9_000_000)), before);
+        assert!(clock.now(Time(9_000_100)).monotonic > before.monotonic);
     }
 }

@@ -77,6 +77,22 @@ impl Dice {
         if choices.is_empty() { None } else { choices.get(self.below(choices.len() as u64) as usize).copied() }
     }
 
+    /// One of them, the ones with more weight more often.
+    ///
+    /// # Panics
+    /// Without any weight.
+    pub fn weighted<T: Copy>(&mut self, choices: &[(u64, T)]) -> T {
+        let total = choices.iter().map(|(weight, _)| weight).sum();
+        let mut left = self.below(total);
+        for (weight, choice) in choices {
+            if left < *weight {
+                return *choice;
+            }
+            left -= weight;
+        }
+        panic!("nothing to choose from")
+    }
+
     /// The source itself, for the core.
     pub fn source(&mut self) -> &mut ChaCha8Rng {
         &mut self.0

@@ -95,7 +95,8 @@ impl Disk {
     }
 
     /// The process or the machine dies: some of what was not synced is lost. Only the machine takes along what the
-    /// kernel already has.
+    /// kernel already has; then the first write that is lost may have been written in part, which the next start finds
+    /// by its checksum and drops.
     pub fn crash(&mut self, power: bool, dice: &mut Dice) {
         let mut survivors: Vec<Persist> = self.cached.drain(..).collect();
         let written = survivors.len();

@@ -165,9 +165,12 @@ impl Engine {
         self.starts += 1;
         container.condition = Condition::Running;
         container.start = self.starts;
+        let is_job = run.snapshot.job_iteration.is_some();
         if dice.permille(troubles.crashes_permille) {
             let code = if dice.permille(200) { 0 } else { 1 };
             consequence.exits = Some((dice.micros(100, 15_000_000), self.starts, code));
+        } else if is_job {
+            consequence.exits = Some((dice.micros(1_000, 6_000_000), self.starts, 0));
         }
         if plant == Some(Plant::LostAnswer) && dice.permille(50) {
             consequence.outcome = None;

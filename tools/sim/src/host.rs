@@ -1,10 +1,12 @@
 //! One host: a daemon that may be worker and manager, its disk, its containers, its clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use skep_consensus::{LogEntry, Member};
-use skep_dispatch::worker::{Attempt, Opening, Worker};
+use skep_dispatch::worker::Worker;
 use skep_manager::Manager;
 use skep_model::pb::types::{NodeRole, Peer};
 use skep_model::{NodeId, RaftId, Task, TaskId, Time};
@@ -13,6 +15,7 @@ use crate::clock::HostClock;
 use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::engine::Engine;
+use crate::invariants::worker_runs_what_is_assigned::Assigned;
 
 /// Who the host is, by its certificate; on disk.
 #[derive(Clone, Debug)]
@@ -48,17 +51,15 @@ pub enum Errand {
     Join,
 }
 
-/// What the worker's session assigned it, as seen from outside.
+/// How a manager's disk is locked; on disk.
 #[derive(Clone, Default, Debug)]
-pub struct Assigned {
-    /// The present session.
-    pub attempt: Attempt,
-    /// The present stream of it.
-    pub opening: Opening,
-    /// The last message of it.
-    pub reference: String,
-    /// All tasks.
-    pub tasks: BTreeSet<TaskId>,
+pub struct Lock {
+    /// The key that opens it, if one is needed.
+    pub key: Option<Bytes>,
+    /// The cluster's version that brought it.
+    pub version: u64,
+    /// The daemon waits for the key.
+    pub locked: bool,
 }
 
 /// One host.
@@ -69,6 +70,8 @@ pub struct Host {
     pub powered: bool,
     /// Counts the daemon's starts.
     pub life: u64,
+    /// It is about to leave the swarm.
+    pub leaving: bool,
     /// It never comes back.
     pub retired: bool,
     /// host:port.
@@ -87,6 +90,8 @@ pub struct Host {
     pub wanted_role: NodeRole,
     /// Its place in the quorum.
     pub seat: Option<Seat>,
+    /// Autolock.
+    pub lock: Lock,
     /// The manager's disk.
     pub disk: Disk,
     /// Runs while the host is a manager.
@@ -112,7 +117,7 @@ pub struct Host {
     /// What it shall run.
     pub assigned: Assigned,
     /// The worker's tasks on disk.
-    pub task_disk: BTreeMap<TaskId, Task>,
+    pub task_disk: BTreeMap<TaskId, Arc<Task>>,
     /// Managers it knows, on disk.
     pub remotes: Vec<Peer>,
     /// Containers.

@@ -10,6 +10,7 @@
 #![warn(missing_docs)]
 
 pub mod clock;
+mod codec;
 pub mod dice;
 mod disk;
 mod engine;
@@ -24,6 +25,7 @@ pub mod run;
 pub mod scenario;
 mod world;
 
+pub use codec::Codec;
 pub use plant::Plant;
 pub use run::{Failure, Options, Outcome, run, shrink};
-pub use scenario::Plan;
+pub use scenario::{Kind, Plan};

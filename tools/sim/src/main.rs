@@ -1,12 +1,15 @@
 //! `sim`: runs seeds, shows what broke, and how to see it again.
 
-use std::io::Write as _;
+mod progress;
+
 use std::process::ExitCode;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use clap::Parser;
-use sim::{Options, Outcome, Plan, Plant, run, shrink};
+use progress::Progress;
+use sim::{Failure, Options, Outcome, Plan, Plant, run, shrink};
 use skep_model::Time;
 
 /// Lines of the log that are shown of a failure.
@@ -30,15 +33,49 @@ struct Arguments {
     /// Stop at this second of the world's time.
     #[arg(long)]
     until: Option<u64>,
+    /// So many nodes instead of what the seed says, with `--seconds`.
+    #[arg(long, requires = "seconds")]
+    nodes: Option<usize>,
+    /// Last so long, in seconds of the world's time.
+    #[arg(long, requires = "nodes")]
+    seconds: Option<u64>,
+    /// One swarm of `--nodes` nodes with so many tasks, which loses its leader while they are made.
+    #[arg(long, requires = "nodes", conflicts_with = "seconds")]
+    tasks: Option<u64>,
     /// A planted bug, by name.
     #[arg(long)]
     plant: Option<String>,
-    /// Look for a shorter run that fails the same way.
+    /// Show a failure as it is, without looking for a shorter run that fails the same way.
     #[arg(long)]
-    shrink: bool,
+    no_shrink: bool,
     /// Go on after a failure, and list all of them.
     #[arg(long)]
     all: bool,
+}
+
+impl Arguments {
+    fn plan(&self, seed: u64) -> Plan {
+        match (self.nodes, self.seconds, self.tasks) {
+            (Some(nodes), _, Some(tasks)) => Plan::large(seed, nodes, tasks),
+            (Some(nodes), Some(seconds), None) => Plan::sized(seed, nodes, seconds),
+            _ => Plan::of(seed),
+        }
+    }
+
+    /// How to see a seed again.
+    fn replay(&self, seed: u64) -> String {
+        let mut command = format!("cargo run --profile sim -p sim -- --seed {seed} --steps");
+        let numbers = [("nodes", self.nodes.map(|n| n as u64)), ("seconds", self.seconds), ("tasks", self.tasks)];
+        for (name, number) in numbers {
+            if let Some(number) = number {
+                command.push_str(&format!(" --{name} {number}"));
+            }
+        }
+        if let Some(plant) = &self.plant {
+            command.push_str(&format!(" --plant {plant}"));
+        }
+        command
+    }
 }
 
 fn main() -> ExitCode {
@@ -52,7 +89,7 @@ fn main() -> ExitCode {
         None => None,
     };
     let until = arguments.until.map(|seconds| Time(seconds * 1_000_000));
-    let options = Options { plant, journal: arguments.steps, until };
+    let options = Options { plant, journal: false, until };
     match (arguments.seed, arguments.seeds.as_deref().map(range)) {
         (Some(seed), _) => one(seed, options, &arguments),
         (None, Some(Some((first, end)))) => many(first, end, options, &arguments),
@@ -65,50 +102,78 @@ fn main() -> ExitCode {
 
 fn range(text: &str) -> Option<(u64, u64)> {
     let (first, end) = text.split_once("..")?;
-    Some((first.parse().ok()?, end.parse().ok()?))
+    let (first, end) = (first.parse().ok()?, end.parse().ok()?);
+    (first < end).then_some((first, end))
 }
 
 fn one(seed: u64, options: Options, arguments: &Arguments) -> ExitCode {
-    let plan = Plan::of(seed);
-    let outcome = run(plan.clone(), Options { journal: true, ..options });
+    let plan = arguments.plan(seed);
+    println!("seed {seed}: {:?}, {} managers, {} workers", plan.kind, plan.managers, plan.workers);
+    // The log of a large run would be larger than the run.
+    let journal = arguments.steps || arguments.tasks.is_none();
+    let started = Instant::now();
+    let outcome = run(plan, Options { journal, ..options });
     if arguments.steps {
         print!("{}", outcome.journal);
     }
-    println!("seed {seed}: {} events in {} s of the world's time", outcome.events, outcome.time.0 / 1_000_000);
+    println!(
+        "seed {seed}: {} events in {} s of the world's time, {:.2} s of ours",
+        outcome.events,
+        outcome.time.0 / 1_000_000,
+        started.elapsed().as_secs_f64()
+    );
     let Some(failure) = &outcome.failure else { return ExitCode::SUCCESS };
-    if !arguments.steps {
-        show(seed, &outcome, options);
-    }
-    if arguments.shrink {
-        let short = shrink(&plan, options, failure.violation.invariant);
-        let outcome = run(short.clone(), Options { journal: true, ..options });
-        println!("shrunk from {} faults to {}:", plan.faults.len(), short.faults.len());
-        for fault in &short.faults {
-            println!("  {:>9.3} {:?}", fault.at.0 as f64 / 1e6, fault.what);
-        }
-        for wish in short.wishes.iter().filter(|wish| wish.at < short.heal_at) {
-            println!("  {:>9.3} {:?}", wish.at.0 as f64 / 1e6, wish.what);
-        }
-        show(seed, &outcome, options);
-    }
+    explain(seed, failure, &outcome, options, arguments);
     ExitCode::FAILURE
 }
 
-fn show(seed: u64, outcome: &Outcome, options: Options) {
-    let Some(failure) = &outcome.failure else { return };
+/// What broke, what led to it, and how to see it again.
+fn explain(seed: u64, failure: &Failure, outcome: &Outcome, options: Options, arguments: &Arguments) {
+    if !arguments.steps {
+        tail(outcome);
+    }
+    println!("\nbroken: {}", failure.violation);
+    println!("seed:   {seed}, at {:.6} s", failure.at.0 as f64 / 1e6);
+    println!("replay: {}", arguments.replay(seed));
+    if arguments.no_shrink || arguments.tasks.is_some() {
+        return;
+    }
+    println!("\nshrinking: fewer faults and wishes that break the same law");
+    let plan = arguments.plan(seed);
+    let short = shrink(&plan, options, failure.violation.invariant);
+    let outcome = run(short.clone(), Options { journal: true, ..options });
+    let wishes: Vec<_> = short.wishes.iter().filter(|wish| wish.at < short.heal_at).collect();
+    println!(
+        "from {} faults and {} wishes to {} and {}:",
+        plan.faults.len(),
+        plan.wishes.len(),
+        short.faults.len(),
+        wishes.len()
+    );
+    for fault in &short.faults {
+        println!("  {:>9.3} {:?}", fault.at.0 as f64 / 1e6, fault.what);
+    }
+    for wish in wishes {
+        println!("  {:>9.3} {:?}", wish.at.0 as f64 / 1e6, wish.what);
+    }
+    if let Some(failure) = &outcome.failure {
+        tail(&outcome);
+        println!("\nbroken: {}", failure.violation);
+    }
+}
+
+fn tail(outcome: &Outcome) {
     let lines: Vec<&str> = outcome.journal.lines().collect();
     for line in lines.iter().skip(lines.len().saturating_sub(TAIL_LINES)) {
         println!("{line}");
     }
-    println!("\nbroken: {}", failure.violation);
-    let plant = options.plant.map(|plant| format!(" --plant {plant:?}")).unwrap_or_default();
-    println!("replay: cargo run --profile sim -p sim -- --seed {seed} --steps{plant}");
 }
 
 fn many(first: u64, end: u64, options: Options, arguments: &Arguments) -> ExitCode {
-    let (next, done, events, failed) = (AtomicU64::new(first), AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+    let next = AtomicU64::new(first);
     let stop = AtomicBool::new(false);
-    let started = Instant::now();
+    let progress = Mutex::new(Progress::new(end - first));
+    let failures: Mutex<Vec<(u64, Failure)>> = Mutex::default();
     std::thread::scope(|scope| {
         for _ in 0..arguments.jobs.max(1) {
             scope.spawn(|| {
@@ -117,30 +182,24 @@ fn many(first: u64, end: u64, options: Options, arguments: &Arguments) -> ExitCo
                     if seed >= end || stop.load(Ordering::Relaxed) {
                         return;
                     }
-                    let outcome = run(Plan::of(seed), Options { journal: false, ..options });
-                    events.fetch_add(outcome.events, Ordering::Relaxed);
-                    let count = done.fetch_add(1, Ordering::Relaxed) + 1;
-                    if let Some(failure) = &outcome.failure {
-                        failed.fetch_add(1, Ordering::Relaxed);
-                        println!("\rseed {seed}: {}", failure.violation);
-                        if !arguments.all {
-                            stop.store(true, Ordering::Relaxed);
-                            show(seed, &run(Plan::of(seed), Options { journal: true, ..options }), options);
-                        }
+                    let outcome = run(arguments.plan(seed), options);
+                    let mut progress = progress.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+                    progress.ran(&outcome);
+                    if let Some(failure) = outcome.failure {
+                        progress.line(&format!("seed {seed}: {}", failure.violation));
+                        failures.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).push((seed, failure));
+                        stop.fetch_or(!arguments.all, Ordering::Relaxed);
                     }
-                    let rate = count as f64 / started.elapsed().as_secs_f64();
-                    eprint!("\r{count} of {} seeds, {rate:.1} a second ", end - first);
-                    // A terminal that is gone is no reason to stop.
-                    let _ = std::io::stderr().flush();
                 }
             });
         }
     });
-    let (seconds, done, events) = (started.elapsed().as_secs_f64(), done.into_inner(), events.into_inner());
-    let micros = seconds * 1e6 / events.max(1) as f64;
-    println!(
-        "\r{done} seeds in {seconds:.1} s, {events} events, {micros:.2} us each, {} failed",
-        failed.load(Ordering::Relaxed)
-    );
-    if failed.into_inner() == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    progress.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner()).finish();
+    let mut failures = failures.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    failures.sort_by_key(|(seed, _)| *seed);
+    if let Some((seed, failure)) = failures.first().filter(|_| !arguments.all) {
+        let outcome = run(arguments.plan(*seed), Options { journal: true, ..options });
+        explain(*seed, failure, &outcome, options, arguments);
+    }
+    if failures.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

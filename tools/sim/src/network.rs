@@ -1,5 +1,6 @@
 //! Links between hosts: how long a message takes, and whether it arrives.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::dice::Dice;
@@ -16,7 +17,7 @@ const RETRANSMIT_US: u64 = 200_000;
 #[derive(Debug, Default)]
 pub struct Network {
     /// Faults that cut the way from one host to another; counted, since they overlap.
-    cuts: Vec<Vec<u32>>,
+    cuts: BTreeMap<(HostId, HostId), u32>,
     /// Messages lost, in a thousand.
     pub loss_permille: u64,
     /// Raft messages that arrive twice, in a thousand.
@@ -26,38 +27,29 @@ pub struct Network {
 }
 
 impl Network {
-    /// One more host.
-    pub fn grow(&mut self, count: usize) {
-        for row in &mut self.cuts {
-            row.resize(count, 0);
-        }
-        self.cuts.resize_with(count, || vec![0; count]);
-    }
-
     /// One more fault cuts the way.
     pub fn cut(&mut self, from: HostId, to: HostId) {
-        if let Some(count) = self.cuts.get_mut(from).and_then(|row| row.get_mut(to)) {
-            *count += 1;
-        }
+        *self.cuts.entry((from, to)).or_default() += 1;
     }
 
     /// One fault less cuts the way.
     pub fn mend(&mut self, from: HostId, to: HostId) {
-        if let Some(count) = self.cuts.get_mut(from).and_then(|row| row.get_mut(to)) {
-            *count = count.saturating_sub(1);
+        if let Some(count) = self.cuts.get_mut(&(from, to)) {
+            *count -= 1;
+            if *count == 0 {
+                self.cuts.remove(&(from, to));
+            }
         }
     }
 
     /// Everything works again.
     pub fn heal(&mut self) {
-        let count = self.cuts.len();
         *self = Self::default();
-        self.grow(count);
     }
 
     /// Whether the way is open.
     pub fn open(&self, from: HostId, to: HostId) -> bool {
-        from == to || self.cuts.get(from).and_then(|row| row.get(to)).is_some_and(|count| *count == 0)
+        from == to || !self.cuts.contains_key(&(from, to))
     }
 
     /// How long one message of its own takes; nothing if it never arrives.

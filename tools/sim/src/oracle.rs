@@ -1,19 +1,19 @@
 //! Who knows the truth: an own copy of the facts, built from what managers have applied, and every law about it.
 
+use bytes::Bytes;
 use skep_consensus::{EntryKind, LogEntry, Membership, Persist, Role};
 use skep_model::Time;
 use skep_model::pb::messages::AssignmentsMessage;
-use skep_store::Store;
+use skep_store::{Read as _, Store};
 
 use crate::invariants::committed_never_differs::CommittedNeverDiffers;
 use crate::invariants::no_stale_append::NoStaleAppend;
 use crate::invariants::one_leader_per_term::OneLeaderPerTerm;
 use crate::invariants::secret_only_where_needed::SecretOnlyWhereNeeded;
-use crate::invariants::{self, Invariant, Violation};
+use crate::invariants::unlock_key_was_told::UnlockKeyWasTold;
+use crate::invariants::{self, Invariant, Verdict, Violation};
 use crate::journal::Journal;
 use crate::network::HostId;
-
-type Verdict = Result<(), Violation>;
 
 /// The oracle.
 pub(crate) struct Oracle {
@@ -24,6 +24,7 @@ pub(crate) struct Oracle {
     appends: NoStaleAppend,
     truth: CommittedNeverDiffers,
     secrets: SecretOnlyWhereNeeded,
+    keys: UnlockKeyWasTold,
     membership: Option<(u64, Membership)>,
 }
 
@@ -37,6 +38,7 @@ impl Oracle {
             appends: NoStaleAppend::default(),
             truth: CommittedNeverDiffers::default(),
             secrets: SecretOnlyWhereNeeded::default(),
+            keys: UnlockKeyWasTold::default(),
             membership: None,
         }
     }
@@ -65,6 +67,11 @@ impl Oracle {
         self.secrets.sent(stream, message)
     }
 
+    /// A manager waits for this key.
+    pub fn locked(&self, host: HostId, key: &Bytes) -> Verdict {
+        self.keys.locked(host, key)
+    }
+
     pub fn stream_gone(&mut self, stream: u64) {
         self.secrets.ended(stream);
     }
@@ -73,10 +80,6 @@ impl Oracle {
     pub fn committed(&mut self, host: HostId, entry: &LogEntry, time: Time, journal: &mut Journal) -> Verdict {
         if !self.truth.applied(host, entry)? {
             return Ok(());
-        }
-        if entry.index != self.applied + 1 {
-            let detail = format!("h{host} applied {} when nobody had applied {}", entry.index, self.applied + 1);
-            return Err(Violation::new("committed_never_differs", detail));
         }
         self.applied = entry.index;
         if entry.kind != EntryKind::Normal || entry.data.is_empty() {
@@ -88,6 +91,7 @@ impl Oracle {
             let words: Vec<String> = events.iter().map(describe).collect();
             format!("  {} commits: {}", entry.index, words.join(", "))
         });
+        self.keys.committed(time, &self.store, &events)?;
         for law in &mut self.laws {
             law.committed(time, &self.store, &events)?;
         }
@@ -96,7 +100,7 @@ impl Oracle {
 
     /// A manager's facts, if it has applied as much as anybody.
     pub fn compare(&mut self, host: HostId, applied: u64, facts: &Store, membership: &Membership) -> Verdict {
-        if applied == self.applied && facts.snapshot() != self.store.snapshot() {
+        if applied == self.applied && !same(facts, &self.store) {
             let detail = format!("the store of h{host} at {applied} is not what the log makes");
             return Err(Violation::new("committed_never_differs", detail));
         }
@@ -114,18 +118,34 @@ impl Oracle {
     }
 }
 
+/// Object by object.
+fn same(left: &Store, right: &Store) -> bool {
+    left.cluster() == right.cluster()
+        && left.nodes() == right.nodes()
+        && left.services() == right.services()
+        && left.tasks() == right.tasks()
+        && left.networks() == right.networks()
+        && left.secrets() == right.secrets()
+        && left.configs() == right.configs()
+}
+
 fn describe(event: &skep_store::Event) -> String {
     let object = &event.object;
     let more = match object {
         skep_store::AnyObject::Task(task) => format!(
-            " {:?}/{:?} slot {} on {}",
+            " {:?}/{:?} version {:?} slot {} on {}",
             task.state(),
             task.desired_state,
+            task.spec_version.unwrap_or_default(),
             task.slot,
             task.node_id.as_ref().map(ToString::to_string).unwrap_or_default()
         ),
         skep_store::AnyObject::Node(node) => {
             format!(" {:?} {:?} wanted {:?}", node.status.state(), node.role, node.spec.desired_role())
+        }
+        skep_store::AnyObject::Service(service) => {
+            let status = service.update_status.as_ref().map(|status| status.state());
+            format!(" {} of version {:?}, {status:?}", service.name(), service.spec_version)
         }
         other => format!(" {}", other.unique_name()),
     };

@@ -1,5 +1,6 @@
-//! Known bugs, kept behind switches: each is a mistake of the shell that a real system has made, and each must be
-//! caught. None is in the core.
+//! Known bugs, kept behind switches: each is a mistake that a real system has made, and each must be caught. None is in
+//! the core: the world performs an effect wrongly, or tells the core what a decider with the bug would believe
+//! (`world/tamper.rs`).
 
 /// A planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -10,6 +11,8 @@ pub enum Plant {
     LostSync,
     /// Term and vote are written as they were before.
     VoteForgotten,
+    /// Everything on the disk counts as committed after a restart: the writes of a deposed leader are applied.
+    DeposedWrite,
     /// A refusal for want of a leader is told to the client as success.
     RefusalAsSuccess,
     /// A read from a follower's own state is handed out as current.
@@ -30,14 +33,29 @@ pub enum Plant {
     LostAnswer,
     /// Clocks count nanoseconds as microseconds: every pause is over at once, every deadline missed.
     WrongClockUnit,
+    /// The allocator does not see the addresses of running tasks, and gives them out again.
+    AddressForgotten,
+    /// The orchestrator does not see a task that runs, and makes a second one for its slot.
+    SlotForgotten,
+    /// What was wanted of a task is forgotten: it goes back from SHUTDOWN.
+    StopForgotten,
+    /// The scheduler does not see what running tasks reserve.
+    ReservationForgotten,
+    /// A task is taken to be on another node.
+    NodeMistaken,
+    /// A job's completions are forgotten: it runs them again.
+    CompletionForgotten,
+    /// A rollback goes to another spec than the one before.
+    RollbackElsewhere,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 13] = [
+    pub const ALL: [Plant; 21] = [
         Plant::EarlyAcknowledgement,
         Plant::LostSync,
         Plant::VoteForgotten,
+        Plant::DeposedWrite,
         Plant::RefusalAsSuccess,
         Plant::StaleRead,
         Plant::TaskLostOnSession,
@@ -48,10 +66,31 @@ impl Plant {
         Plant::EarlyStop,
         Plant::LostAnswer,
         Plant::WrongClockUnit,
+        Plant::AddressForgotten,
+        Plant::SlotForgotten,
+        Plant::StopForgotten,
+        Plant::ReservationForgotten,
+        Plant::NodeMistaken,
+        Plant::CompletionForgotten,
+        Plant::RollbackElsewhere,
     ];
 
     /// By its name, as `Debug` prints it.
     pub fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|plant| format!("{plant:?}").eq_ignore_ascii_case(name))
+    }
+
+    /// It is planted in what a restarted manager believes.
+    pub(crate) fn tampers_with_facts(self) -> bool {
+        matches!(
+            self,
+            Self::AddressForgotten
+                | Self::SlotForgotten
+                | Self::StopForgotten
+                | Self::ReservationForgotten
+                | Self::NodeMistaken
+                | Self::CompletionForgotten
+                | Self::RollbackElsewhere
+        )
     }
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use skep_model::Time;
 
-use crate::invariants::Violation;
+use crate::invariants::{Violation, no_panic};
 use crate::plant::Plant;
 use crate::scenario::Plan;
 use crate::world::World;
@@ -53,11 +53,7 @@ pub fn run(plan: Plan, options: Options) -> Outcome {
     let until = options.until.unwrap_or(LONGEST);
     let panicked = catch_unwind(AssertUnwindSafe(|| world.run(until))).err();
     let violation = match panicked {
-        Some(payload) => {
-            let text = payload.downcast_ref::<String>().cloned();
-            let text = text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()));
-            Some(Violation::new("no_panic", text.unwrap_or_default()))
-        }
+        Some(payload) => Some(no_panic::caught(payload)),
         None => world.violation().cloned(),
     };
     let (time, events) = (world.time(), world.events);

@@ -206,7 +206,7 @@ fn a_removed_member_is_told_so() {
         asked.extend(effects.send);
     }
     let vote = asked.iter().find(|message| message.to.0 == leader && message.kind == MessageKind::Vote).unwrap();
-    let answer = group.consensus(leader).step(&vote.bytes);
+    let answer = group.consensus(leader).step(vote.clone());
     assert_eq!(answer, Err(StepError::Removed { from: RaftId(gone) }));
 }
 
@@ -341,14 +341,14 @@ fn an_append_says_where_its_entries_lie() {
     let effects = group.consensus(leader).take_effects(now);
     group.consensus(leader).persisted(effects.persist.unwrap().number);
     let sent = effects.send.into_iter().find(|message| message.to.0 == followers[0]).unwrap();
-    group.consensus(followers[0]).step(&sent.bytes).unwrap();
+    group.consensus(followers[0]).step(sent).unwrap();
     let written = group.consensus(followers[0]).take_effects(now).persist.unwrap();
     group.consensus(followers[0]).persisted(written.number);
     let answers = group.consensus(followers[0]).take_effects(now).send;
     // The answer commits, which the leader tells the other one by an append without entries; then that one is
     // lost from sight, and the next entries for it begin where it was last heard.
     for answer in answers {
-        group.consensus(leader).step(&answer.bytes).unwrap();
+        group.consensus(leader).step(answer).unwrap();
     }
     group.consensus(leader).report_unreachable(RaftId(followers[1]));
     group.consensus(leader).propose(term, Bytes::from_static(b"two")).unwrap();
@@ -356,6 +356,6 @@ fn an_append_says_where_its_entries_lie() {
     let appends: Vec<_> = appends.iter().filter(|message| message.to.0 == followers[1]).collect();
     assert!(!appends.is_empty());
     for append in appends {
-        group.consensus(followers[1]).step(&append.bytes).unwrap();
+        group.consensus(followers[1]).step(append.clone()).unwrap();
     }
 }

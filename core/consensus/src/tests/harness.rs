@@ -348,11 +348,12 @@ impl Group {
             || self.rng.next_u64() % 100 < self.drop_percent
             || self.nodes.get(&to).is_none_or(|node| node.consensus.is_none());
         let snapshot = matches!(message.kind, MessageKind::Snapshot { .. });
-        let bytes = if snapshot { self.load_snapshot(&message) } else { Some(message.bytes.clone()) };
+        let bytes = if snapshot { self.load_snapshot(&message) } else { Some(message.encode()) };
         let arrived = match bytes.filter(|_| !lost) {
             Some(bytes) => {
                 // Removed members are told so; nothing else may be refused among honest members.
-                match self.consensus(to).step(&bytes) {
+                let message = PeerMessage::decode(&bytes).unwrap();
+                match self.consensus(to).step(message) {
                     Ok(()) | Err(StepError::Removed { .. } | StepError::UnknownSender { .. }) => {}
                     Err(error) => panic!("{from} → {to}: {error}"),
                 }
@@ -377,7 +378,7 @@ impl Group {
         if kept.meta.index != index {
             return None;
         }
-        let whole = wire::with_snapshot_data(&message.bytes, &kept.data).unwrap();
+        let whole = message.clone().with_snapshot_data(&kept.data).unwrap().encode();
         let mut assembler = Assembler::new(usize::MAX);
         for piece in wire::split(&whole).unwrap() {
             assembler.add(&piece).unwrap();

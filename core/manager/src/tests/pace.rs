@@ -156,7 +156,7 @@ fn a_docker_engine_is_let_in_once_every_skep_follows() {
         }
         while let Some(message) = group.mail.pop_front() {
             if let Some(manager) = group.managers.get_mut(&message.to) {
-                manager.peer_message(&message.bytes).unwrap();
+                manager.peer_message(message).unwrap();
             }
         }
         if group.replies.contains_key(&number) {

@@ -86,3 +86,21 @@ fn a_global_job_completes_once_on_each_node() {
     world.pass(3000);
     assert_eq!((completed(&world).len(), world.tasks().len()), (3, 3));
 }
+
+/// Found by the simulator: the task that had taken the place of a lost one was run again after the lost one turned out
+/// to have completed.
+#[test]
+fn a_slot_that_has_completed_is_not_run_again() {
+    let mut world = World::new(&["n1", "n2"]);
+    world.create(spec("a", job(1, 1)));
+    world.pass(1000);
+    let first = world.wanted()[0].clone();
+    let node = first.node_id.clone().expect("it is placed").to_string();
+    world.set_state(&node, State::Down);
+    world.pass(1000);
+    let second = world.wanted().into_iter().find(|task| task.id != first.id).expect("it is replaced");
+    world.report(&first.id, TaskState::Complete);
+    world.report(&second.id, TaskState::Failed);
+    world.pass(30_000);
+    assert_eq!(world.tasks().len(), 2);
+}

@@ -204,3 +204,110 @@ fn what_need_not_be_replaced_is_not() {
     world.turn();
     assert_eq!(world.status().0, UpdateState::Updating, "one may not stay where it is");
 }
+
+/// As the update command does with `--rollback`.
+fn roll_back(world: &mut World) {
+    let mut service = (*world.service()).clone();
+    let before = service.previous_spec.take().expect("there was an update");
+    service.previous_spec = Some(std::mem::replace(&mut service.spec, before));
+    std::mem::swap(&mut service.spec_version, &mut service.previous_spec_version);
+    service.update_status.get_or_insert_default().set_state(UpdateState::RollbackStarted);
+    world.write(|tx| tx.update(service));
+}
+
+/// Found by the simulator: what a leader with a late clock made looked older than what it replaced, so that a rollback
+/// took every slot for done.
+#[test]
+fn leaders_clocks_may_differ() {
+    let mut world = world(3, config(1, 0, FailureAction::Pause));
+    world.new_leader();
+    world.now.wall.0 -= 3_600_000_000_000;
+    world.set_image("new");
+    world.pass(20_000);
+    assert_eq!((count(&world, "new"), world.status().0), (3, UpdateState::Completed));
+    roll_back(&mut world);
+    world.pass(20_000);
+    assert_eq!((count(&world, "old"), world.status().0), (3, UpdateState::RollbackCompleted));
+}
+
+/// Found by the simulator: a paused rollback went by the order of the update, and stopped what ran.
+#[test]
+fn a_paused_rollback_keeps_its_own_order() {
+    let mut world = world(3, config(0, 0, FailureAction::Pause));
+    let mut rollback = config(0, 0, FailureAction::Pause);
+    rollback.set_order(UpdateOrder::StartFirst);
+    world.update(|spec| spec.rollback = Some(rollback));
+    world.set_image("new");
+    world.pass(20_000);
+    assert_eq!((count(&world, "new"), world.status().0), (3, UpdateState::Completed));
+    world.fate.insert("old".into(), Fate::Rejected);
+    roll_back(&mut world);
+    for _ in 0..100 {
+        world.pass(100);
+        assert_eq!(world.running(), 3, "{:?}", world.status());
+    }
+    assert_eq!(world.status().0, UpdateState::RollbackPaused);
+}
+
+/// Found by the simulator: slots that were half way through a start-first update lost their running tasks at once when
+/// the next update was to stop first.
+#[test]
+fn an_update_that_overtakes_another_keeps_its_parallelism() {
+    let mut first = config(0, 0, FailureAction::Pause);
+    first.set_order(UpdateOrder::StartFirst);
+    let mut world = world(4, first);
+    world.set_image("new");
+    world.frozen = true;
+    world.pass(100);
+    assert_eq!((world.running(), world.wanted().len()), (4, 8), "half way");
+    world.update(|spec| spec.update = Some(config(1, 0, FailureAction::Pause)));
+    world.turn();
+    assert_eq!(world.running(), 4 - 1);
+    world.frozen = false;
+    for _ in 0..100 {
+        world.pass(100);
+        assert!(world.running() >= 3);
+    }
+    assert_eq!((count(&world, "new"), world.wanted().len(), world.status().0), (4, 4, UpdateState::Completed));
+}
+
+/// Found by the simulator: what a rollback had stopped counted as tried when that rollback was itself rolled back.
+#[test]
+fn a_rollback_can_be_rolled_back() {
+    let mut first = config(1, 0, FailureAction::Pause);
+    first.set_order(UpdateOrder::StartFirst);
+    let mut world = world(3, first);
+    world.set_image("new");
+    world.turn();
+    world.agents();
+    world.turn();
+    assert_eq!(world.wanted().len(), 4, "the first slot is half way");
+    roll_back(&mut world);
+    world.pass(20_000);
+    assert_eq!((count(&world, "old"), world.status().0), (3, UpdateState::RollbackCompleted));
+    roll_back(&mut world);
+    world.pass(20_000);
+    assert_eq!((count(&world, "new"), world.status().0), (3, UpdateState::RollbackCompleted));
+}
+
+/// Found by the simulator: a slot that followed when a rollback was over, and failed, was called a paused update, and with
+/// `rollback` as the action would have undone the rollback.
+#[test]
+fn a_straggler_of_a_rollback_does_not_undo_it() {
+    let mut world = world(2, config(1, 0, FailureAction::Rollback));
+    world.set_image("new");
+    world.pass(20_000);
+    roll_back(&mut world);
+    world.pass(20_000);
+    assert_eq!(world.status().0, UpdateState::RollbackCompleted);
+    let rolled_back = world.service().spec.clone();
+    // One task as it was before: its node was away.
+    let mut left = (*world.wanted()[0]).clone();
+    left.spec = left.spec.edit(|spec| spec.force_update += 1);
+    left.spec_version = Some(1);
+    world.write(|tx| tx.update(left));
+    world.fate.insert("old".into(), Fate::Rejected);
+    world.new_leader();
+    world.pass(30_000);
+    assert_eq!((world.status().0, &world.service().spec), (UpdateState::RollbackPaused, &rolled_back));
+}

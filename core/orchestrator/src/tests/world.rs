@@ -364,8 +364,10 @@ impl World {
                 *places.entry(place).or_insert(0) += 1;
             }
             let most = places.values().copied().max().unwrap_or(0);
-            let two = start_first(&service.spec) || crate::rebalance::is_wanted(&service);
-            assert!(most <= if two { 2 } else { 1 }, "{most} wanted tasks in one slot");
+            let may_hold_two = start_first(&service.spec)
+                || service.previous_spec.as_deref().is_some_and(start_first)
+                || crate::rebalance::is_wanted(&service);
+            assert!(most <= if may_hold_two { 2 } else { 1 }, "{most} wanted tasks in one slot");
         }
     }
 }

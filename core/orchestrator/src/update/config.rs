@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use skep_model::pb::types::UpdateConfig;
 use skep_model::pb::types::update_config::{FailureAction, UpdateOrder};
+use skep_model::pb::types::update_status::UpdateState;
 use skep_model::time::duration;
 use skep_model::{Service, defaults};
+
+use super::status;
 
 /// A monitored period is at least this much longer than the delay between slots.
 const MONITOR_BEYOND_DELAY: Duration = Duration::from_secs(1);
@@ -27,7 +30,9 @@ pub(super) struct Config {
 impl Config {
     pub(super) fn of(service: &Service) -> Self {
         let spec = &service.spec;
-        let config = if super::rolls_back(service) { spec.rollback.as_ref() } else { spec.update.as_ref() };
+        // A rollback that is paused still is one: by the update's order its running tasks might be stopped too early.
+        let back = matches!(status::of(service), UpdateState::RollbackStarted | UpdateState::RollbackPaused);
+        let config = if back { spec.rollback.as_ref() } else { spec.update.as_ref() };
         let Some(config) = config else {
             return Self {
                 parallelism: usize::try_from(defaults::UPDATE_PARALLELISM).unwrap_or(1),

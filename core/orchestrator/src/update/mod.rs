@@ -42,6 +42,8 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         memory.rollout = None;
         // Nothing new is begun, but a slot that has two tasks comes back to one.
         step::tidy(turn, slots, &plan);
+        let room = config.parallelism.saturating_sub(step::down(service, slots));
+        step::stop_halfway(turn, slots, &plan, room);
         return;
     }
     let mut rollout = match memory.rollout.take() {
@@ -58,13 +60,20 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         return;
     }
     step::tidy(turn, slots, &plan);
-    if !plan.outdated.is_empty() {
+    if !plan.outdated.is_empty() || !plan.halfway.is_empty() {
         status::begin(turn, service);
     }
     let busy = rollout.busy(turn.now, turn.tx, &config, memory);
+    let room = config.parallelism.saturating_sub(busy.max(step::down(service, slots)));
+    let stopped = step::stop_halfway(turn, slots, &plan, room);
+    rollout.begin(stopped.iter().map(|task| &**task));
+    let busy = busy + stopped.len();
     let begun = step::advance(turn, memory, service, slots, &plan, &config, busy);
     rollout.begin(begun.iter().map(|task| &**task));
-    if plan.outdated.len() <= begun.len() && rollout.is_over(turn.now, slots, &config, memory) {
+    if plan.outdated.len() <= begun.len()
+        && plan.halfway.len() <= stopped.len()
+        && rollout.is_over(turn.now, slots, &config, memory)
+    {
         status::complete(turn, service);
         return;
     }

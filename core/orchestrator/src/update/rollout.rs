@@ -70,7 +70,8 @@ impl Rollout {
 
     /// Whether there is anything to do, to watch or to say.
     pub(super) fn is_needed(&self, service: &Service, plan: &Plan) -> bool {
-        status::is_under_way(service) || !plan.outdated.is_empty() || !self.active.is_empty()
+        let open = !plan.outdated.is_empty() || !plan.halfway.is_empty();
+        status::is_under_way(service) || open || !self.active.is_empty()
     }
 
     /// Remembers tasks that the update made.

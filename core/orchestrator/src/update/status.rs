@@ -50,9 +50,15 @@ pub(super) fn complete(turn: &mut Turn, service: &mut Arc<Service>) {
     });
 }
 
+/// Whether the service's spec is one that was rolled back to; a slot may follow when the rollback is over, for its node
+/// was paused.
+fn is_rolled_back(service: &Service) -> bool {
+    matches!(of(service), UpdateState::RollbackStarted | UpdateState::RollbackCompleted)
+}
+
 /// Too many new tasks failed: does what the update's config says. A rollback is never rolled back.
 pub(super) fn fail(turn: &mut Turn, service: &mut Arc<Service>, config: &Config, task: &TaskId) {
-    let rolls_back = super::rolls_back(service);
+    let rolls_back = is_rolled_back(service);
     let cause = format!("due to failure or early termination of task {task}");
     match config.action {
         FailureAction::Continue => {}
@@ -66,7 +72,7 @@ pub(super) fn fail(turn: &mut Turn, service: &mut Arc<Service>, config: &Config,
 }
 
 fn pause(turn: &mut Turn, service: &mut Arc<Service>, message: String) {
-    let state = if super::rolls_back(service) { UpdateState::RollbackPaused } else { UpdateState::Paused };
+    let state = if is_rolled_back(service) { UpdateState::RollbackPaused } else { UpdateState::Paused };
     turn.update_service(service, |service| {
         let status = service.update_status.get_or_insert_default();
         status.set_state(state);

@@ -19,6 +19,9 @@ pub(super) struct Plan {
     pub(super) outdated: Vec<usize>,
     /// Tasks (slot, position) that a newer task of their slot replaces.
     superseded: Vec<(usize, usize)>,
+    /// Slots whose old task runs and whose new one does not yet: an update that starts first was overtaken by one that
+    /// stops first. The old tasks, and the position of the new one.
+    pub(super) halfway: Vec<(usize, Vec<usize>, usize)>,
     /// An old task waits for a newer one to run.
     pub(super) takes_over: bool,
 }
@@ -48,8 +51,11 @@ pub(super) fn plan(
             plan.superseded.extend(dirty.iter().map(|task| (index, *task)));
         } else if let Some(keep) = best(slot, &clean) {
             plan.superseded.extend(clean.iter().filter(|task| **task != keep).map(|task| (index, *task)));
-            if !config.start_first || slot.tasks[keep].state() == TaskState::Running {
+            let runs = |task: usize| slot.tasks[task].state() == TaskState::Running;
+            if runs(keep) || !config.start_first && !dirty.iter().any(|task| runs(*task)) {
                 plan.superseded.extend(dirty.iter().map(|task| (index, *task)));
+            } else if !config.start_first {
+                plan.halfway.push((index, dirty, keep));
             }
         } else if !was_tried(slot, service) {
             plan.outdated.push(index);
@@ -68,9 +74,12 @@ fn best(slot: &Slot, clean: &[usize]) -> Option<usize> {
     })
 }
 
-/// The slot had its new task already; the old one still runs because the new one failed before it took over.
+/// The slot had its new task already; the old one still runs because the new one failed before it took over. (One that
+/// was stopped belonged to an update that was rolled back, and is now rolled back to.)
 fn was_tried(slot: &Slot, service: &Service) -> bool {
-    slot.newest().is_some_and(|newest| newest.spec_version.is_some() && newest.spec_version == service.spec_version)
+    let failed = |task: &Task| matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected);
+    let mine = |task: &Task| task.spec_version.is_some() && task.spec_version == service.spec_version;
+    slot.newest().is_some_and(|newest| mine(newest) && (facts::is_wanted(newest) || failed(newest)))
 }
 
 /// Stops what a newer task replaces.
@@ -78,6 +87,24 @@ pub(super) fn tidy(turn: &mut Turn, slots: &mut [Slot], plan: &Plan) {
     for &(slot, task) in &plan.superseded {
         turn.desire(&mut slots[slot].tasks[task], TaskState::Shutdown);
     }
+}
+
+/// Stops old tasks before their successors run, in so many slots; gives back the successors.
+pub(super) fn stop_halfway(turn: &mut Turn, slots: &mut [Slot], plan: &Plan, room: usize) -> Vec<Arc<Task>> {
+    let mut successors = Vec::new();
+    for (slot, old, new) in plan.halfway.iter().take(room) {
+        for task in old {
+            turn.desire(&mut slots[*slot].tasks[*task], TaskState::Shutdown);
+        }
+        successors.push(slots[*slot].tasks[*new].clone());
+    }
+    successors
+}
+
+/// How many slots a task of the present version is to take over, and none runs.
+pub(super) fn down(service: &Service, slots: &[Slot]) -> usize {
+    let waits = |slot: &&Slot| !slot.is_running() && slot.is_wanted() && was_tried(slot, service);
+    slots.iter().filter(waits).count()
 }
 
 /// Begins the next slots, as many as the parallelism leaves room for; gives back the tasks made.

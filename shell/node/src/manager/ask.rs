@@ -1,7 +1,7 @@
 //! What is asked of the manager's loop, and the handle that asks.
 
 use bytes::Bytes;
-use skep_consensus::Mode;
+use skep_consensus::{Mode, PeerMessage};
 use skep_disk::DataKey;
 use skep_manager::{Answer, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
@@ -20,8 +20,8 @@ pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
 
 /// One ask.
 pub enum Ask {
-    /// A Raft message, and the member that sent it.
-    Peer(RaftId, Bytes),
+    /// A Raft message of another member.
+    Peer(Box<PeerMessage>),
     /// Whether a member can be reached.
     Reachable(RaftId, bool),
     /// A snapshot was sent, or not.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use skep_consensus::Mode;
+use skep_consensus::{Mode, PeerMessage};
 use skep_manager::Answer;
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
@@ -332,7 +332,8 @@ impl Backend for ManagerBackend {
                 tracing::debug!("a raft message came long before this manager was prepared");
             }
         }
-        self.handle()?.tell(Ask::Peer(message.from, message.bytes))
+        let message = PeerMessage::decode(&message.bytes)?;
+        self.handle()?.tell(Ask::Peer(Box::new(message)))
     }
 
     async fn resolve_address(&self, member: RaftId) -> Result<String, Refusal> {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use skep_consensus::{LogEntry, LogRange, Member, MessageKind, Mode, PeerMessage, Persist, wire};
+use skep_consensus::{LogEntry, LogRange, Member, MessageKind, Mode, PeerMessage, Persist};
 use skep_disk::{DataKey, DiskError, LogStore as _, RaftDisk};
 use skep_manager::{Signing, StreamId};
 use skep_model::pb::skep::pace_response::Pace;
@@ -98,7 +98,7 @@ impl Outside {
             MessageKind::Snapshot { index, term } => return self.send_snapshot(message, index, term),
             MessageKind::Append | MessageKind::Heartbeat | MessageKind::Other => RaftKind::Other,
         };
-        let message = RaftMessage { to: message.to, from: message.from, kind, index: 0, bytes: message.bytes };
+        let message = RaftMessage { to: message.to, from: message.from, kind, index: 0, bytes: message.encode() };
         let to = message.to;
         if !self.transport.send(message) {
             self.report(Ask::Reachable(to, false));
@@ -111,25 +111,22 @@ impl Outside {
         let transport = Arc::clone(&self.transport);
         let Some(handle) = self.handle.clone() else { return };
         self.runtime.spawn_blocking(move || {
-            let bytes = reader
+            let (to, from) = (message.to, message.from);
+            let whole = reader
                 .load(index, term)
                 .map_err(|error| error.to_string())
-                .and_then(|data| wire::with_snapshot_data(&message.bytes, &data).map_err(|error| error.to_string()));
-            let sent = match bytes {
-                Ok(bytes) => transport.send(RaftMessage {
-                    to: message.to,
-                    from: message.from,
-                    kind: RaftKind::Snapshot,
-                    index,
-                    bytes,
-                }),
+                .and_then(|data| message.with_snapshot_data(&data).map_err(|error| error.to_string()));
+            let sent = match whole {
+                Ok(message) => {
+                    transport.send(RaftMessage { to, from, kind: RaftKind::Snapshot, index, bytes: message.encode() })
+                }
                 Err(error) => {
                     tracing::error!("the snapshot at {index} cannot be sent: {error}");
                     false
                 }
             };
             if !sent {
-                tell(&handle, Ask::SnapshotSent(message.to, false));
+                tell(&handle, Ask::SnapshotSent(to, false));
             }
         });
     }

@@ -276,9 +276,9 @@ impl Loop {
         let now = self.clock.now();
         match ask {
             Ask::Peer(..) if self.unwritten.len() >= UNWRITTEN_MAX => {}
-            Ask::Peer(from, bytes) => {
-                self.manager.heard_from(from);
-                if let Err(refusal) = self.manager.peer_message(&bytes) {
+            Ask::Peer(message) => {
+                self.manager.heard_from(message.from);
+                if let Err(refusal) = self.manager.peer_message(*message) {
                     tracing::debug!("{refusal}");
                 }
             }

@@ -1,31 +1,42 @@
 //! The laws, one file each with its source. Those about facts see every committed entry once, in order; the others are
 //! fed where their news arises. None scans everything at every step.
 //!
-//! Laws that need the whole world live with it: `acknowledged_never_lost` and `reads_are_current` in `world/clients`
-//! (source: linearizability, decisions 1 and 8), `worker_runs_what_is_assigned` in `world/worker` (source: interop §4.3),
-//! `convergence` in `world/heal` (source: the simulator's second phase in the architecture).
+//! `convergence` alone looks at the whole world, once everything is mended.
 
+pub mod acknowledged_never_lost;
 pub mod committed_never_differs;
+pub(crate) mod convergence;
 pub mod decisions_fit;
+pub mod job_completions_once;
+pub mod no_busy_loop;
+pub mod no_panic;
 pub mod no_stale_append;
 pub mod node_not_over_reserved;
 pub mod one_leader_per_term;
 pub mod one_task_per_slot;
+pub mod reads_are_current;
+pub mod recovery;
 pub mod restart_storm;
+pub mod rollback_ends_where_it_began;
 pub mod secret_only_where_needed;
 pub mod state_never_back;
 pub mod task_keeps_node;
 pub mod transition_owner;
 pub mod unique_addresses;
 pub mod unique_numbers;
+pub mod unlock_key_was_told;
+pub mod update_keeps_healthy;
+pub mod worker_runs_what_is_assigned;
 
 pub(crate) use unique_numbers::ports_clash;
 
 use std::fmt;
+use std::sync::Arc;
 
+use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::task_spec::Runtime;
-use skep_model::{SecretId, Task, TaskState, Time};
-use skep_store::{Event, Store};
+use skep_model::{NodeId, SecretId, Service, ServiceId, Task, TaskState, Time};
+use skep_store::{Event, Read, Store};
 
 /// A broken law.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -49,10 +60,13 @@ impl fmt::Display for Violation {
     }
 }
 
+/// Whether a law holds.
+pub type Verdict = Result<(), Violation>;
+
 /// A law about committed facts.
 pub trait Invariant {
     /// One entry was applied; `facts` are as they are after it.
-    fn committed(&mut self, time: Time, facts: &Store, events: &[Event]) -> Result<(), Violation>;
+    fn committed(&mut self, time: Time, facts: &Store, events: &[Event]) -> Verdict;
 }
 
 /// All laws about committed facts.
@@ -61,11 +75,14 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(state_never_back::StateNeverBack),
         Box::new(transition_owner::TransitionOwner),
         Box::new(task_keeps_node::TaskKeepsNode),
-        Box::new(one_task_per_slot::OneTaskPerSlot),
+        Box::new(job_completions_once::JobCompletionsOnce::default()),
+        Box::new(one_task_per_slot::OneTaskPerSlot::default()),
         Box::new(unique_addresses::UniqueAddresses::default()),
         Box::new(unique_numbers::UniqueNumbers::default()),
         Box::new(node_not_over_reserved::NodeNotOverReserved),
         Box::new(restart_storm::RestartStorm::default()),
+        Box::new(update_keeps_healthy::UpdateKeepsHealthy::default()),
+        Box::new(rollback_ends_where_it_began::RollbackEndsWhereItBegan::default()),
     ]
 }
 
@@ -76,6 +93,34 @@ pub(crate) fn task_updates(events: &[Event]) -> impl Iterator<Item = (&Task, &Ta
         let old = event.old.as_ref()?.get::<Task>()?;
         Some((&**old, &**new))
     })
+}
+
+/// The place of one wanted task within its service: a slot, or a node for global services and jobs.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Place {
+    Slot(u64),
+    Node(NodeId),
+}
+
+impl Place {
+    pub(crate) fn of(service: &Service, task: &Task) -> Self {
+        let global = matches!(service.spec.mode, Some(Mode::Global(_) | Mode::GlobalJob(_)));
+        match task.node_id.clone().filter(|_| global) {
+            Some(node) => Self::Node(node),
+            None => Self::Slot(task.slot),
+        }
+    }
+
+    /// All tasks of the service there.
+    pub(crate) fn tasks(&self, facts: &Store, service: &ServiceId) -> Vec<Arc<Task>> {
+        match self {
+            Self::Slot(slot) => facts.tasks_in_slot(service, *slot),
+            Self::Node(node) => {
+                let here = facts.tasks_on_node(node).into_iter();
+                here.filter(|task| task.service_id.as_ref() == Some(service)).collect()
+            }
+        }
+    }
 }
 
 /// CPUs that the task reserves, in billionths.

@@ -4,33 +4,35 @@
 use std::collections::BTreeSet;
 
 use skep_model::pb::types::update_config::UpdateOrder;
-use skep_model::{Service, ServiceId, Task, Time};
+use skep_model::{Service, ServiceId, Task, TaskState, Time};
 use skep_store::{Event, Read, Store};
 
-use super::{Invariant, Violation};
+use super::{Invariant, Place, Violation};
 
 /// See the file's head.
-pub struct OneTaskPerSlot;
+#[derive(Default)]
+pub struct OneTaskPerSlot {
+    /// Services that once might start first: a slot may still be half way.
+    started_first: BTreeSet<ServiceId>,
+}
 
 impl Invariant for OneTaskPerSlot {
     fn committed(&mut self, _: Time, facts: &Store, events: &[Event]) -> Result<(), Violation> {
-        let touched: BTreeSet<(ServiceId, Place)> = events
-            .iter()
-            .filter_map(|event| event.object.get::<Task>())
-            .filter_map(|task| Some((task.service_id.clone()?, place(task))))
-            .collect();
+        for service in events.iter().filter_map(|event| event.object.get::<Service>()) {
+            if may_start_first(service) && !self.started_first.contains(&service.id) {
+                self.started_first.insert(service.id.clone());
+            }
+        }
+        let mut touched = BTreeSet::new();
+        for task in events.iter().filter_map(|event| event.object.get::<Task>()).filter(|task| is_wanted(task)) {
+            let Some(service) = task.service_id.as_ref().and_then(|id| facts.service(id)) else { continue };
+            touched.insert((service.id.clone(), Place::of(&service, task)));
+        }
         for (id, place) in touched {
             let Some(service) = facts.service(&id) else { continue };
-            let there = match &place {
-                Place::Slot(slot) => facts.tasks_in_slot(&id, *slot),
-                Place::Node(node) => {
-                    let on_node =
-                        |task: &std::sync::Arc<Task>| task.node_id.as_ref().map(|id| id.as_str()) == Some(node);
-                    facts.tasks_of_service(&id).into_iter().filter(on_node).collect()
-                }
-            };
-            let wanted: Vec<_> = there.iter().filter(|task| task.is_wanted()).map(|task| &task.id).collect();
-            let most = if may_start_first(&service) { 2 } else { 1 };
+            let there = place.tasks(facts, &id);
+            let wanted: Vec<_> = there.iter().filter(|task| is_wanted(task)).map(|task| &task.id).collect();
+            let most = if self.started_first.contains(&id) { 2 } else { 1 };
             if wanted.len() > most {
                 let detail = format!("{} wants {wanted:?} in {place:?}", service.name());
                 return Err(Violation::new("one_task_per_slot", detail));
@@ -40,22 +42,12 @@ impl Invariant for OneTaskPerSlot {
     }
 }
 
-#[derive(PartialEq, Eq, PartialOrd, Ord, Debug)]
-enum Place {
-    Slot(u64),
-    Node(String),
+/// To run, or (of a job) to complete.
+fn is_wanted(task: &Task) -> bool {
+    task.desired_state <= TaskState::Complete
 }
 
-fn place(task: &Task) -> Place {
-    match &task.node_id {
-        Some(node) if task.slot == 0 => Place::Node(node.to_string()),
-        _ => Place::Slot(task.slot),
-    }
-}
-
-/// The spec before counts too: its update may still be under way.
 fn may_start_first(service: &Service) -> bool {
-    let specs = [Some(&service.spec), service.previous_spec.as_ref()];
-    let configs = specs.into_iter().flatten().flat_map(|spec| [spec.update.as_ref(), spec.rollback.as_ref()]);
-    configs.flatten().any(|config| config.order() == UpdateOrder::StartFirst)
+    let configs = [service.spec.update.as_ref(), service.spec.rollback.as_ref()];
+    configs.into_iter().flatten().any(|config| config.order() == UpdateOrder::StartFirst)
 }

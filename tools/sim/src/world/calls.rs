@@ -6,6 +6,7 @@ use std::time::Duration;
 use skep_dispatch::worker::{Attempt, Input, Opening};
 use skep_manager::{Answer, RequestId, StreamId};
 use skep_model::pb::messages as m;
+use skep_model::pb::skep::LeaveRequest;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Caller, Code, ControlKind, ControlRequest, Make, NodeId, Refusal};
 use skep_store::Read as _;
@@ -38,6 +39,8 @@ pub(crate) enum Body {
     Issue { renews: bool, request: m::IssueNodeCertificateRequest },
     CertificateStatus { request: m::NodeCertificateStatusRequest },
     Join { node: NodeId, address: String },
+    Leave { request: LeaveRequest },
+    LeaveQuorum { node: NodeId },
 }
 
 /// A call on its way.
@@ -63,6 +66,7 @@ impl World {
     pub(crate) fn call(&mut self, call: Call) {
         let from = call.via.unwrap_or(call.from);
         if let Some(delay) = self.network.segment(from, call.at, &mut self.dice.network) {
+            let call = Call { body: self.plan.codec.body(call.body), ..call };
             self.after(delay, Happening::Call(Box::new(call)));
         }
     }
@@ -134,6 +138,16 @@ impl World {
                 self.requests.insert(number, call);
                 manager.join_raft(request, node, address, now, dice.source());
             }
+            (Body::LeaveQuorum { node }, Some(_)) => {
+                self.requests.insert(number, call);
+                manager.leave_raft(request, node, dice.source());
+            }
+            (Body::Leave { request }, Some(caller)) => {
+                // Best effort: whoever goes does not wait to be refused.
+                if let Err(refusal) = manager.leave(&caller, &request, now) {
+                    self.say(|| format!("h{at} does not hear the goodbye of {}: {refusal}", caller.node));
+                }
+            }
             (_, Some(caller)) => self.handle_worker(&call, &caller),
             (_, None) => self.refuse(&call, Refusal::new(Code::Unauthenticated, "no certificate")),
         }
@@ -179,7 +193,10 @@ impl World {
         };
         match result {
             Ok(None) => {}
-            Ok(Some(input)) => self.send_reply(call, Reply::Worker { host: call.from, life, input }),
+            Ok(Some(input)) => {
+                let input = self.plan.codec.input(input);
+                self.send_reply(call, Reply::Worker { host: call.from, life, input });
+            }
             Err(refusal) => self.refuse(call, refusal),
         }
     }

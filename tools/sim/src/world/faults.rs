@@ -41,6 +41,21 @@ impl World {
                 self.hosts[host].dies_after = Some((effects, down));
                 (host, None)
             }
+            Fault::Restart { target, down } => {
+                let host = self.target(target);
+                self.restart(host, down);
+                (host, None)
+            }
+            Fault::DeadDisk { target } => {
+                let host = self.target(target);
+                self.disk_dies(host);
+                (host, None)
+            }
+            Fault::ClockPace { target, ppm, lasts } => {
+                let host = self.target(target);
+                self.hosts[host].clock.set_pace(self.time, ppm);
+                (host, Some(lasts))
+            }
             Fault::Partition { group, one_way, lasts } => {
                 self.partition(count, group, one_way, true);
                 (0, Some(lasts))
@@ -115,6 +130,7 @@ impl World {
                 self.network.duplicate_permille = 0;
             }
             Fault::Delay { .. } => self.network.extra_delay_us = 0,
+            Fault::ClockPace { .. } => self.hosts[host].clock.set_pace(self.time, 0),
             Fault::SlowDisk { .. } => self.hosts[host].disk.slow = self.hosts[host].disk.slow.saturating_sub(1),
             Fault::FullDisk { .. } => self.hosts[host].disk.failing = self.hosts[host].disk.failing.saturating_sub(1),
             Fault::Crashes { .. } => self.troubles.crashes_permille = 0,

@@ -12,11 +12,12 @@ use skep_model::pb::types::{self, NodeRole, Peer};
 use skep_model::{ClusterId, NodeId, RaftId, Time, Verbatim};
 use skep_store::Store;
 
-use super::{Happening, World};
+use super::{Happening, World, tamper};
 use crate::clock::HostClock;
 use crate::dice::{Dice, Purpose};
-use crate::host::{Assigned, Errand, Host, Identity, Seat};
-use crate::invariants::Violation;
+use crate::host::{Errand, Host, Identity, Seat};
+use crate::invariants::recovery;
+use crate::invariants::worker_runs_what_is_assigned::Assigned;
 use crate::network::HostId;
 
 /// What each host has to give.
@@ -36,7 +37,7 @@ impl World {
         }
         self.found_first();
         for host in 1..total {
-            let at = Time(1_500_000 + host as u64 * 400_000);
+            let at = Time(1_500_000 + host as u64 * self.plan.join_every_us);
             self.queue.put(at, Happening::Start { host, life: 0 });
         }
     }
@@ -46,12 +47,10 @@ impl World {
         let number = self.hosts.len();
         let address = format!("10.1.0.{}:2377", number + 1);
         let dice = &mut self.dice.hosts;
-        let clock = HostClock {
-            origin_us: dice.below(5_000_000_000),
-            drift_ppm: dice.below(80),
-            wall_offset_ns: dice.between(0, 200_000_000) as i64 - 100_000_000,
-            unit: if self.plant == Some(crate::Plant::WrongClockUnit) { 1000 } else { 1 },
-        };
+        let unit = if self.plant == Some(crate::Plant::WrongClockUnit) { 1000 } else { 1 };
+        let skew_ns = self.plan.skew_ms * 1_000_000;
+        let wall_offset_ns = dice.between(0, skew_ns) as i64 - (skew_ns / 2) as i64;
+        let clock = HostClock::new(dice.below(5_000_000_000), dice.between(0, 160) as i64 - 80, wall_offset_ns, unit);
         self.addresses.insert(address.clone(), number);
         let remotes =
             self.hosts.first().map(|first| Peer { node_id: String::new(), addr: first.address.clone() }).into_iter();
@@ -59,6 +58,7 @@ impl World {
             up: false,
             powered: true,
             life: 0,
+            leaving: false,
             retired: false,
             address,
             clock,
@@ -68,6 +68,7 @@ impl World {
             told_role: None,
             wanted_role: role,
             seat: None,
+            lock: Default::default(),
             disk: Default::default(),
             manager: None,
             manager_life: 0,
@@ -87,7 +88,6 @@ impl World {
             errand_number: 0,
             promised: None,
         });
-        self.network.grow(self.hosts.len());
         number
     }
 
@@ -110,6 +110,7 @@ impl World {
             vxlan_udp_port: 0,
         };
         let cluster = skep_pki::default_cluster(settings, dice.source());
+        self.cluster = Some(cluster.id.clone());
         self.tokens = cluster.root_ca.join_tokens.clone().unwrap_or_default();
         let first = skep_pki::first_node(node.clone(), types::node_spec::Availability::Active, 0);
         let host = &mut self.hosts[0];
@@ -140,6 +141,13 @@ impl World {
         }
         self.say(|| format!("h{host} starts"));
         self.power_on(host);
+        if !self.is_locked(host) {
+            self.begin_work(host);
+        }
+    }
+
+    /// What a daemon does that may read its disk.
+    pub(crate) fn begin_work(&mut self, host: HostId) {
         if self.hosts[host].seat.is_some() {
             self.start_manager(host, None);
         }
@@ -165,6 +173,8 @@ impl World {
         place.promised = None;
         place.told_role = None;
         place.engine.crash(power);
+        place.lock.locked = false;
+        place.leaving = false;
         place.disk.crash(power, &mut self.dice.disks);
         let life = place.life;
         self.forget_manager(host);
@@ -227,9 +237,15 @@ impl World {
                     recovered.removed = membership.removed().clone();
                     facts = store;
                 }
-                Err(error) => return self.broken(Violation::new("recovery", format!("h{host}: snapshot: {error}"))),
+                Err(error) => return self.broken(recovery::fails(host, error)),
             }
         }
+        if self.plant == Some(crate::Plant::DeposedWrite)
+            && let Some(last) = recovered.entries.last()
+        {
+            recovered.hard_state.commit = last.index;
+        }
+        facts = tamper::facts(self.plant, facts);
         let applied = recovered.snapshot.index;
         let config = Config { member: seat.member, genesis, certificate_expiry: |_| None };
         match Manager::new(config, recovered, facts, place.dice.source()) {
@@ -251,7 +267,7 @@ impl World {
                 self.after(phase, Happening::Tick { host, life });
                 self.want_turn(host);
             }
-            Err(error) => self.broken(Violation::new("recovery", format!("h{host}: {error}"))),
+            Err(error) => self.broken(recovery::fails(host, error)),
         }
     }
 
@@ -271,8 +287,8 @@ impl World {
             }),
             ..types::NodeDescription::default()
         };
-        let tasks: Vec<_> = place.task_disk.values().cloned().collect();
-        place.assigned = Assigned { tasks: place.task_disk.keys().cloned().collect(), ..Assigned::default() };
+        let tasks: Vec<_> = place.task_disk.values().map(|task| (**task).clone()).collect();
+        place.assigned = Assigned::from_disk(place.task_disk.keys());
         place.worker = Some(Worker::new(Start {
             remotes: place.remotes.clone(),
             description: Verbatim::new(description),

@@ -2,10 +2,10 @@
 
 use bytes::Bytes;
 use prost::Message as _;
-use skep_consensus::{LogRange, MessageKind, PeerMessage, Role, wire};
+use skep_consensus::{LogRange, MessageKind, PeerMessage, Role};
 use skep_manager::{Effect, Signing};
 use skep_model::pb::messages as m;
-use skep_model::{Code, RaftId};
+use skep_model::{Cluster, Code, RaftId};
 
 use super::{Happening, World};
 use crate::host::Host;
@@ -35,7 +35,7 @@ impl World {
             let interval = manager.tick_interval();
             self.after(interval, Happening::Tick { host, life });
         }
-        self.want_turn(host);
+        self.take_turn(host);
     }
 
     /// Something happened to the manager: it gets its turn soon.
@@ -50,10 +50,19 @@ impl World {
         if !self.is_manager(host, life) {
             return;
         }
+        let place = &mut self.hosts[host];
+        let woken = place.manager_wake.is_some_and(|at| at <= self.time);
+        // It may have had its turn with something else meanwhile.
+        if place.turn_due || woken {
+            self.take_turn(host);
+        }
+    }
+
+    fn take_turn(&mut self, host: HostId) {
         let now = self.now_at(host);
         let place = &mut self.hosts[host];
         place.turn_due = false;
-        place.manager_wake = None;
+        place.manager_wake = place.manager_wake.filter(|at| *at > self.time);
         let Host { manager: Some(manager), dice, dies_after, .. } = place else { return };
         let effects = manager.turn(now, dice.source());
         let dies = dies_after.take();
@@ -109,8 +118,14 @@ impl World {
             }
             // The simulator damages no snapshot on its way.
             Effect::Fatal(text) => panic!("h{host} cannot go on: {text}"),
+            Effect::Changed(events) => {
+                if events.iter().any(|event| event.object.get::<Cluster>().is_some()) {
+                    self.follow_key_soon(host);
+                }
+            }
+            Effect::Replaced => self.follow_key_soon(host),
             // There is no Docker Engine in here, and so no other pace.
-            Effect::Changed(_) | Effect::Replaced | Effect::Members(_) | Effect::Pace(_) | Effect::AskPace { .. } => {}
+            Effect::Members(_) | Effect::Pace(_) | Effect::AskPace { .. } => {}
         }
     }
 
@@ -120,10 +135,10 @@ impl World {
         let life = self.hosts[host].manager_life;
         let Some(&to) = self.seats.get(&message.to) else { return };
         let snapshot = matches!(message.kind, MessageKind::Snapshot { .. });
-        let bytes = if snapshot { self.load_snapshot(host, &message) } else { Some(message.bytes.clone()) };
+        let peer = message.to;
+        let whole = if snapshot { self.load_snapshot(host, message) } else { Some(message) };
         let delay = self.network.datagram(host, to, &mut self.dice.network);
-        let (Some(bytes), Some(delay)) = (bytes, delay) else {
-            let peer = message.to;
+        let (Some(message), Some(delay)) = (whole, delay) else {
             if snapshot {
                 self.after_us(900_000, Happening::SnapshotOutcome { host, life, peer, arrived: false });
             } else if self.dice.network.permille(200) {
@@ -133,26 +148,34 @@ impl World {
         };
         if !snapshot && self.dice.network.permille(self.network.duplicate_permille) {
             let later = delay + self.dice.network.micros(0, 60_000);
-            let (message, bytes) = (message.clone(), bytes.clone());
-            self.after(later, Happening::RaftMessage { from: host, to, message, bytes });
+            let message = Box::new(message.clone());
+            self.after(later, Happening::RaftMessage { from: host, to, message });
         }
-        self.after(delay, Happening::RaftMessage { from: host, to, message, bytes });
+        let message = Box::new(self.plan.codec.raft(message));
+        self.after(delay, Happening::RaftMessage { from: host, to, message });
     }
 
-    fn load_snapshot(&self, host: HostId, message: &PeerMessage) -> Option<Bytes> {
+    fn load_snapshot(&self, host: HostId, message: PeerMessage) -> Option<PeerMessage> {
         let MessageKind::Snapshot { index, .. } = message.kind else { return None };
         let kept = self.hosts[host].disk.seen.snapshot.as_ref().filter(|kept| kept.meta.index == index)?;
-        wire::with_snapshot_data(&message.bytes, &kept.data).ok()
+        message.with_snapshot_data(&kept.data).ok()
     }
 
-    pub(crate) fn raft_arrives(&mut self, from: HostId, to: HostId, message: &PeerMessage, bytes: &Bytes) {
+    pub(crate) fn raft_arrives(&mut self, from: HostId, to: HostId, message: PeerMessage) {
         let sender_life = self.hosts[from].manager_life;
         let snapshot = matches!(message.kind, MessageKind::Snapshot { .. });
-        let seated = self.hosts[to].manager.as_ref().is_some_and(|manager| manager.member().raft_id == message.to);
+        let peer = message.to;
+        let seated = self.hosts[to].manager.as_ref().is_some_and(|manager| manager.member().raft_id == peer);
         let arrived = self.hosts[to].up && seated;
         if arrived {
-            let result = self.hosts[to].manager.as_mut().map_or(Ok(()), |manager| manager.peer_message(bytes));
-            self.want_turn(to);
+            let beat = message.kind == MessageKind::Heartbeat;
+            let result = self.hosts[to].manager.as_mut().map_or(Ok(()), |manager| manager.peer_message(message));
+            // Nothing comes with a heartbeat that could share its turn.
+            if beat {
+                self.take_turn(to);
+            } else {
+                self.want_turn(to);
+            }
             if let Err(refusal) = result {
                 self.say(|| format!("h{to} refuses a raft message of h{from}: {refusal}"));
                 match refusal.code {
@@ -167,7 +190,6 @@ impl World {
         if !self.network.open(to, from) {
             return;
         }
-        let peer = message.to;
         if snapshot {
             self.after_us(700, Happening::SnapshotOutcome { host: from, life: sender_life, peer, arrived });
         }

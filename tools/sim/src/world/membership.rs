@@ -4,7 +4,7 @@ use skep_consensus::Member;
 use skep_manager::Answer;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
-use skep_model::{Node, NodeId, RaftId, Refusal};
+use skep_model::{Code, Node, NodeId, RaftId, Refusal};
 
 use super::calls::{Body, Call, Origin};
 use super::{Happening, World};
@@ -21,7 +21,7 @@ impl World {
     /// Looks at what the host needs next.
     pub(crate) fn next_errand(&mut self, host: HostId) {
         let place = &self.hosts[host];
-        if !place.up || place.errand != Errand::None {
+        if !place.up || place.leaving || place.errand != Errand::None {
             return;
         }
         let errand = match (&place.identity, &place.seat) {
@@ -79,6 +79,10 @@ impl World {
             return;
         }
         let errand = place.errand;
+        // Whoever has no certificate yet is told by its operator where the managers are.
+        if place.identity.is_none() && !self.manager_peers().is_empty() {
+            self.hosts[host].remotes = self.manager_peers();
+        }
         self.run_errand(host, errand);
     }
 
@@ -95,6 +99,12 @@ impl World {
             (Errand::Status, Ok(Answer::Certificate(response))) => self.certified(host, &response),
             (Errand::Join, Ok(Answer::Joined(response))) => self.joined(host, response),
             (errand, result) => {
+                // The node was taken off the list before it had its certificate: it asks anew.
+                let missing = result.as_ref().is_err_and(|refusal| refusal.code == Code::NotFound);
+                if errand == Errand::Status && missing && place.identity.is_none() {
+                    self.hosts[host].promised = None;
+                    self.hosts[host].errand = Errand::Issue;
+                }
                 self.say(|| format!("h{host} {errand:?}: {:?}", result.err()));
                 self.after_us(ERRAND_PAUSE_US, Happening::ErrandDue { host, life, number });
             }

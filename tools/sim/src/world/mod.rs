@@ -3,30 +3,35 @@
 //! It must never decide anything that the core decides: it carries inputs to the core and performs its effects, with
 //! faults in between. Start reading at `step`, then `manager` and `worker`.
 
-mod calls;
+pub(crate) mod calls;
 mod clients;
 mod faults;
 mod heal;
-mod lives;
+pub(crate) mod lives;
+mod locks;
 mod manager;
 mod membership;
+mod nodes;
 mod specs;
 mod streams;
+mod tamper;
+mod wishes;
 mod worker;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
-use bytes::Bytes;
 use skep_consensus::{LogRange, PeerMessage};
 use skep_dispatch::worker::{Input, RunId};
 use skep_manager::Signing;
 use skep_model::pb::types::JoinTokens;
-use skep_model::{Now, RaftId, TaskId, Time};
+use skep_model::{ClusterId, NodeId, Now, RaftId, TaskId, Time};
 
 use crate::dice::{Dice, Purpose};
 use crate::engine::Troubles;
 use crate::host::Host;
-use crate::invariants::Violation;
+use crate::invariants::no_busy_loop::NoBusyLoop;
+use crate::invariants::{Verdict, Violation};
 use crate::journal::Journal;
 use crate::network::{HostId, Network};
 use crate::oracle::Oracle;
@@ -38,20 +43,15 @@ use calls::{Call, Reply};
 use clients::Clients;
 use streams::Streams;
 
-/// Where a convergence is looked for.
-const LOOK_EVERY_US: u64 = 2_000_000;
 /// How often whole stores are compared.
-const COMPARE_EVERY_US: u64 = 10_000_000;
-
-/// Events in one second of the world's time; more is a loop that never rests.
-const EVENTS_PER_SECOND_MAX: u64 = 60_000;
+const COMPARE_EVERY_US: u64 = 30_000_000;
 
 /// Something that is going to happen.
 pub(crate) enum Happening {
     Tick { host: HostId, life: u64 },
     Turn { host: HostId, life: u64 },
     DiskDone { host: HostId, life: u64 },
-    RaftMessage { from: HostId, to: HostId, message: PeerMessage, bytes: Bytes },
+    RaftMessage { from: HostId, to: HostId, message: Box<PeerMessage> },
     SnapshotOutcome { host: HostId, life: u64, peer: RaftId, arrived: bool },
     Reachable { host: HostId, life: u64, peer: RaftId, reachable: bool, reset: bool },
     ToldRemoved { host: HostId, life: u64 },
@@ -65,6 +65,10 @@ pub(crate) enum Happening {
     VerbEnds { host: HostId, life: u64, task: TaskId, run: RunId },
     ContainerExits { host: HostId, task: TaskId, start: u64, code: i32 },
     Start { host: HostId, life: u64 },
+    Stop { host: HostId, life: u64, down: Duration },
+    Leaving { host: HostId, life: u64, looks: u64, again: bool },
+    Unlock { host: HostId, life: u64 },
+    FollowKey { host: HostId, life: u64 },
     StopManager { host: HostId, life: u64 },
     ErrandDue { host: HostId, life: u64, number: u64 },
     FaultBegins(usize),
@@ -99,6 +103,12 @@ pub struct World {
     pub(crate) clients: Clients,
     pub(crate) tokens: JoinTokens,
     pub(crate) seats: BTreeMap<RaftId, HostId>,
+    pub(crate) cluster: Option<ClusterId>,
+    /// Nodes whose host is gone for good.
+    pub(crate) gone: Vec<NodeId>,
+    /// What the operator did after the faults, counted.
+    pub(crate) operations: u64,
+    pub(crate) rest: NoBusyLoop,
     pub(crate) addresses: BTreeMap<String, HostId>,
     /// Whom to answer, by the number that the manager was given.
     pub(crate) requests: BTreeMap<u64, Call>,
@@ -108,7 +118,6 @@ pub struct World {
     pub(crate) violation: Option<Violation>,
     /// Events taken off the queue.
     pub events: u64,
-    events_before: u64,
 }
 
 impl World {
@@ -142,7 +151,10 @@ impl World {
             done: false,
             violation: None,
             events: 0,
-            events_before: 0,
+            cluster: None,
+            gone: Vec::new(),
+            operations: 0,
+            rest: NoBusyLoop::default(),
             plan,
         };
         world.found();
@@ -171,14 +183,10 @@ impl World {
     }
 
     fn count(&mut self, at: Time) {
-        if at.0 / 1_000_000 > self.time.0 / 1_000_000 {
-            self.events_before = self.events;
-        }
         self.time = self.time.max(at);
         self.events += 1;
-        if self.events - self.events_before > EVENTS_PER_SECOND_MAX {
-            self.broken(Violation::new("no_busy_loop", "the world does not come to rest"));
-        }
+        let verdict = self.rest.event(self.time, self.hosts.len());
+        self.check(verdict);
     }
 
     /// What was violated first.
@@ -207,7 +215,7 @@ impl World {
             Happening::Tick { host, life } => self.tick(host, life),
             Happening::Turn { host, life } => self.turn(host, life),
             Happening::DiskDone { host, life } => self.disk_done(host, life),
-            Happening::RaftMessage { from, to, message, bytes } => self.raft_arrives(from, to, &message, &bytes),
+            Happening::RaftMessage { from, to, message } => self.raft_arrives(from, to, *message),
             Happening::SnapshotOutcome { host, life, peer, arrived } => {
                 self.snapshot_outcome(host, life, peer, arrived)
             }
@@ -227,6 +235,10 @@ impl World {
             Happening::VerbEnds { host, life, task, run } => self.verb_ends(host, life, &task, run),
             Happening::ContainerExits { host, task, start, code } => self.container_exits(host, &task, start, code),
             Happening::Start { host, life } => self.start_daemon(host, life),
+            Happening::Stop { host, life, down } => self.stop(host, life, down),
+            Happening::Leaving { host, life, looks, again } => self.leaving(host, life, looks, again),
+            Happening::Unlock { host, life } => self.unlock(host, life),
+            Happening::FollowKey { host, life } => self.follow_key(host, life),
             Happening::ErrandDue { host, life, number } => self.errand_due(host, life, number),
             Happening::FaultBegins(number) => self.fault_begins(number),
             Happening::FaultEnds(number, host, mask) => self.fault_ends(number, host, mask),
@@ -251,7 +263,7 @@ impl World {
         self.violation.get_or_insert(violation);
     }
 
-    pub(crate) fn check(&mut self, verdict: Result<(), Violation>) {
+    pub(crate) fn check(&mut self, verdict: Verdict) {
         if let Err(violation) = verdict {
             self.broken(violation);
         }
@@ -265,7 +277,7 @@ impl World {
         self.queue.put(Time(self.time.0 + micros), what);
     }
 
-    pub(crate) fn after(&mut self, delay: std::time::Duration, what: Happening) {
+    pub(crate) fn after(&mut self, delay: Duration, what: Happening) {
         self.queue.put(self.time.after(delay), what);
     }
 
@@ -297,6 +309,7 @@ fn host_of(what: &Happening) -> Option<HostId> {
         | Happening::WorkerWake { host, .. }
         | Happening::VerbEnds { host, .. }
         | Happening::ContainerExits { host, .. }
+        | Happening::FollowKey { host, .. }
         | Happening::ErrandDue { host, .. } => Some(*host),
         Happening::Call(call) => Some(call.at),
         _ => None,

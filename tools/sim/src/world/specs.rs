@@ -27,6 +27,67 @@ pub(crate) fn annotations(name: &str, value: u64) -> types::Annotations {
     types::Annotations { name: name.to_owned(), labels, ..types::Annotations::default() }
 }
 
+/// Writes the value which clients read back.
+pub(crate) fn set_value(annotations: &mut types::Annotations, value: u64) {
+    annotations.labels.insert(VALUE_LABEL.to_owned(), value.to_string());
+}
+
+/// The value in a label.
+pub(crate) fn value_of(annotations: Option<&types::Annotations>) -> Option<u64> {
+    annotations?.labels.get(VALUE_LABEL)?.parse().ok()
+}
+
+/// The manager has put back an earlier spec.
+pub(crate) fn rolled_back(status: Option<&types::UpdateStatus>) -> bool {
+    use types::update_status::UpdateState as S;
+    status.is_some_and(|status| matches!(status.state(), S::RollbackStarted | S::RollbackPaused | S::RollbackCompleted))
+}
+
+/// A job.
+pub(crate) fn job(dice: &mut Dice, name: &str, number: u64, known: &Known) -> types::ServiceSpec {
+    let mode = if dice.permille(300) {
+        Mode::GlobalJob(types::GlobalJob {})
+    } else {
+        let total_completions = dice.between(1, 8);
+        Mode::ReplicatedJob(types::ReplicatedJob { max_concurrent: dice.below(4), total_completions })
+    };
+    let mut task = task(dice, number, known);
+    let restart = task.restart.get_or_insert_default();
+    restart.set_condition(types::restart_policy::RestartCondition::OnFailure);
+    types::ServiceSpec {
+        annotations: Some(annotations(name, number)),
+        task: Some(task),
+        mode: Some(mode),
+        ..types::ServiceSpec::default()
+    }
+}
+
+/// A service of many tasks, each as small as can be.
+pub(crate) fn plain(name: &str, number: u64, replicas: u64) -> types::ServiceSpec {
+    let container = types::ContainerSpec { image: IMAGES[0].to_owned(), ..types::ContainerSpec::default() };
+    let task = types::TaskSpec {
+        runtime: Some(types::task_spec::Runtime::Container(container)),
+        ..types::TaskSpec::default()
+    };
+    types::ServiceSpec {
+        annotations: Some(annotations(name, number)),
+        task: Some(task),
+        mode: Some(Mode::Replicated(types::ReplicatedService { replicas })),
+        ..types::ServiceSpec::default()
+    }
+}
+
+/// A job, to be run once more.
+pub(crate) fn again(spec: &types::ServiceSpec, value: u64) -> Option<types::ServiceSpec> {
+    if !matches!(spec.mode, Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_))) {
+        return None;
+    }
+    let mut spec = spec.clone();
+    set_value(spec.annotations.get_or_insert_default(), value);
+    spec.task.get_or_insert_default().force_update += 1;
+    Some(spec)
+}
+
 /// A new service.
 pub(crate) fn service(dice: &mut Dice, name: &str, number: u64, known: &Known) -> types::ServiceSpec {
     let global = dice.permille(200);
@@ -125,11 +186,10 @@ fn update(dice: &mut Dice) -> types::UpdateConfig {
 /// Another version of a service: scaled, with another image, or forced.
 pub(crate) fn changed(dice: &mut Dice, spec: &types::ServiceSpec, value: u64) -> types::ServiceSpec {
     let mut spec = spec.clone();
-    if let Some(annotations) = &mut spec.annotations {
-        annotations.labels.insert(VALUE_LABEL.to_owned(), value.to_string());
-    }
+    set_value(spec.annotations.get_or_insert_default(), value);
     match (dice.below(4), &mut spec.mode) {
         (0 | 1, Some(Mode::Replicated(replicated))) => replicated.replicas = dice.between(0, 6),
+        (0 | 1, Some(Mode::ReplicatedJob(job))) => job.total_completions = dice.between(0, 8),
         (2, _) => {
             if let Some(task) = &mut spec.task {
                 task.force_update += 1;

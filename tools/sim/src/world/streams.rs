@@ -77,6 +77,7 @@ impl World {
             (DispatchEffect::Close { refusal, .. }, _) => Input::Failed { attempt, refusal },
             (DispatchEffect::Assignments { .. } | DispatchEffect::Warn(_), _) => return,
         };
+        let input = self.plan.codec.input(input);
         let at = self.time.after(delay).max(stream.tail);
         self.queue.put(at, Happening::ToWorker { host: stream.worker, life: stream.life, input: Box::new(input) });
         if ends {

@@ -1,18 +1,14 @@
 //! What a worker's shell does: carry messages, run verbs, keep tasks on disk.
 
-use std::collections::BTreeSet;
-
-use skep_dispatch::worker::{Effect, Input, Outcome, RunId, Verb, Worker};
+use skep_dispatch::worker::{Effect, Input, Outcome, RunId, Worker};
 use skep_model::pb::messages::AssignmentsMessage;
 use skep_model::pb::messages::assignment::Item;
-use skep_model::pb::messages::assignment_change::AssignmentAction;
 use skep_model::pb::messages::assignments_message::Type;
 use skep_model::{TaskId, Time};
 
 use super::calls::{Body, Call, Origin};
 use super::{Happening, World};
-use crate::host::{Assigned, Host};
-use crate::invariants::Violation;
+use crate::host::Host;
 use crate::network::HostId;
 use crate::plant::Plant;
 
@@ -27,7 +23,7 @@ impl World {
                 (*attempt, *opening) = (assigned.attempt, assigned.opening);
                 message.applies_to.clone_from(&assigned.reference);
             } else if *attempt == assigned.attempt && *opening == assigned.opening {
-                note(assigned, message);
+                assigned.note(message);
             }
             if self.plant == Some(Plant::TaskLostOnSession) && message.r#type() == Type::Complete {
                 lose_a_task(message);
@@ -88,7 +84,8 @@ impl World {
             Effect::Run(run) => {
                 let (task, number, verb) = (run.task.clone(), run.run, run.verb);
                 self.say(|| format!("h{host} {verb:?} {task}"));
-                self.check_assigned(host, &task, verb);
+                let verdict = self.hosts[host].assigned.judge(host, &task, verb);
+                self.check(verdict);
                 let place = &mut self.hosts[host];
                 if let Some(takes) = place.engine.begin(run, &self.troubles, &mut self.dice.containers) {
                     self.after(takes, Happening::VerbEnds { host, life, task, run: number });
@@ -101,7 +98,7 @@ impl World {
                 }
             }
             Effect::Persist(task) => {
-                self.hosts[host].task_disk.insert(task.id.clone(), (*task).clone());
+                self.hosts[host].task_disk.insert(task.id.clone(), task);
             }
             Effect::Forget(task) => {
                 self.say(|| format!("h{host} forgets {task}"));
@@ -119,14 +116,6 @@ impl World {
         };
         let Some(at) = at.or_else(peer) else { return };
         self.call(Call { from: host, origin: Origin::Worker { life, attempt }, at, via: None, body });
-    }
-
-    fn check_assigned(&mut self, host: HostId, task: &TaskId, verb: Verb) {
-        let starts = matches!(verb, Verb::Prepare | Verb::Start);
-        if starts && !self.hosts[host].assigned.tasks.contains(task) {
-            let detail = format!("h{host} runs {verb:?} of {task}, which its session did not assign");
-            self.broken(Violation::new("worker_runs_what_is_assigned", detail));
-        }
     }
 
     pub(crate) fn verb_ends(&mut self, host: HostId, life: u64, task: &TaskId, run: RunId) {
@@ -152,28 +141,6 @@ impl World {
         let life = self.hosts[host].life;
         if let Some(run) = waiting {
             self.after_us(200, Happening::VerbEnds { host, life, task: task.clone(), run });
-        }
-    }
-}
-
-/// Follows what the session assigns.
-fn note(assigned: &mut Assigned, message: &AssignmentsMessage) {
-    if message.applies_to != assigned.reference {
-        return;
-    }
-    assigned.reference.clone_from(&message.results_in);
-    if message.r#type() == Type::Complete {
-        assigned.tasks = BTreeSet::new();
-    }
-    for change in &message.changes {
-        let Some(Item::Task(task)) = change.assignment.as_ref().and_then(|assignment| assignment.item.as_ref()) else {
-            continue;
-        };
-        let Ok(id) = TaskId::new(&task.value.id) else { continue };
-        if change.action() == AssignmentAction::Remove {
-            assigned.tasks.remove(&id);
-        } else {
-            assigned.tasks.insert(id);
         }
     }
 }

@@ -1,0 +1,168 @@
+//! What somebody asks for.
+
+use skep_model::Time;
+
+use super::{CALM_SECONDS, Kind, Scheduled, moment};
+use crate::dice::Dice;
+
+/// What somebody asks for. Details are diced when it happens, from a stream of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[allow(missing_docs)]
+pub enum Wish {
+    CreateService,
+    CreateJob,
+    /// A plain service of so many tasks.
+    CreateMany {
+        replicas: u64,
+    },
+    UpdateService,
+    RunJobAgain,
+    RollBackService,
+    RemoveService,
+    CreateSecret,
+    UpdateSecret,
+    RemoveSecret,
+    CreateConfig,
+    UpdateConfig,
+    RemoveConfig,
+    CreateNetwork,
+    RemoveNetwork,
+    Read,
+    Availability,
+    Promote,
+    Demote,
+    AddHost {
+        manager: bool,
+    },
+    /// A worker is switched off for good; nobody says so.
+    Retire,
+    /// A node leaves the swarm in good order, and joins it again as a new one if `again`.
+    Leave {
+        again: bool,
+    },
+    /// What is gone is taken off the list of nodes.
+    RemoveNode,
+    /// Autolock on or off.
+    Autolock {
+        on: bool,
+    },
+    RotateUnlockKey,
+}
+
+/// What wishes are about.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Subject {
+    CreateService,
+    CreateJob,
+    UpdateService,
+    RunJobAgain,
+    RollBackService,
+    RemoveService,
+    CreateSecret,
+    UpdateSecret,
+    RemoveSecret,
+    CreateConfig,
+    UpdateConfig,
+    RemoveConfig,
+    CreateNetwork,
+    RemoveNetwork,
+    Read,
+    Availability,
+    Promote,
+    Demote,
+    AddHost,
+    Retire,
+    Leave,
+    RemoveNode,
+    Autolock,
+    RotateUnlockKey,
+}
+
+impl Subject {
+    const ALL: [Self; 24] = [
+        Self::CreateService,
+        Self::CreateJob,
+        Self::UpdateService,
+        Self::RunJobAgain,
+        Self::RollBackService,
+        Self::RemoveService,
+        Self::CreateSecret,
+        Self::UpdateSecret,
+        Self::RemoveSecret,
+        Self::CreateConfig,
+        Self::UpdateConfig,
+        Self::RemoveConfig,
+        Self::CreateNetwork,
+        Self::RemoveNetwork,
+        Self::Read,
+        Self::Availability,
+        Self::Promote,
+        Self::Demote,
+        Self::AddHost,
+        Self::Retire,
+        Self::Leave,
+        Self::RemoveNode,
+        Self::Autolock,
+        Self::RotateUnlockKey,
+    ];
+
+    /// How often it comes where it is not what the run is about.
+    pub(crate) fn usual(self) -> u64 {
+        match self {
+            Self::UpdateService => 22,
+            Self::Read => 18,
+            Self::CreateService => 13,
+            Self::RemoveService | Self::Availability => 8,
+            Self::CreateSecret | Self::CreateConfig | Self::CreateNetwork | Self::CreateJob => 4,
+            Self::Promote | Self::Demote | Self::RollBackService => 3,
+            Self::Autolock | Self::RotateUnlockKey => 1,
+            _ => 2,
+        }
+    }
+
+    fn wish(self, dice: &mut Dice) -> Wish {
+        match self {
+            Self::CreateService => Wish::CreateService,
+            Self::CreateJob => Wish::CreateJob,
+            Self::UpdateService => Wish::UpdateService,
+            Self::RunJobAgain => Wish::RunJobAgain,
+            Self::RollBackService => Wish::RollBackService,
+            Self::RemoveService => Wish::RemoveService,
+            Self::CreateSecret => Wish::CreateSecret,
+            Self::UpdateSecret => Wish::UpdateSecret,
+            Self::RemoveSecret => Wish::RemoveSecret,
+            Self::CreateConfig => Wish::CreateConfig,
+            Self::UpdateConfig => Wish::UpdateConfig,
+            Self::RemoveConfig => Wish::RemoveConfig,
+            Self::CreateNetwork => Wish::CreateNetwork,
+            Self::RemoveNetwork => Wish::RemoveNetwork,
+            Self::Read => Wish::Read,
+            Self::Availability => Wish::Availability,
+            Self::Promote => Wish::Promote,
+            Self::Demote => Wish::Demote,
+            Self::AddHost => Wish::AddHost { manager: dice.permille(400) },
+            Self::Retire => Wish::Retire,
+            Self::Leave => Wish::Leave { again: dice.permille(700) },
+            Self::RemoveNode => Wish::RemoveNode,
+            Self::Autolock => Wish::Autolock { on: dice.permille(700) },
+            Self::RotateUnlockKey => Wish::RotateUnlockKey,
+        }
+    }
+}
+
+/// The wishes of a run.
+pub(super) fn plan(dice: &mut Dice, kind: Kind, length: u64, count: u64) -> Vec<Scheduled<Wish>> {
+    let weights = Subject::ALL.map(|subject| (kind.weight_of_wish(subject), subject));
+    let mut wishes = Vec::new();
+    let job = if kind == Kind::Jobs { Wish::CreateJob } else { Wish::CreateService };
+    let early = [Wish::CreateNetwork, Wish::CreateSecret, Wish::CreateConfig, Wish::CreateService, job];
+    for (number, what) in early.into_iter().enumerate() {
+        wishes.push(Scheduled { at: Time((CALM_SECONDS - 4 + number as u64) * 1_000_000), what });
+    }
+    for _ in 0..count {
+        let what = dice.weighted(&weights).wish(dice);
+        wishes.push(Scheduled { at: moment(dice, length), what });
+    }
+    wishes.sort_by_key(|wish| wish.at);
+    wishes
+}
