@@ -60,7 +60,7 @@ pub(crate) fn task(
     let meta = Meta { created_at: after_all_in(turn, service, place), ..Meta::default() };
     let log_driver = spec.log_driver.clone().or_else(|| turn.log_driver.clone()).map(Shared::new);
     let task = Task {
-        annotations: TaskAnnotations::Usual,
+        annotations: TaskAnnotations::of_new(&service_annotations.name, slot, node_id.as_ref(), &id),
         service_annotations,
         status: TaskStatus {
             state: TaskState::New.into(),

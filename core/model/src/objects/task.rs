@@ -53,6 +53,23 @@ pub enum TaskAnnotations {
     Written(Shared<types::Annotations>),
 }
 
+impl TaskAnnotations {
+    /// Those of a new task. A job's first slot is 0, like that of every node's task: until it has a node, and keeps the
+    /// name that it was made with, that name must be written.
+    pub fn of_new(service: &str, slot: u64, node: Option<&NodeId>, task: &TaskId) -> Self {
+        if is_settled(slot, node) {
+            return Self::Usual;
+        }
+        let name = task_name(service, slot, node, task);
+        Self::Written(Shared::new(types::Annotations { name, ..Default::default() }))
+    }
+}
+
+/// Whether nothing that may still come to a task changes its usual name.
+fn is_settled(slot: u64, node: Option<&NodeId>) -> bool {
+    slot != 0 || node.is_some()
+}
+
 object!(Task, TaskId, "task", |_task| "");
 
 impl Task {
@@ -108,7 +125,7 @@ impl Task {
     fn settle_annotations(&mut self) {
         let TaskAnnotations::Written(written) = &self.annotations else { return };
         let bare = written.labels.is_empty() && written.indices.is_empty();
-        let settled = self.slot != 0 || self.node_id.is_some();
+        let settled = is_settled(self.slot, self.node_id.as_ref());
         let usual = || task_name(&self.service_annotations.name, self.slot, self.node_id.as_ref(), &self.id);
         if bare && settled && written.name == usual() {
             self.annotations = TaskAnnotations::Usual;

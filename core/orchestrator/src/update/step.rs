@@ -59,6 +59,11 @@ pub(super) fn plan(
             }
         } else if !was_tried(slot, service) {
             plan.outdated.push(index);
+            // An update overtaken twice leaves two old tasks. While their slot waits its turn, one of them holds what
+            // the slots before it may be waiting for.
+            if let Some(keep) = best(slot, &dirty).filter(|&keep| slot.tasks[keep].state() == TaskState::Running) {
+                plan.superseded.extend(dirty.iter().filter(|task| **task != keep).map(|task| (index, *task)));
+            }
         } else if let Some((_, others)) = dirty.split_last() {
             plan.superseded.extend(others.iter().map(|task| (index, *task)));
         }
