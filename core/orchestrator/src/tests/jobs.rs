@@ -3,7 +3,7 @@ use skep_model::pb::types::restart_policy::RestartCondition;
 use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::{GlobalJob, ReplicatedJob, TaskState};
 
-use super::world::{Fate, World, restart, spec};
+use super::world::{Fate, SERVICE, World, restart, spec};
 
 fn job(at_once: u64, total: u64) -> Mode {
     Mode::ReplicatedJob(ReplicatedJob { max_concurrent: at_once, total_completions: total })
@@ -31,6 +31,20 @@ fn completes_so_many_times_with_so_many_at_once() {
     world.new_leader();
     world.pass(5000);
     assert_eq!(world.tasks().len(), 5, "each completion is counted once");
+}
+
+/// Found by the simulator (seed 64): slot 0 looks like a task of every node once it has a node, and the leader called it
+/// by that node's name while others kept the one that it was made with.
+#[test]
+fn the_first_slots_name_stays_when_it_gets_a_node() {
+    let mut world = World::new(&["n1", "n2"]);
+    world.create(spec("a", job(2, 2)));
+    world.pass(1000);
+    assert_eq!(world.tasks().len(), 2);
+    for task in world.tasks() {
+        assert!(task.node_id.is_some());
+        assert_eq!(task.name(), format!("{SERVICE}.{}.{}", task.slot, task.id));
+    }
 }
 
 #[test]
