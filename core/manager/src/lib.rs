@@ -13,6 +13,7 @@ mod control;
 mod effect;
 mod genesis;
 mod leading;
+mod learners;
 mod membership;
 mod pace;
 mod snapshot;

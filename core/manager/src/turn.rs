@@ -46,7 +46,8 @@ impl Manager {
         for _ in 0..ROUNDS_MAX {
             let moved = self.absorb(now, rng);
             let proposed = self.decide(now, rng);
-            if !moved && !proposed {
+            let settled = self.settle_learners(now, rng);
+            if !moved && !proposed && !settled {
                 break;
             }
         }
@@ -141,7 +142,9 @@ impl Manager {
 
 fn added_member(committed: &Committed) -> Option<RaftId> {
     match &committed.payload {
-        Payload::Membership { change: MembershipChange::Add(member), .. } => Some(member.raft_id),
+        Payload::Membership {
+            change: MembershipChange::Add(member) | MembershipChange::AddLearner(member), ..
+        } => Some(member.raft_id),
         _ => None,
     }
 }

@@ -16,8 +16,22 @@ pub(crate) const WAITING_MAX: usize = 16_384;
 pub(crate) enum MembershipWait {
     /// A node joins; the answer names all members.
     Join(RequestId),
+    /// A node joins that was a member and has lost its log: its old number goes first.
+    Replace(RequestId, NodeId, String),
     /// A node leaves by itself.
     Leave(RequestId),
+    /// A learner becomes a voter, or goes again: nobody waits for it.
+    Learner,
+}
+
+impl MembershipWait {
+    /// Who is to be answered.
+    pub(crate) fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Join(request) | Self::Replace(request, ..) | Self::Leave(request) => Some(*request),
+            Self::Learner => None,
+        }
+    }
 }
 
 /// What waits until this manager is known to lead still.
@@ -68,9 +82,7 @@ impl Waiting {
     pub(crate) fn give_up(&mut self, refusal: &Refusal, unsure: &Refusal) -> Vec<(RequestId, Result<Answer, Refusal>)> {
         let all = std::mem::take(self);
         let mut proposed: Vec<RequestId> = all.commits.into_values().flatten().map(|(request, _)| request).collect();
-        proposed.extend(all.memberships.into_values().map(|wait| match wait {
-            MembershipWait::Join(request) | MembershipWait::Leave(request) => request,
-        }));
+        proposed.extend(all.memberships.values().filter_map(MembershipWait::request));
         let mut others: Vec<RequestId> = all.reads.into_values().map(|(request, _)| request).collect();
         others.extend(all.membership_queue.into_iter().map(|queued| match queued {
             QueuedMembership::Join(request, ..) | QueuedMembership::Leave(request, _) => request,
