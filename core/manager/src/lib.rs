@@ -12,6 +12,7 @@ mod certificates;
 mod control;
 mod effect;
 mod genesis;
+mod handover;
 mod leading;
 mod learners;
 mod membership;

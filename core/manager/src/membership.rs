@@ -251,7 +251,7 @@ impl Manager {
         self.consensus.persist_failed();
         self.effects.push(Effect::Warn(format!("the raft log cannot be written, no change is accepted: {error}")));
         let message = format!("the raft log cannot be written: {error}; whether the change comes true is open");
-        for (request, _) in std::mem::take(&mut self.waiting.commits).into_values().flatten() {
+        for (request, _) in std::mem::take(&mut self.waiting.commits).into_values().flat_map(|it| it.answers) {
             self.reply(request, Err(Refusal::new(Code::Unknown, message.clone())));
         }
     }

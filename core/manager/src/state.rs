@@ -71,6 +71,8 @@ pub struct Manager {
     pub(crate) paused_until: Time,
     pub(crate) applied: u64,
     pub(crate) next_read: u64,
+    /// The time of the last turn.
+    pub(crate) latest: Time,
     pub(crate) members_told: (Vec<Member>, BTreeSet<RaftId>),
     /// Connections that the transport cannot make now.
     pub(crate) unreachable: BTreeSet<RaftId>,
@@ -119,6 +121,7 @@ impl Manager {
             paused_until: Time::default(),
             applied,
             next_read: 0,
+            latest: Time::default(),
             members_told: Default::default(),
             unreachable: BTreeSet::new(),
             heard: BTreeSet::new(),

@@ -15,6 +15,7 @@ use skep_store::{Read as _, Store};
 
 use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId, StreamId};
 
+mod handover;
 mod joining;
 mod pace;
 
