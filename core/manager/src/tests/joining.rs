@@ -162,7 +162,7 @@ fn one_identity_is_not_used_twice() {
     group.join(2);
     let elsewhere = |group: &mut Group, number: u64| {
         let address = "10.0.0.99:2377".to_owned();
-        group.request(|manager, request, _, rng| manager.join_raft(request, node(number), address, rng))
+        group.request(|manager, request, now, rng| manager.join_raft(request, node(number), address, now, rng))
     };
     let leader = group.leader().unwrap();
     assert_eq!(leader, RaftId(1));
