@@ -300,7 +300,13 @@ impl Group {
     fn ask_to_join(&mut self, number: u64) -> Result<Answer, Refusal> {
         let known = self.managers[&self.leader().expect("a leader")].facts().node(&node(number)).is_some();
         if !known {
-            self.admit(skep_pki::first_node(node(number), types::node_spec::Availability::Active, 0));
+            let engine = types::EngineDescription {
+                labels: [(skep_model::objects::SKEP_ENGINE_LABEL.to_owned(), "1".to_owned())].into(),
+                ..Default::default()
+            };
+            let description = types::NodeDescription { engine: Some(engine), ..Default::default() };
+            let first = skep_pki::first_node(node(number), types::node_spec::Availability::Active, 0);
+            self.admit(skep_model::Node { description: Some(Verbatim::new(description)), ..first });
         }
         let address = member(number).addr;
         self.request(|manager, request, now, rng| manager.join_raft(request, node(number), address, now, rng))
