@@ -2,13 +2,13 @@
 //! takes the end of what it reads for the end of the client; so while an answer is under way that end is kept from it.
 //! Streams without an end of their own stop all the same: most who close their side while they follow one have gone.
 
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
@@ -28,9 +28,23 @@ pub(crate) struct Line {
 
 #[derive(Default)]
 struct State {
-    /// A whole request has come, and its answer is not yet sent.
-    answering: bool,
+    phase: Phase,
     waker: Option<Waker>,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Phase {
+    /// No request is under way.
+    #[default]
+    Idle,
+    /// A request's head has come, and not yet all of its body.
+    Receiving,
+    /// The same, and the client has closed its side: what it wrote before waits to be taken by who reads the body.
+    Ending,
+    /// The same, and who reads the body has found that some of it is missing.
+    CutOff,
+    /// A whole request has come, and its answer is not yet sent.
+    Answering,
 }
 
 impl Line {
@@ -40,7 +54,39 @@ impl Line {
 
     /// Nothing more of this request will be read.
     pub(crate) fn request_is_whole(&self) {
-        self.state().answering = true;
+        self.state().phase = Phase::Answering;
+    }
+
+    fn request_begins(&self) {
+        self.state().phase = Phase::Receiving;
+    }
+
+    /// The next piece of a request's body. By the time that the end of the connection is seen, all that came before
+    /// it is here to be polled: only when nothing more is, the request was cut off.
+    fn poll_body(&self, body: &mut Incoming, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let ending = self.state().phase == Phase::Ending;
+        let frame = Pin::new(&mut *body).poll_frame(cx);
+        match &frame {
+            Poll::Pending if ending => self.go_on(Phase::CutOff),
+            Poll::Pending => {}
+            Poll::Ready(frame) => {
+                if frame.is_none() || body.is_end_stream() {
+                    self.request_is_whole();
+                }
+            }
+        }
+        frame
+    }
+
+    fn go_on(&self, phase: Phase) {
+        let waker = {
+            let mut state = self.state();
+            state.phase = phase;
+            state.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
     }
 
     /// Takes in what a client still writes of a request that is refused already: many take a connection that closes
@@ -49,7 +95,9 @@ impl Line {
         let unread = self.unread.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(mut body) = unread else { return };
         let mut left = MAX_UNREAD_BYTES;
-        while let Ok(Some(Ok(frame))) = tokio::time::timeout(UNREAD_PATIENCE, body.frame()).await {
+        let mut next =
+            async || tokio::time::timeout(UNREAD_PATIENCE, poll_fn(|cx| self.poll_body(&mut body, cx))).await;
+        while let Ok(Some(Ok(frame))) = next().await {
             left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
             if left == 0 {
                 return;
@@ -58,21 +106,16 @@ impl Line {
     }
 
     fn answered(&self) {
-        let waker = {
-            let mut state = self.state();
-            state.answering = false;
-            state.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        self.go_on(Phase::Idle);
     }
 
-    /// Ready when no answer is under way.
-    fn poll_idle(&self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Ready when the end of the connection may be told: no answer is under way, and no request that may be whole.
+    fn poll_end(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.state();
-        if !state.answering {
-            return Poll::Ready(());
+        match state.phase {
+            Phase::Idle | Phase::CutOff => return Poll::Ready(()),
+            Phase::Receiving => state.phase = Phase::Ending,
+            Phase::Ending | Phase::Answering => {}
         }
         state.waker = Some(cx.waker().clone());
         Poll::Pending
@@ -101,7 +144,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for HalfClosing<S> {
             }
             self.line.closed.cancel();
         }
-        self.line.poll_idle(cx).map(Ok)
+        self.line.poll_end(cx).map(Ok)
     }
 }
 
@@ -142,6 +185,8 @@ impl RequestBody {
     pub(crate) fn new(body: Incoming, line: Arc<Line>) -> Self {
         if body.is_end_stream() {
             line.request_is_whole();
+        } else {
+            line.request_begins();
         }
         Self { body: Some(body), line }
     }
@@ -159,12 +204,9 @@ impl Body for RequestBody {
     type Error = hyper::Error;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(body) = &mut self.body else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(&mut *body).poll_frame(cx));
-        if frame.is_none() || body.is_end_stream() {
-            self.line.request_is_whole();
-        }
-        Poll::Ready(frame)
+        let Self { body, line } = &mut *self;
+        let Some(body) = body else { return Poll::Ready(None) };
+        line.poll_body(body, cx)
     }
 
     fn is_end_stream(&self) -> bool {

@@ -93,8 +93,9 @@ pub async fn serve_connection(stream: impl Stream, api: Api) {
         let (api, line) = (api.clone(), line.clone());
         service_fn(move |request: Request<Incoming>| {
             let (api, line) = (api.clone(), line.clone());
+            // Known before the connection is read on, not when the answer is first asked for: by then its end may be seen.
+            let request = request.map(|body| RequestBody::new(body, line.clone()));
             async move {
-                let request = request.map(|body| RequestBody::new(body, line.clone()));
                 let reply = router::respond(api, request).await;
                 line.pass_over_unread().await;
                 let endless = reply.extensions().get::<Endless>().is_some();

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::shell::{LabError, ip_batch, run};
 
-/// How often a new host is looked at, and how many times, until its first process stands.
+/// How often a host is looked at, and how many times, until its first process stands or has ended.
 const START_POLL_MS: u64 = 5;
 const START_POLLS: u32 = 1000;
 
@@ -148,9 +148,25 @@ impl Host {
                 .kill()
                 .and_then(|()| holder.wait().map(drop))
                 .map_err(|source| LabError::Start { program: format!("kill of host {}", self.hostname), source })?;
+            self.wait_for_the_end()?;
             self.init_pid = 0;
         }
         Ok(())
+    }
+
+    /// A namespace's first process ends after all others of it: what they held (locks, sockets) is free then.
+    fn wait_for_the_end(&self) -> Result<(), LabError> {
+        let status = format!("/proc/{}/stat", self.init_pid);
+        for _ in 0..START_POLLS {
+            // The state follows the name in brackets; a zombie has nothing left but its exit code.
+            let stat = std::fs::read_to_string(&status).unwrap_or_default();
+            let state = stat.rsplit(") ").next().and_then(|rest| rest.chars().next());
+            if stat.is_empty() || state == Some('Z') {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(START_POLL_MS));
+        }
+        Err(LabError::HostLives { host: self.hostname.clone() })
     }
 
     /// Power off and on again: files stay, processes, mounts and /run do not.

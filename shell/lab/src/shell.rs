@@ -45,6 +45,12 @@ pub enum LabError {
         /// Its name.
         host: String,
     },
+    /// The host's power was cut and its processes did not end.
+    #[error("host {host} still runs after its power was cut")]
+    HostLives {
+        /// Its name.
+        host: String,
+    },
 }
 
 /// Runs a tool to its end; its standard output.

@@ -106,6 +106,38 @@ async fn who_closed_its_side_after_a_whole_request_is_answered() {
     assert_eq!(parse(&answer).status, 200);
 }
 
+/// However the end of what the client writes meets the request: with its head, with its body, or after both.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_half_close_is_too_early() {
+    const TRIES: usize = 300;
+    let world = World::manager();
+    for (head, body, status) in [
+        ("POST /services/create HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n", "{bad", 400),
+        ("POST /services/create HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 4\r\n\r\n", "{bad", 400),
+        ("POST /services/create HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n", "{bad", 400),
+        ("POST /nope HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 3\r\n\r\n", "abc", 404),
+    ] {
+        for attempt in 0..TRIES {
+            let mut stream = UnixStream::connect(&world.socket).await.unwrap();
+            let apart = attempt % 3 == 0;
+            if apart {
+                stream.write_all(head.as_bytes()).await.unwrap();
+                stream.write_all(body.as_bytes()).await.unwrap();
+            } else {
+                stream.write_all([head, body].concat().as_bytes()).await.unwrap();
+            }
+            for _ in 0..attempt % 7 {
+                tokio::task::yield_now().await;
+            }
+            stream.shutdown().await.unwrap();
+            let mut answer = Vec::new();
+            tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.expect("the server hangs").unwrap();
+            assert!(!answer.is_empty(), "no answer to {head}{body}, attempt {attempt}");
+            assert_eq!(parse(&answer).status, status, "{head}{body}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn odd_paths_and_parameters_are_refused() {
     let world = World::manager();
