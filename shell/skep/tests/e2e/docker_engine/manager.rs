@@ -3,8 +3,8 @@
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 
-use super::engine::Engine;
 use super::mixed::Mixed;
+use crate::engine::Engine;
 use crate::support::{wait_for, wait_until};
 
 /// A constraint that only Skep understands.

@@ -1,6 +1,6 @@
 //! Skep managers and one Docker Engine, driven alike.
 
-use super::engine::Engine;
+use crate::engine::Engine;
 use crate::support::{Said, Swarm, wait_until};
 
 /// Skep daemons on the first hosts, the Docker Engine on the last.
@@ -14,7 +14,7 @@ pub struct Mixed {
 impl Mixed {
     /// A swarm of one Skep manager; daemons that are in no swarm up to host `skeps`, and a Docker Engine on the next.
     pub fn one_of(skeps: usize) -> Option<Self> {
-        if !super::engine::is_installed() {
+        if !crate::engine::is_installed() {
             return None;
         }
         let swarm = Swarm::start(skeps)?;

@@ -1,6 +1,6 @@
 //! A real Docker Engine as a worker of a Skep swarm.
 
-use super::engine::{self, Engine};
+use crate::engine::{self, Engine};
 use crate::support::{Swarm, wait_for, wait_until};
 
 #[test]

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 
 use crate::clients::http::{Answer, ask};
 use crate::engine::{self, Engine};
-use crate::support::{Swarm, busybox_archive, wait_until};
+use crate::support::{Swarm, wait_until};
 use compare::{Difference, Names, differences, plain};
 
 pub use allowed::matches;
@@ -38,9 +38,6 @@ fn a_docker_manager_and_skep_answer_alike() {
 
     system::without_a_swarm(&mut pair);
     pair.init();
-    let archive = busybox_archive(swarm.lab.directory()).display().to_string();
-    let (ok, said) = docker.docker(&["import", "-c", r#"CMD ["sh"]"#, &archive, "busybox:latest"]);
-    assert!(ok, "{said}");
     swarm.load_busybox([1]);
 
     system::facts(&mut pair);

@@ -14,7 +14,7 @@ use serde_json::Value;
 use crate::clients::differential::compare::{Difference, Names, differences, plain};
 use crate::clients::differential::matches;
 use crate::engine::{self, Engine};
-use crate::support::{Swarm, busybox_archive, wait_until};
+use crate::support::{Swarm, wait_until};
 
 /// What both daemons and every client speak.
 const API_VERSION: &str = "1.41";
@@ -31,8 +31,6 @@ fn every_flag_does_what_it_does_with_docker() {
     let number = swarm.add_bare_host();
     let docker = Engine::start(&swarm, number);
     let files = Files::new(swarm.lab.directory());
-    let archive = busybox_archive(swarm.lab.directory()).display().to_string();
-    docker.docker(&["import", "-c", r#"CMD ["sh"]"#, &archive, "busybox:latest"]);
     swarm.load_busybox([1]);
     let mut found = Vec::new();
     let mut used = BTreeSet::new();
