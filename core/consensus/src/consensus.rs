@@ -1,7 +1,7 @@
 //! One member of the group: what it holds and what can be asked of it. Its inputs are in `pace.rs` (time), `intake.rs`
 //! (peers), `propose.rs` (the manager) and `durable.rs` (the disk); what they bring about is collected in `turn.rs`.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use raft::{GetEntriesContext, RawNode, StateRole};
 use rand_core::RngCore;
@@ -62,8 +62,12 @@ pub struct PeerStatus {
     pub id: RaftId,
     /// It answered within the last election timeout.
     pub recently_active: bool,
-    /// The log agrees up to here.
+    /// The log agrees up to here, durably on its side.
     pub matched_index: u64,
+    /// It counts for the quorum; a learner does not yet.
+    pub votes: bool,
+    /// It has everything that is committed.
+    pub caught_up: bool,
 }
 
 /// What waits for a write.
@@ -204,15 +208,15 @@ impl Consensus {
         if self.raw.raft.state != StateRole::Leader {
             return Vec::new();
         }
-        let mut peers: Vec<PeerStatus> = self
-            .raw
-            .raft
-            .prs()
+        let (progress, committed) = (self.raw.raft.prs(), self.commit_index());
+        let mut peers: Vec<PeerStatus> = progress
             .iter()
-            .map(|(&id, progress)| PeerStatus {
+            .map(|(&id, progress_of)| PeerStatus {
                 id: RaftId(id),
-                recently_active: progress.recent_active || id == self.config.id.0,
-                matched_index: progress.matched,
+                recently_active: progress_of.recent_active || id == self.config.id.0,
+                matched_index: progress_of.matched,
+                votes: progress.conf().voters().contains(id),
+                caught_up: progress_of.matched >= committed,
             })
             .collect();
         peers.sort_by_key(|peer| peer.id);
@@ -239,6 +243,7 @@ impl Consensus {
             is_leader,
             is_ready: is_leader && self.handed_out.1 == raft.term,
             is_removed: self.membership.is_removed(self.config.id),
+            votes: self.is_voter(),
         }
     }
 
@@ -255,6 +260,11 @@ impl Consensus {
     /// Whether this member votes.
     pub fn is_voter(&self) -> bool {
         self.raw.raft.prs().conf().voters().contains(self.config.id.0)
+    }
+
+    /// Who counts for the quorum, as of the last entry handed out. Members that are not here are learners.
+    pub fn voters(&self) -> BTreeSet<RaftId> {
+        self.raw.raft.prs().conf().voters().ids().iter().map(RaftId).collect()
     }
 
     /// The index of the last entry handed out.

@@ -186,6 +186,8 @@ pub struct Role {
     pub is_ready: bool,
     /// This member was removed from the group for good.
     pub is_removed: bool,
+    /// This member counts for the quorum; one that has just joined does not until it has the log.
+    pub votes: bool,
 }
 
 /// Entries wanted from disk: `[low, high)`, at least one, together at most about `bytes_max`.

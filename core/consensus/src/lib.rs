@@ -36,7 +36,7 @@ pub use effect::{
 };
 pub use error::{ProposeError, ReadError, RecoverError, StepError, TransferError};
 pub use log::{LOG_CACHE_BYTES_MAX, LOG_FETCH_BYTES_MAX};
-pub use member::{Member, MemberError, Membership, MembershipChange};
+pub use member::{Member, MemberError, Membership, MembershipChange, removal_keeps_quorum};
 pub use propose::ENTRY_BYTES_MAX;
 pub use recovery::{bootstrap, change_bytes, force_new_cluster};
 pub use state::{ConfState, EntryKind, HardState, LogEntry, Recovered, SnapshotMeta};

@@ -21,13 +21,13 @@ pub struct Member {
 /// A change of the membership.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum MembershipChange {
-    /// A new voter.
+    /// A new voter; or a learner that becomes one.
     Add(Member),
     /// A new address of a member. Never reaches Raft's own configuration (feasibility: type 2 means another thing there).
     Update(Member),
     /// Gone for good; its number is never used again.
     Remove(RaftId),
-    /// A new member without a vote. Never proposed by Skep.
+    /// A new member without a vote, until it has the log. SwarmKit has no such thing: never while a Docker manager votes.
     AddLearner(Member),
 }
 
@@ -80,15 +80,6 @@ impl Membership {
         self.removed.contains(&id)
     }
 
-    /// Whether a quorum of reachable members would remain without `id` (source: SwarmKit's CanRemoveMember, interop
-    /// §3.4: the reachable ones after the removal are at least a majority of the remaining ones). `reachable` includes
-    /// this member itself.
-    pub fn removal_keeps_quorum(&self, id: RaftId, reachable: &BTreeSet<RaftId>) -> bool {
-        let remaining = self.members.keys().filter(|&&member| member != id).count();
-        let live = self.members.keys().filter(|&&member| member != id && reachable.contains(&member)).count();
-        remaining > 0 && live > remaining / 2
-    }
-
     pub(crate) fn apply(&mut self, change: &MembershipChange) {
         match change {
             MembershipChange::Add(member) | MembershipChange::AddLearner(member) => {
@@ -105,6 +96,18 @@ impl Membership {
             }
         }
     }
+}
+
+/// Whether a quorum of reachable voters would remain without `id` (source: SwarmKit's CanRemoveMember, interop §3.4: the
+/// reachable ones after the removal are at least a majority of the remaining ones). `reachable` includes this member
+/// itself. A learner counts for nothing, so that it can always go.
+pub fn removal_keeps_quorum(voters: &BTreeSet<RaftId>, id: RaftId, reachable: &BTreeSet<RaftId>) -> bool {
+    if !voters.contains(&id) {
+        return true;
+    }
+    let rest = || voters.iter().filter(|&&voter| voter != id);
+    let (remaining, live) = (rest().count(), rest().filter(|voter| reachable.contains(voter)).count());
+    remaining > 0 && live > remaining / 2
 }
 
 impl Member {

@@ -29,18 +29,15 @@ pub(crate) struct Change {
     pub(crate) for_table: Result<MembershipChange, String>,
 }
 
-pub(crate) fn to_conf_change(request_id: u64, change: &MembershipChange) -> ConfChange {
+pub(crate) fn encode(request_id: u64, change: &MembershipChange) -> Bytes {
     let (change_type, node_id, context) = match change {
         MembershipChange::Add(member) => (WIRE_ADD, member.raft_id, member.encode()),
         MembershipChange::Remove(id) => (WIRE_REMOVE, *id, Bytes::new()),
         MembershipChange::Update(member) => (WIRE_UPDATE, member.raft_id, member.encode()),
         MembershipChange::AddLearner(member) => (WIRE_ADD_LEARNER, member.raft_id, member.encode()),
     };
-    ConfChange { id: request_id, change_type, node_id: node_id.0, context: context.to_vec() }
-}
-
-pub(crate) fn encode(request_id: u64, change: &MembershipChange) -> Bytes {
-    Bytes::from(to_conf_change(request_id, change).encode_to_vec())
+    let change = ConfChange { id: request_id, change_type, node_id: node_id.0, context: context.to_vec() };
+    Bytes::from(change.encode_to_vec())
 }
 
 /// The change of an entry, when it is one.

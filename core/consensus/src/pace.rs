@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use raft::StateRole;
+use raft::eraftpb::{Message, MessageType};
 use skep_model::{RaftId, Time};
 
 use crate::consensus::Consensus;
-use crate::timing::{ELECTION_RAFT_TICKS, HINT_DELAY_MAX, HINT_RETRIES_MAX, HINT_RETRY, Mode};
+use crate::timing::{ELECTION_RAFT_TICKS, HINT_DELAY_MAX, HINT_RETRIES_MAX, HINT_RETRY, Mode, SPEAK_UP_RAFT_TICKS};
 
 impl Consensus {
     /// How often to call `tick` now.
@@ -21,6 +22,7 @@ impl Consensus {
             for _ in 0..self.config.mode.raft_ticks() {
                 self.raw.tick();
                 self.settle();
+                self.speak_up();
             }
             // raft's heartbeat comes every second tick of Docker's; its followers expect one each.
             if self.config.mode == Mode::Docker && self.raw.raft.heartbeat_elapsed() != 0 {
@@ -28,6 +30,30 @@ impl Consensus {
             }
         }
         self.wake(now);
+    }
+
+    /// Who cannot campaign (a learner, or a member whose log says nothing yet) only ever answers. When nobody has asked
+    /// anything for long it says that it is there: a leader takes that for an answer to its heartbeat, and whoever
+    /// knows that this member was removed says so.
+    fn speak_up(&mut self) {
+        let raft = &self.raw.raft;
+        let silent = raft.election_elapsed > 0 && raft.election_elapsed.is_multiple_of(SPEAK_UP_RAFT_TICKS);
+        if raft.promotable() || raft.state != StateRole::Follower || !silent {
+            return;
+        }
+        let own = self.config.id;
+        let others = self.membership.iter().map(|member| member.raft_id).filter(|id| *id != own);
+        // Term 0 is no term that a message may have.
+        let term = raft.term.max(1);
+        let words = others.map(|to| Message {
+            msg_type: MessageType::MsgHeartbeatResponse as i32,
+            to: to.0,
+            from: own.0,
+            term,
+            ..Message::default()
+        });
+        let words = self.wrap(words.collect());
+        self.outbox.extend(words);
     }
 
     /// When to call `wake`, apart from ticks.

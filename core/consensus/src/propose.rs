@@ -1,7 +1,10 @@
 //! Inputs from the manager: entries, changes of membership, reads, and the handover of leadership.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use raft::StateRole;
+use raft::eraftpb::{self, EntryType};
 use skep_model::RaftId;
 
 use crate::consensus::Consensus;
@@ -67,6 +70,8 @@ impl Consensus {
     ) -> Result<u64, ProposeError> {
         self.may_propose(term)?;
         match change {
+            // Promoted: no other number becomes a voter that is a member already.
+            MembershipChange::Add(Member { raft_id: id, .. }) if self.is_learner(*id) => {}
             MembershipChange::Add(Member { raft_id: id, .. })
             | MembershipChange::AddLearner(Member { raft_id: id, .. }) => {
                 if self.membership.get(*id).is_some() || self.membership.is_removed(*id) || id.0 == 0 {
@@ -77,18 +82,37 @@ impl Consensus {
                 if self.membership.get(*id).is_none() {
                     return Err(ProposeError::MemberUnknown { id: *id });
                 }
-                if matches!(change, MembershipChange::Remove(_)) && self.membership.len() == 1 {
+                if matches!(change, MembershipChange::Remove(_)) && self.voters() == BTreeSet::from([*id]) {
                     return Err(ProposeError::LastMember);
                 }
             }
         }
-        // raft would append an empty entry instead, silently.
         if self.raw.raft.has_pending_conf() {
             return Err(ProposeError::MembershipPending);
         }
-        let change = membership_entry::to_conf_change(request_id, change);
-        self.raw.propose_conf_change(Vec::new(), change).map_err(|_| ProposeError::Overloaded)?;
-        Ok(self.raw.raft.raft_log.last_index())
+        self.append_membership(membership_entry::encode(request_id, change))
+    }
+
+    /// What raft's `propose_conf_change` does to an entry, but for reading it: it reads types by its own numbers, and
+    /// panics at etcd's for a learner (feasibility §1).
+    fn append_membership(&mut self, data: Bytes) -> Result<u64, ProposeError> {
+        let entry = eraftpb::Entry {
+            entry_type: EntryType::EntryConfChange as i32,
+            data: data.into(),
+            ..eraftpb::Entry::default()
+        };
+        let raft = &mut self.raw.raft;
+        if !raft.append_entry(&mut [entry]) {
+            return Err(ProposeError::Overloaded);
+        }
+        let index = raft.raft_log.last_index();
+        raft.pending_conf_index = index;
+        raft.bcast_append();
+        Ok(index)
+    }
+
+    fn is_learner(&self, id: RaftId) -> bool {
+        self.membership.get(id).is_some() && self.raw.raft.prs().conf().learners().contains(&id.0)
     }
 
     /// Starts a linearizable read; `request` comes back in `Effects::reads`. A change of term or the loss of leadership

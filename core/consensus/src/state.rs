@@ -45,7 +45,7 @@ pub struct LogEntry {
 pub struct ConfState {
     /// Voters.
     pub voters: BTreeSet<RaftId>,
-    /// Members that receive the log without a vote (only a Docker of the future makes them).
+    /// Members that receive the log without a vote: they have joined and are not caught up yet.
     pub learners: BTreeSet<RaftId>,
 }
 

@@ -153,7 +153,7 @@ impl Consensus {
         Some(write.persist)
     }
 
-    fn wrap(&self, messages: Vec<Message>) -> Vec<PeerMessage> {
+    pub(crate) fn wrap(&self, messages: Vec<Message>) -> Vec<PeerMessage> {
         let wrap = |mut message: Message| {
             self.mend_append(&mut message);
             PeerMessage::new(message)

@@ -10,15 +10,17 @@ use crate::state::Manager;
 
 impl Manager {
     pub(crate) fn apply(&mut self, committed: Committed, rng: &mut dyn RngCore) {
-        self.applied = committed.index;
+        let index = committed.index;
+        self.applied = index;
         match committed.payload {
             Payload::Empty => {}
-            Payload::Data(bytes) => self.apply_entry(committed.index, bytes),
+            Payload::Data(bytes) => self.apply_entry(index, bytes),
             Payload::Membership { request_id, change } => self.apply_membership(request_id, change, rng),
             Payload::Unusable { reason } => {
-                self.effects.push(Effect::Warn(format!("log entry {} is of no use: {reason}", committed.index)));
+                self.effects.push(Effect::Warn(format!("log entry {index} is of no use: {reason}")));
             }
         }
+        self.close_until(index);
     }
 
     fn apply_entry(&mut self, index: u64, bytes: bytes::Bytes) {
@@ -29,7 +31,8 @@ impl Manager {
                 if !events.is_empty() {
                     self.effects.push(Effect::Changed(events));
                 }
-                for (request, answer) in self.waiting.commits.remove(&id).unwrap_or_default() {
+                let open = self.waiting.open.remove(&id).map(|(proposed, _)| proposed);
+                for (request, answer) in self.waiting.commits.remove(&id).or(open).unwrap_or_default().answers {
                     self.effects.push(Effect::Reply { request, result: Ok(answer) });
                 }
             }

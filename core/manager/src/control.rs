@@ -1,6 +1,7 @@
 //! What users ask: writes are proposed and answered when committed, reads when they are known to be current.
 
 use rand_core::RngCore;
+use skep_consensus::ProposeError;
 use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Now, Refusal};
 use skep_store::Entry;
 use skep_store::commands::{self, CommandContext, MemberView};
@@ -26,12 +27,17 @@ impl Manager {
         }
     }
 
-    fn write(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
+    pub(crate) fn write(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
         if !self.leading {
             return self.reply(request, Err(Refusal::no_leader()));
         }
-        if let Err(error) = self.consensus.may_propose(self.role.term) {
-            return self.reply(request, Err(error.into()));
+        match self.consensus.may_propose(self.role.term) {
+            Ok(()) => {}
+            Err(ProposeError::Transferring) => return self.hold(request, command, now),
+            Err(ProposeError::NotLeader { .. } | ProposeError::StaleTerm { .. }) => {
+                return self.reply(request, Err(Refusal::no_leader()));
+            }
+            Err(error) => return self.reply(request, Err(error.into())),
         }
         let members = self.member_views();
         let (expiry, extended_constraints) = (self.certificate_expiry, self.only_skep());
@@ -62,7 +68,7 @@ impl Manager {
     pub(crate) fn commit_then_answer(&mut self, request: RequestId, answer: Answer, entry: Option<Entry>) {
         let Some(entry) = entry else { return self.confirm(request, ReadWait::Decided(Box::new(Ok(answer)))) };
         let id = entry.id;
-        self.waiting.commits.entry(id).or_default().push((request, answer));
+        self.waiting.commits.entry(id).or_default().answers.push((request, answer));
         // A refusal takes the entry back, and so answers the request.
         if self.propose(vec![entry]).is_ok() {
             self.dirty = true;

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 use skep_consensus::Role;
-use skep_model::{Code, Now, Refusal};
+use skep_model::{Now, Refusal};
 use skep_store::{Event, Read as _, Tx};
 
 use crate::effect::Effect;
+use crate::handover::{FATE_PATIENCE, lost_leadership};
 use crate::pace::PaceTurn;
 use crate::state::Manager;
 
@@ -77,10 +78,11 @@ impl Manager {
         self.void_proposals(&Refusal::no_leader());
     }
 
-    /// Nothing that is in flight counts any more; who waits for it is told so.
+    /// Nothing that is in flight counts any more. What was proposed may come true all the same: the log tells.
     pub(crate) fn void_proposals(&mut self, refusal: &Refusal) {
         self.ledger.abandon();
-        for (request, result) in self.waiting.give_up(refusal, &lost_leadership()) {
+        let until = self.latest.after(FATE_PATIENCE);
+        for (request, result) in self.waiting.give_up(refusal, &lost_leadership(), until) {
             self.effects.push(Effect::Reply { request, result });
         }
         self.look_again();
@@ -185,9 +187,4 @@ fn tell(tx: &Tx<'_>, since: usize, mut observe: impl FnMut(&Event)) {
     for event in tx.written_since(since) {
         observe(&event);
     }
-}
-
-/// SwarmKit's text for a proposal whose fate its proposer will not learn.
-fn lost_leadership() -> Refusal {
-    Refusal::new(Code::Unknown, "raft: failed to process the request: node lost leader status")
 }

@@ -1,7 +1,7 @@
 //! Who belongs to the quorum: joins, leaves, and what became of them. Raft takes one change at a time, so they queue.
 
 use rand_core::RngCore;
-use skep_consensus::{Member, MembershipChange, PeerMessage};
+use skep_consensus::{Member, MembershipChange, PeerMessage, removal_keeps_quorum};
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, Now, RaftId, Refusal};
@@ -85,22 +85,68 @@ impl Manager {
             let message = "another manager joined meanwhile, which has to go over to Docker's pace first: try again";
             return self.reply(request, Err(Refusal::new(Code::Unavailable, message)));
         }
-        let change = match self.membership().by_node(&node) {
-            Some(known) if known.addr == address => {
-                let answer = self.join_response(known.raft_id);
-                return self.reply(request, Ok(answer));
+        match self.membership().by_node(&node).cloned() {
+            None => {
+                let member = Member { raft_id: self.fresh_raft_id(rng), node_id: node, addr: address };
+                let change = if self.learners_first() {
+                    MembershipChange::AddLearner(member)
+                } else {
+                    MembershipChange::Add(member)
+                };
+                self.propose_membership(change, MembershipWait::Join(request), rng);
             }
-            Some(known) => MembershipChange::Update(Member { addr: address, ..known.clone() }),
-            None => MembershipChange::Add(Member { raft_id: self.fresh_raft_id(rng), node_id: node, addr: address }),
-        };
-        self.propose_membership(change, MembershipWait::Join(request), rng);
+            // A Docker Engine may ask with its log in hand: it is answered, or its new address is told to all.
+            Some(known) if self.pace.is_docker(&node, self.facts()) && known.addr == address => {
+                let answer = self.join_response(known.raft_id);
+                self.reply(request, Ok(answer));
+            }
+            Some(known) if self.pace.is_docker(&node, self.facts()) => {
+                let change = MembershipChange::Update(Member { addr: address, ..known });
+                self.propose_membership(change, MembershipWait::Join(request), rng);
+            }
+            Some(known) => match self.check_replacement(&known, &address) {
+                Ok(()) => {
+                    let wait = MembershipWait::Replace(request, node, address);
+                    self.propose_membership(MembershipChange::Remove(known.raft_id), wait, rng);
+                }
+                Err(refusal) => self.reply(request, Err(refusal)),
+            },
+        }
+    }
+
+    /// A Skep asks to join only without a log. As a member it has lost it, and with it what it promised: whom it voted
+    /// for, what it acknowledged. So the number that promised goes for good, and it comes as somebody new.
+    fn check_replacement(&self, known: &Member, address: &str) -> Result<(), Refusal> {
+        let refuse = |message: String| Err(Refusal::new(Code::FailedPrecondition, message));
+        let id = known.raft_id;
+        if id == self.member.raft_id {
+            return refuse(format!(
+                "node {} leads the managers: two nodes cannot share one identity; let the other leave and join anew",
+                known.node_id
+            ));
+        }
+        let reachable = self.reachable_members();
+        if known.addr != address && reachable.contains(&id) {
+            return refuse(format!(
+                "node {} is a manager at {} already, which answers: let one of the two leave",
+                known.node_id, known.addr
+            ));
+        }
+        if !removal_keeps_quorum(&self.voters(), id, &reachable) {
+            return refuse(format!(
+                "node {} was a manager and has lost its log; without it the other managers have no quorum that could \
+                 take its old place from it: start more of them first",
+                known.node_id
+            ));
+        }
+        Ok(())
     }
 
     fn propose_leave(&mut self, request: RequestId, node: &NodeId, rng: &mut dyn RngCore) {
         let Some(member) = self.membership().by_node(node).cloned() else {
             return self.reply(request, Ok(Answer::Left));
         };
-        if !self.membership().removal_keeps_quorum(member.raft_id, &self.reachable_members()) {
+        if !removal_keeps_quorum(&self.voters(), member.raft_id, &self.reachable_members()) {
             let message = "can't remove member from the raft: this would result in a loss of quorum";
             return self.reply(request, Err(Refusal::new(Code::FailedPrecondition, message)));
         }
@@ -114,8 +160,9 @@ impl Manager {
                 self.waiting.memberships.insert(number, wait);
             }
             Err(error) => {
-                let (MembershipWait::Join(request) | MembershipWait::Leave(request)) = wait;
-                self.reply(request, Err(error.into()));
+                if let Some(request) = wait.request() {
+                    self.reply(request, Err(error.into()));
+                }
             }
         }
     }
@@ -124,9 +171,15 @@ impl Manager {
         self.tell_members();
         self.dirty = true;
         match (self.waiting.memberships.remove(&number), change) {
-            (Some(MembershipWait::Join(request)), MembershipChange::Add(member) | MembershipChange::Update(member)) => {
+            (
+                Some(MembershipWait::Join(request)),
+                MembershipChange::Add(member) | MembershipChange::AddLearner(member) | MembershipChange::Update(member),
+            ) => {
                 let answer = self.join_response(member.raft_id);
                 self.reply(request, Ok(answer));
+            }
+            (Some(MembershipWait::Replace(request, node, address)), _) => {
+                self.waiting.membership_queue.push_front(QueuedMembership::Join(request, node, address));
             }
             (Some(MembershipWait::Leave(request)), _) => self.reply(request, Ok(Answer::Left)),
             _ => {}
@@ -190,7 +243,7 @@ impl Manager {
         self.consensus.persist_failed();
         self.effects.push(Effect::Warn(format!("the raft log cannot be written, no change is accepted: {error}")));
         let message = format!("the raft log cannot be written: {error}; whether the change comes true is open");
-        for (request, _) in std::mem::take(&mut self.waiting.commits).into_values().flatten() {
+        for (request, _) in std::mem::take(&mut self.waiting.commits).into_values().flat_map(|it| it.answers) {
             self.reply(request, Err(Refusal::new(Code::Unknown, message.clone())));
         }
     }

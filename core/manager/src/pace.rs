@@ -72,7 +72,7 @@ impl Pace {
         facts.node(node)?.make()
     }
 
-    fn is_docker(&self, node: &NodeId, facts: &Store) -> bool {
+    pub(crate) fn is_docker(&self, node: &NodeId, facts: &Store) -> bool {
         self.make_of(node, facts) == Some(Make::Docker)
     }
 

@@ -66,6 +66,7 @@ impl Manager {
                 self.consensus.restore_membership(membership);
                 self.read_snapshot_policy();
                 self.applied = snapshot.index;
+                self.close_all();
                 self.tell_members();
                 self.effects.push(Effect::Replaced);
             }

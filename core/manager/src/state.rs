@@ -16,6 +16,7 @@ use skep_store::{Ledger, Store};
 
 use crate::effect::Effect;
 use crate::genesis::Genesis;
+use crate::learners::Learner;
 use crate::pace::{self, Pace};
 use crate::waiting::Waiting;
 
@@ -70,7 +71,9 @@ pub struct Manager {
     pub(crate) paused_until: Time,
     pub(crate) applied: u64,
     pub(crate) next_read: u64,
-    pub(crate) members_told: Vec<Member>,
+    /// The time of the last turn.
+    pub(crate) latest: Time,
+    pub(crate) members_told: (Vec<Member>, BTreeSet<RaftId>),
     /// Connections that the transport cannot make now.
     pub(crate) unreachable: BTreeSet<RaftId>,
     /// Members that answered within the election timeout, as of the last tick: Raft forgets them all at each timeout,
@@ -78,6 +81,8 @@ pub struct Manager {
     pub(crate) heard: BTreeSet<RaftId>,
     /// Since when each member answers.
     pub(crate) active_since: BTreeMap<RaftId, Time>,
+    /// Members that do not vote yet, as this leader has seen them.
+    pub(crate) learners: BTreeMap<RaftId, Learner>,
 }
 
 impl Manager {
@@ -116,10 +121,12 @@ impl Manager {
             paused_until: Time::default(),
             applied,
             next_read: 0,
-            members_told: Vec::new(),
+            latest: Time::default(),
+            members_told: Default::default(),
             unreachable: BTreeSet::new(),
             heard: BTreeSet::new(),
             active_since: BTreeMap::new(),
+            learners: BTreeMap::new(),
         };
         manager.read_snapshot_policy();
         manager.tell_members();
@@ -132,9 +139,14 @@ impl Manager {
         Status { role: self.role, leader, applied: self.applied }
     }
 
-    /// Who belongs to the quorum.
+    /// Who the managers are: the quorum, and those who join it.
     pub fn membership(&self) -> &Membership {
         self.consensus.membership()
+    }
+
+    /// Members that count for the quorum; the others have joined and do not have the log yet.
+    pub fn voters(&self) -> BTreeSet<RaftId> {
+        self.consensus.voters()
     }
 
     /// This member.
@@ -155,7 +167,7 @@ impl Manager {
     /// The quorum as commands see it.
     pub(crate) fn member_views(&self) -> Vec<MemberView> {
         let leader = self.role.leader;
-        let reachable = self.reachable_members();
+        let (reachable, voters) = (self.reachable_members(), self.voters());
         self.membership()
             .iter()
             .map(|member| MemberView {
@@ -163,7 +175,9 @@ impl Manager {
                 node_id: member.node_id.clone(),
                 addr: member.addr.clone(),
                 leader: leader == Some(member.raft_id),
-                reachable: reachable.contains(&member.raft_id),
+                // Nobody can count on one that does not count yet.
+                reachable: reachable.contains(&member.raft_id) && voters.contains(&member.raft_id),
+                votes: voters.contains(&member.raft_id),
             })
             .collect()
     }
@@ -188,8 +202,9 @@ impl Manager {
 
     /// The quorum as the role manager sees it.
     pub(crate) fn raft_facts(&self) -> RaftFacts {
-        let reachable = self.reachable_members();
+        let (reachable, voters) = (self.reachable_members(), self.voters());
         let facts = |member: &Member| RaftMemberFacts {
+            votes: voters.contains(&member.raft_id),
             id: member.raft_id,
             node: member.node_id.clone(),
             reachable: reachable.contains(&member.raft_id),
@@ -211,16 +226,19 @@ impl Manager {
     /// Tells the transport and the workers who the managers are, if that changed.
     pub(crate) fn tell_members(&mut self) {
         let members: Vec<Member> = self.membership().iter().cloned().collect();
-        if members == self.members_told {
+        let told = (members, self.voters());
+        if told == self.members_told {
             return;
         }
-        let peers = members.iter().map(|member| WeightedPeer {
+        self.members_told.clone_from(&told);
+        let (members, voters) = told;
+        // Who has no log yet can tell workers nothing.
+        let peers = members.iter().filter(|member| voters.contains(&member.raft_id)).map(|member| WeightedPeer {
             peer: Some(Peer { node_id: member.node_id.to_string(), addr: member.addr.clone() }),
             weight: MANAGER_WEIGHT,
         });
         self.dispatcher.set_managers(peers.collect());
         self.unreachable.retain(|id| members.iter().any(|member| member.raft_id == *id));
-        self.members_told.clone_from(&members);
         self.effects.push(Effect::Members(members));
     }
 

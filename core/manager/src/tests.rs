@@ -15,6 +15,8 @@ use skep_store::{Read as _, Store};
 
 use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId, StreamId};
 
+mod handover;
+mod joining;
 mod pace;
 
 const TICK_MICROS: u64 = 100_000;
@@ -37,6 +39,12 @@ struct Group {
     paces: BTreeMap<u64, (RaftId, RaftId)>,
     /// Members that know no such question.
     docker: BTreeSet<RaftId>,
+    /// Who was told that it is a member no more.
+    told_removed: BTreeSet<RaftId>,
+    /// A member whose disk takes nothing.
+    stuck_disk: Option<RaftId>,
+    /// Warnings, where they are expected.
+    warned: Option<Vec<String>>,
 }
 
 fn node(number: u64) -> NodeId {
@@ -80,6 +88,9 @@ impl Group {
             requests: 0,
             paces: BTreeMap::new(),
             docker: BTreeSet::new(),
+            told_removed: BTreeSet::new(),
+            stuck_disk: None,
+            warned: None,
         };
         group.until(|group| group.leader().is_some());
         group
@@ -110,9 +121,13 @@ impl Group {
             while let Some(message) = self.mail.pop_front() {
                 let lost = self.cut.is_some_and(|cut| message.to == cut || message.from == cut);
                 if let Some(manager) = self.managers.get_mut(&message.to).filter(|_| !lost) {
-                    // Who was removed hears that; nothing else may be refused.
-                    if let Err(refusal) = manager.peer_message(message) {
-                        assert_eq!(refusal.code, skep_model::Code::NotFound, "{refusal}");
+                    let from = message.from;
+                    match manager.peer_message(message) {
+                        Ok(()) => {}
+                        Err(refusal) if refusal.code == skep_model::Code::NotFound => {
+                            self.told_removed.insert(from);
+                        }
+                        Err(refusal) => panic!("{refusal}"),
                     }
                     moved = true;
                 }
@@ -153,11 +168,14 @@ impl Group {
                     let manager = self.managers.get_mut(&id).unwrap();
                     manager.signed(&signing, Ok(Bytes::from_static(b"chain")), now, &mut self.rng);
                 }
-                Effect::Warn(message) => panic!("{message}"),
+                Effect::Warn(message) => match &mut self.warned {
+                    Some(warned) => warned.push(message),
+                    None => panic!("{message}"),
+                },
                 _ => {}
             }
         }
-        if let Some(number) = written {
+        if let Some(number) = written.filter(|_| self.stuck_disk != Some(id)) {
             self.managers.get_mut(&id).unwrap().persisted(number);
         }
         moved
@@ -258,19 +276,54 @@ impl Group {
         self.managers[&id].facts().tasks()
     }
 
+    /// Joins, and waits until the newcomer counts for the quorum.
     fn join(&mut self, number: u64) {
-        let address = member(number).addr;
-        let answer = self
-            .request(|manager, request, now, rng| manager.join_raft(request, node(number), address, now, rng))
-            .unwrap();
-        let Answer::Joined(response) = answer else { panic!("{answer:?}") };
+        let id = self.begin_to_join(number);
+        self.until(|group| {
+            let leader = group.leader().map(|leader| &group.managers[&leader]);
+            group.managers[&id].facts().cluster().is_some() && leader.is_some_and(|it| it.voters().contains(&id))
+        });
+    }
+
+    /// The number that a joining node is given, and its manager, which has nothing yet.
+    fn begin_to_join(&mut self, number: u64) -> RaftId {
+        let Answer::Joined(response) = self.ask_to_join(number).unwrap() else { panic!("not joined") };
         let own = Member { raft_id: RaftId(response.raft_id), ..member(number) };
         let members = response.members.into_iter().map(|member| Member::try_from(member).unwrap()).collect();
+        let removed = response.removed_members.into_iter().map(RaftId).collect();
         let config = Config { member: own.clone(), ..config(number, None) };
-        let recovered = Recovered { members, ..Recovered::empty() };
+        let recovered = Recovered { members, removed, ..Recovered::empty() };
         let manager = Manager::new(config, recovered, Store::default(), &mut self.rng).unwrap();
         self.managers.insert(own.raft_id, manager);
-        self.until(|group| group.managers[&own.raft_id].facts().cluster().is_some());
+        own.raft_id
+    }
+
+    fn ask_to_join(&mut self, number: u64) -> Result<Answer, Refusal> {
+        let known = self.managers[&self.leader().expect("a leader")].facts().node(&node(number)).is_some();
+        if !known {
+            let engine = types::EngineDescription {
+                labels: [(skep_model::objects::SKEP_ENGINE_LABEL.to_owned(), "1".to_owned())].into(),
+                ..Default::default()
+            };
+            let description = types::NodeDescription { engine: Some(engine), ..Default::default() };
+            let first = skep_pki::first_node(node(number), types::node_spec::Availability::Active, 0);
+            self.admit(skep_model::Node { description: Some(Verbatim::new(description)), ..first });
+        }
+        let address = member(number).addr;
+        self.request(|manager, request, now, rng| manager.join_raft(request, node(number), address, now, rng))
+    }
+}
+
+impl Group {
+    /// A node comes into the store, as with its certificate.
+    fn admit(&mut self, admitted: skep_model::Node) {
+        let id = admitted.id.clone();
+        self.with_leader(|manager, now, rng| {
+            let (last, number) = (manager.consensus.last_index(), Manager::request_number(rng));
+            let (_, entry) = manager.ledger.transact(now, last, number, |tx| tx.create(admitted)).unwrap();
+            manager.propose(entry.into_iter().collect()).unwrap();
+        });
+        self.until(|group| group.managers[&group.leader().unwrap()].facts().node(&id).is_some());
     }
 }
 
@@ -440,12 +493,7 @@ fn a_node_that_is_to_be_a_worker_does_not_join_the_managers() {
     let mut worker = skep_model::Node { role: NodeRole::Worker, ..worker };
     worker.spec = worker.spec.edit(|spec| spec.set_desired_role(NodeRole::Worker));
     let leader = group.leader().unwrap();
-    let manager = group.managers.get_mut(&leader).unwrap();
-    let now = Now { monotonic: Time(group.time), wall: WallTime(0) };
-    let last = manager.consensus.last_index();
-    let (_, entry) = manager.ledger.transact(now, last, 77, |tx| tx.create(worker)).unwrap();
-    manager.propose(entry.into_iter().collect()).unwrap();
-    group.until(|group| group.managers[&leader].facts().node(&node(5)).is_some());
+    group.admit(worker);
     let address = member(5).addr;
     let refused = group.request(|manager, request, now, rng| manager.join_raft(request, node(5), address, now, rng));
     assert_eq!(refused.unwrap_err().code, skep_model::Code::FailedPrecondition);

@@ -42,14 +42,18 @@ impl Manager {
 
     /// Gathers everything that follows from the inputs since the last turn.
     pub fn turn(&mut self, now: Now, rng: &mut dyn RngCore) -> Vec<Effect> {
+        self.latest = now.monotonic;
         self.consensus.wake(now.monotonic);
         for _ in 0..ROUNDS_MAX {
             let moved = self.absorb(now, rng);
+            self.release_held(now, rng);
             let proposed = self.decide(now, rng);
-            if !moved && !proposed {
+            let settled = self.settle_learners(now, rng);
+            if !moved && !proposed && !settled {
                 break;
             }
         }
+        self.close_overdue(now.monotonic);
         self.flush_dispatcher(now);
         std::mem::take(&mut self.effects)
     }
@@ -119,20 +123,27 @@ impl Manager {
     pub(crate) fn propose(&mut self, entries: Vec<skep_store::Entry>) -> Result<(), Refusal> {
         let mut entries = entries.into_iter();
         while let Some(entry) = entries.next() {
-            let Err(error) = self.consensus.propose(self.role.term, entry.encode()) else { continue };
+            let error = match self.consensus.propose(self.role.term, entry.encode()) {
+                Ok(index) => {
+                    if let Some(proposed) = self.waiting.commits.get_mut(&entry.id) {
+                        proposed.index = index;
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
             let lost = matches!(error, ProposeError::NotLeader { .. } | ProposeError::StaleTerm { .. });
-            let refusal = Refusal::from(error);
-            if lost {
-                self.void_proposals(&refusal);
-                return Err(refusal);
-            }
+            let refusal = if lost { Refusal::no_leader() } else { Refusal::from(error) };
             self.ledger.take_back(entry.id);
             for taken_back in std::iter::once(entry).chain(entries) {
-                for (request, _) in self.waiting.commits.remove(&taken_back.id).unwrap_or_default() {
+                for (request, _) in self.waiting.commits.remove(&taken_back.id).unwrap_or_default().answers {
                     self.reply(request, Err(refusal.clone()));
                 }
             }
-            self.look_again();
+            match lost {
+                true => self.void_proposals(&refusal),
+                false => self.look_again(),
+            }
             return Err(refusal);
         }
         Ok(())
@@ -141,7 +152,9 @@ impl Manager {
 
 fn added_member(committed: &Committed) -> Option<RaftId> {
     match &committed.payload {
-        Payload::Membership { change: MembershipChange::Add(member), .. } => Some(member.raft_id),
+        Payload::Membership {
+            change: MembershipChange::Add(member) | MembershipChange::AddLearner(member), ..
+        } => Some(member.raft_id),
         _ => None,
     }
 }

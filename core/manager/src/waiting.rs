@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use skep_model::pb::messages::NodeCertificateStatusRequest;
-use skep_model::{ControlRequest, ControlResponse, NodeId, Refusal};
+
+use skep_model::{ControlRequest, ControlResponse, NodeId, Refusal, Time};
 use skep_pki::Signing;
 
 use crate::effect::{Answer, RequestId};
@@ -16,8 +17,39 @@ pub(crate) const WAITING_MAX: usize = 16_384;
 pub(crate) enum MembershipWait {
     /// A node joins; the answer names all members.
     Join(RequestId),
+    /// A node joins that was a member and has lost its log: its old number goes first.
+    Replace(RequestId, NodeId, String),
     /// A node leaves by itself.
     Leave(RequestId),
+    /// A learner becomes a voter, or goes again: nobody waits for it.
+    Learner,
+}
+
+impl MembershipWait {
+    /// Who is to be answered.
+    pub(crate) fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Join(request) | Self::Replace(request, ..) | Self::Leave(request) => Some(*request),
+            Self::Learner => None,
+        }
+    }
+}
+
+/// Writes that were proposed for somebody, and what they are to be answered.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Proposed {
+    /// Where the entry lies in the log, once it does.
+    pub index: u64,
+    /// Whom to answer what, when it is committed.
+    pub answers: Vec<(RequestId, Answer)>,
+}
+
+/// A write that waits for the end of a handover.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    pub request: RequestId,
+    pub command: ControlRequest,
+    pub until: Time,
 }
 
 /// What waits until this manager is known to lead still.
@@ -40,8 +72,12 @@ pub(crate) struct PreparedRead {
 /// All that waits.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    /// By entry id: whom to answer what, once it is committed.
-    pub commits: BTreeMap<u64, Vec<(RequestId, Answer)>>,
+    /// By entry id: what this leader has proposed.
+    pub commits: BTreeMap<u64, Proposed>,
+    /// By entry id: what it proposed before it lost leadership, and until when the log may tell what became of it.
+    pub open: BTreeMap<u64, (Proposed, Time)>,
+    /// Writes that came during a handover, oldest first.
+    pub held: VecDeque<Held>,
     /// By read number.
     pub reads: BTreeMap<u64, (RequestId, ReadWait)>,
     /// By the request id of the change.
@@ -64,14 +100,20 @@ pub(crate) enum QueuedMembership {
 }
 
 impl Waiting {
-    /// Everybody who waits is told: `refusal` where nothing was proposed, `unsure` where it was and may still come true.
-    pub(crate) fn give_up(&mut self, refusal: &Refusal, unsure: &Refusal) -> Vec<(RequestId, Result<Answer, Refusal>)> {
+    /// Leadership is lost: everybody is told who asked for something that was not proposed, `refusal`, or for a change of
+    /// membership that was, `unsure`. What became of proposed writes the log will tell, until `until`.
+    pub(crate) fn give_up(
+        &mut self,
+        refusal: &Refusal,
+        unsure: &Refusal,
+        until: Time,
+    ) -> Vec<(RequestId, Result<Answer, Refusal>)> {
         let all = std::mem::take(self);
-        let mut proposed: Vec<RequestId> = all.commits.into_values().flatten().map(|(request, _)| request).collect();
-        proposed.extend(all.memberships.into_values().map(|wait| match wait {
-            MembershipWait::Join(request) | MembershipWait::Leave(request) => request,
-        }));
+        self.open = all.open;
+        self.open.extend(all.commits.into_iter().map(|(id, proposed)| (id, (proposed, until))));
+        let proposed: Vec<RequestId> = all.memberships.values().filter_map(MembershipWait::request).collect();
         let mut others: Vec<RequestId> = all.reads.into_values().map(|(request, _)| request).collect();
+        others.extend(all.held.into_iter().map(|held| held.request));
         others.extend(all.membership_queue.into_iter().map(|queued| match queued {
             QueuedMembership::Join(request, ..) | QueuedMembership::Leave(request, _) => request,
         }));
@@ -82,6 +124,6 @@ impl Waiting {
 
     /// How many wait for a quorum.
     pub(crate) fn len(&self) -> usize {
-        self.commits.len() + self.reads.len() + self.membership_queue.len()
+        self.commits.len() + self.open.len() + self.held.len() + self.reads.len() + self.membership_queue.len()
     }
 }

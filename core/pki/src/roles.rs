@@ -36,6 +36,8 @@ pub struct RaftMemberFacts {
     pub reachable: bool,
     /// Since when, if it does: the longest heard takes over.
     pub active_since: Time,
+    /// Whether it counts for the quorum.
+    pub votes: bool,
 }
 
 /// What consensus shall do.
@@ -52,9 +54,13 @@ impl RaftFacts {
         self.members.iter().find(|member| member.node == *node)
     }
 
-    /// Whether those that remain and can be heard are a majority of those that remain.
+    /// Whether the voters that remain and can be heard are a majority of those that remain. One without a vote can
+    /// always go.
     pub fn can_remove(&self, id: RaftId) -> bool {
-        let rest = self.members.iter().filter(|member| member.id != id);
+        if self.members.iter().any(|member| member.id == id && !member.votes) {
+            return true;
+        }
+        let rest = self.members.iter().filter(|member| member.id != id && member.votes);
         let (count, reachable) = rest.fold((0, 0), |(count, reachable), member| {
             (count + 1, reachable + usize::from(member.reachable || member.id == self.me))
         });
@@ -67,7 +73,7 @@ impl RaftFacts {
     }
 
     fn successor(&self) -> Option<RaftId> {
-        let others = self.members.iter().filter(|member| member.id != self.me && member.reachable);
+        let others = self.members.iter().filter(|member| member.id != self.me && member.reachable && member.votes);
         others.min_by_key(|member| (member.active_since, member.id)).map(|member| member.id)
     }
 }

@@ -170,6 +170,7 @@ impl Swarm {
             addr: format!("{text}:2377"),
             leader: self.members.is_empty(),
             reachable: true,
+            votes: true,
         });
         self.with(node(text, t::NodeRole::Manager))
     }

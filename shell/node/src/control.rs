@@ -1,7 +1,7 @@
 //! The HTTP API's `Control`: answered by this manager's loop when it leads, handed to the leader when it does not.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use skep_docker_api as api;
@@ -15,11 +15,11 @@ use tokio::sync::mpsc;
 use crate::manager::Ask;
 use crate::swarm::{Member, SwarmNode};
 
-/// How long a write waits for a leader to be elected before it is refused.
+/// How long a write waits for a leader, or for leadership to have moved, before it is refused.
 const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a read waits before it is answered from local state.
 const STALE_PATIENCE: Duration = Duration::from_secs(2);
-/// Pause before a read that reached a manager which no longer leads is asked again.
+/// Pause before what reached a manager that no longer leads is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Tries of a read while leadership moves.
 const READ_TRIES: u32 = 20;
@@ -84,12 +84,22 @@ impl ControlPort {
         Err(last)
     }
 
-    /// A write is asked once: when the answer is lost, nobody knows whether it came true.
+    /// A write is asked again only of a manager that said it does not lead: it says so of what was not carried out and
+    /// never will be. When an answer is lost, nobody knows whether the write came true.
     async fn write(&self, request: ControlRequest) -> Result<Answered, Refusal> {
         let member = self.member()?;
-        match self.leader(&member, LEADER_PATIENCE).await? {
-            Leader::None => Err(Refusal::no_leader()),
-            leader => self.ask(&member, &leader, request).await,
+        let until = Instant::now() + LEADER_PATIENCE;
+        loop {
+            let leader = self.leader(&member, until.saturating_duration_since(Instant::now())).await?;
+            if leader == Leader::None {
+                return Err(Refusal::no_leader());
+            }
+            match self.ask(&member, &leader, request.clone()).await {
+                Err(refusal) if refusal == Refusal::no_leader() && Instant::now() < until => {
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                answered => return answered,
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ fn early_acknowledgement() {
 
 #[test]
 fn lost_sync() {
-    caught(Plant::LostSync, 16, &["committed_never_differs", "acknowledged_never_lost", "one_leader_per_term"]);
+    caught(Plant::LostSync, 26, &["committed_never_differs", "acknowledged_never_lost", "one_leader_per_term"]);
 }
 
 #[test]
@@ -96,17 +96,17 @@ fn address_forgotten() {
 
 #[test]
 fn slot_forgotten() {
-    caught(Plant::SlotForgotten, 9, &["one_task_per_slot"]);
+    caught(Plant::SlotForgotten, 31, &["one_task_per_slot"]);
 }
 
 #[test]
 fn stop_forgotten() {
-    caught(Plant::StopForgotten, 629, &["state_never_back"]);
+    caught(Plant::StopForgotten, 268, &["state_never_back"]);
 }
 
 #[test]
 fn reservation_forgotten() {
-    caught(Plant::ReservationForgotten, 139, &["node_not_over_reserved"]);
+    caught(Plant::ReservationForgotten, 1, &["node_not_over_reserved"]);
 }
 
 #[test]
@@ -116,12 +116,12 @@ fn node_mistaken() {
 
 #[test]
 fn completion_forgotten() {
-    caught(Plant::CompletionForgotten, 31, &["job_completions_once"]);
+    caught(Plant::CompletionForgotten, 75, &["job_completions_once"]);
 }
 
 #[test]
 fn rollback_elsewhere() {
-    caught(Plant::RollbackElsewhere, 762, &["rollback_ends_where_it_began"]);
+    caught(Plant::RollbackElsewhere, 402, &["rollback_ends_where_it_began"]);
 }
 
 #[test]

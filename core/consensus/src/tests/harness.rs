@@ -198,7 +198,15 @@ impl Group {
                 continue;
             };
             let term = self.consensus(leader).role().term;
-            let change = MembershipChange::Add(member(id));
+            let peer = self.consensus(leader).peers().into_iter().find(|peer| peer.id.0 == id);
+            let change = match peer {
+                None if self.mode == Mode::Skep => MembershipChange::AddLearner(member(id)),
+                Some(peer) if !peer.votes && !peer.caught_up => {
+                    self.run(1);
+                    continue;
+                }
+                _ => MembershipChange::Add(member(id)),
+            };
             let proposed = self.consensus(leader).propose_membership(term, id, &change);
             self.settle(leader);
             if !self.nodes.contains_key(&id) {

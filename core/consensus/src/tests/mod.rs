@@ -4,5 +4,6 @@ mod faults;
 mod group;
 mod harness;
 mod hostile;
+mod learners;
 mod log_window;
 mod recovery;

@@ -12,6 +12,7 @@ use crate::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
 
 fn facts(nodes: &[&NodeId]) -> RaftFacts {
     let member = |(index, node): (usize, &&NodeId)| RaftMemberFacts {
+        votes: true,
         id: RaftId(index as u64 + 1),
         node: (*node).clone(),
         reachable: true,

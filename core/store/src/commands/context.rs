@@ -19,6 +19,8 @@ pub struct MemberView {
     pub leader: bool,
     /// Whether it answers now; a manager always reaches itself.
     pub reachable: bool,
+    /// Whether it counts for the quorum; one that has just joined does not yet.
+    pub votes: bool,
 }
 
 /// What a command needs beside the facts.
@@ -46,7 +48,10 @@ impl CommandContext<'_> {
 
     /// Whether the rest still has a reachable majority of itself when this member goes (interop §3.4).
     pub fn may_lose(&self, member: RaftId) -> bool {
-        let rest = || self.members.iter().filter(|other| other.raft_id != member);
+        if self.members.iter().any(|known| known.raft_id == member && !known.votes) {
+            return true;
+        }
+        let rest = || self.members.iter().filter(|other| other.raft_id != member && other.votes);
         let (left, reachable) = (rest().count(), rest().filter(|other| other.reachable).count());
         reachable > left / 2
     }

@@ -15,8 +15,10 @@ const MANAGER_SUBSYSTEM: &str = "swarm-manager";
 /// The loop's notice board.
 #[derive(Clone, Default)]
 pub struct Board {
-    /// Members of the quorum.
+    /// Managers: the quorum, and those who join it.
     pub members: BTreeMap<RaftId, Member>,
+    /// How many of them count for the quorum.
+    pub voters: usize,
     /// Numbers that were members once.
     pub removed: BTreeSet<RaftId>,
     /// Roles that the store gives to nodes.
@@ -34,6 +36,7 @@ impl Board {
     pub fn of(manager: &Manager) -> Self {
         Self {
             members: manager.membership().iter().map(|member| (member.raft_id, member.clone())).collect(),
+            voters: manager.voters().len(),
             removed: manager.membership().removed().clone(),
             ..Self::of_facts(manager.facts())
         }

@@ -14,12 +14,15 @@ use skep_rpc::client::{fetch_root, request_certificate, unlock_key};
 use skep_rpc::identity::{Signer, create_root};
 use skep_rpc::{Credentials, Membership, NodeIdentity, PrivateKey, Trust};
 
-use super::member::Start;
+use super::member::{Member, Start};
 use super::node::{State, SwarmNode, already_member, internal};
 use crate::advertise;
 
 /// How long a command waits for the node to be ready; then it goes on in the background (Docker's text says so).
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long a manager that joins may take to get the log: longer than the others wait for one that is silent, so that
+/// their verdict is heard.
+const COUNTED_TIMEOUT: Duration = Duration::from_secs(20);
 /// Data path ports that may be chosen (interop §8).
 const DATA_PATH_PORTS: std::ops::RangeInclusive<u32> = 1024..=49151;
 
@@ -38,7 +41,8 @@ impl SwarmNode {
     pub(super) async fn init(self: &Arc<Self>, request: api::InitRequest) -> Result<NodeId, Refusal> {
         let node_id = {
             let _one = self.lifecycle.lock().await;
-            match request.force_new_cluster {
+            // Without a swarm there is nothing to force: a new one, as Docker has it.
+            match request.force_new_cluster && !matches!(self.state(), State::Inactive) {
                 true => self.force_new(request).await?,
                 false => self.init_new(request).await?,
             }
@@ -170,7 +174,41 @@ impl SwarmNode {
             let _one = self.lifecycle.lock().await;
             self.join_any(&request).await?;
         }
-        self.wait_ready().await
+        self.wait_ready().await?;
+        self.wait_counted().await
+    }
+
+    /// Waits until a manager that joins counts for the quorum. One that the others took out again before it did is in no
+    /// swarm, and its operator is told why.
+    async fn wait_counted(self: &Arc<Self>) -> Result<(), Refusal> {
+        let Some(member) = self.member() else { return Ok(()) };
+        let Some(handle) = member.manager_handle() else { return Ok(()) };
+        let mut status = handle.status();
+        let counted = async {
+            let end = status.wait_for(|status| status.role.votes || status.role.is_removed).await;
+            // Its loop ends when it hears that it was removed.
+            end.is_ok_and(|status| status.role.votes)
+        };
+        match tokio::time::timeout(COUNTED_TIMEOUT, counted).await {
+            Err(_) => Err(joins_in_background()),
+            Ok(true) => Ok(()),
+            Ok(false) => self.join_in_vain(&member).await,
+        }
+    }
+
+    async fn join_in_vain(self: &Arc<Self>, member: &Arc<Member>) -> Result<(), Refusal> {
+        let _one = self.lifecycle.lock().await;
+        if !self.member().is_some_and(|present| Arc::ptr_eq(&present, member)) {
+            // Something else has been decided about this node meanwhile.
+            return Err(joins_in_background());
+        }
+        self.finish_leaving(Some(Arc::clone(member)), false).await?;
+        Err(Refusal::new(
+            Code::FailedPrecondition,
+            "the managers took this node out again before it counted for their quorum: it did not get the swarm's log \
+             from them in time, or was demoted meanwhile. It is in no swarm now; look at its disk and its way to the \
+             managers, then join again",
+        ))
     }
 
     async fn join_any(self: &Arc<Self>, request: &api::JoinRequest) -> Result<(), Refusal> {
@@ -288,13 +326,18 @@ impl SwarmNode {
         let ready = session.wait_for(|state| state.session.is_some());
         match tokio::time::timeout(READY_TIMEOUT, ready).await {
             Ok(_) => Ok(()),
-            Err(_) => Err(Refusal::new(
-                Code::Unavailable,
-                "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. \
-                 Use the \"docker info\" command to see the current swarm status of your node.",
-            )),
+            Err(_) => Err(joins_in_background()),
         }
     }
+}
+
+/// Docker's text.
+fn joins_in_background() -> Refusal {
+    Refusal::new(
+        Code::Unavailable,
+        "Timeout was reached before node joined. The attempt to join the swarm will continue in the background. Use the \
+         \"docker info\" command to see the current swarm status of your node.",
+    )
 }
 
 async fn own_address_towards(remote: &str) -> Result<String, Refusal> {

@@ -11,6 +11,10 @@ use skep_rpc::identity::IdentityError;
 use skep_rpc::{NodeIdentity, PrivateKey, TrustRoot};
 use zeroize::Zeroizing;
 
+/// What the mark of a node that leaves says: to be taken off the list as well, or not.
+const REMOVE: &[u8] = b"remove";
+const STAY: &[u8] = b"stay";
+
 /// The member's directory and its parts.
 #[derive(Clone, Debug)]
 pub struct Files {
@@ -87,6 +91,20 @@ impl Files {
     /// tokens or its unlock key. Its log may stand already, without the objects that make a swarm of it.
     pub fn is_half_made(&self) -> bool {
         self.beginning().exists()
+    }
+
+    fn leaving(&self) -> PathBuf {
+        self.root.join("leaving")
+    }
+
+    /// This node leaves its swarm from now on, whatever happens to the daemon; whether off the list, too.
+    pub fn begin_leaving(&self, remove: bool) -> Result<(), FilesError> {
+        Ok(skep_disk::write_file(&self.leaving(), if remove { REMOVE } else { STAY })?)
+    }
+
+    /// Whether this node was leaving when the daemon died, and whether off the list.
+    pub fn was_leaving(&self) -> Result<Option<bool>, FilesError> {
+        Ok(skep_disk::read_file(&self.leaving())?.map(|wish| wish == REMOVE))
     }
 
     /// The worker's tasks.

@@ -8,19 +8,24 @@ use skep_model::pb::messages as m;
 use skep_model::pb::skep::leave_request::Reason;
 use skep_model::{Code, Refusal};
 
-use super::member::Member;
+use super::member::{Member, Start};
 use super::node::{State, SwarmNode, internal};
 
 /// How long a manager that leaves tries to take itself out of the quorum.
 const RAFT_LEAVE_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a node that goes on leaving after a restart looks for somebody to say goodbye to.
+const RESUME_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the tasks of a node that leaves may take to end.
 const TASKS_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl SwarmNode {
     /// `swarm leave`.
     pub(super) async fn leave(self: &Arc<Self>, request: api::LeaveRequest) -> Result<(), Refusal> {
+        let was_out = matches!(self.state(), State::Inactive);
         let _one = self.lifecycle.lock().await;
         let member = match self.state() {
+            // Somebody else's wish, or the end of a leave that a restart had interrupted.
+            State::Inactive if !was_out => return Ok(()),
             State::Inactive => {
                 return Err(Refusal::new(Code::Unavailable, "This node is not part of a swarm"));
             }
@@ -33,14 +38,23 @@ impl SwarmNode {
             State::Active(member) => Some(member),
             State::Locked | State::Pending | State::Failed(_) => None,
         };
-        if let Some(member) = &member {
-            if !request.force
-                && let Some(warning) = member.leave_warning()
-            {
-                return Err(Refusal::new(Code::Unavailable, warning));
-            }
+        if !request.force
+            && let Some(warning) = member.as_ref().and_then(|member| member.leave_warning())
+        {
+            return Err(Refusal::new(Code::Unavailable, warning));
+        }
+        // From here on there is no way back: a daemon that dies goes on with it when it starts again.
+        if let Err(error) = self.files.begin_leaving(request.remove) {
+            // A full disk keeps nobody in a swarm.
+            tracing::warn!("a daemon that dies now does not go on leaving: {error}");
+        }
+        self.finish_leaving(member, request.remove).await
+    }
+
+    pub(super) async fn finish_leaving(&self, member: Option<Arc<Member>>, remove: bool) -> Result<(), Refusal> {
+        if let Some(member) = member {
             member.leave_quorum().await;
-            member.farewell(Reason::Leave, request.remove).await;
+            member.farewell(Reason::Leave, remove).await;
             member.end_tasks().await;
             self.set(State::Pending);
             member.stop_loops().await;
@@ -49,15 +63,44 @@ impl SwarmNode {
         self.set(State::Inactive);
         Ok(())
     }
+
+    /// The daemon died while this node left the swarm: it leaves still. A node that cannot be started any more (locked,
+    /// or without managers) goes without a word.
+    pub(super) async fn resume_leaving(self: &Arc<Self>, remove: bool) -> Result<(), Refusal> {
+        tracing::info!("leaving the swarm was interrupted: this node goes on with it");
+        if let Err(refusal) = self.open(None, Start::Restart).await {
+            tracing::warn!("the swarm is not told that this node leaves: {refusal}");
+        }
+        let member = self.member();
+        if let Some(member) = &member {
+            member.wait_to_leave().await;
+        }
+        self.finish_leaving(member, remove).await
+    }
 }
 
 impl Member {
+    /// What a member needs to say goodbye: a session, and as a manager somebody who leads.
+    async fn wait_to_leave(&self) {
+        let mut session = self.session.clone();
+        let ready = async {
+            if let Some(mut leader) = self.leader() {
+                let known = leader.wait_for(|leader| *leader != skep_rpc::Leader::None).await;
+                tracing::debug!(known = known.is_ok(), "a leader to say goodbye to");
+            }
+            session.wait_for(|state| state.session.is_some()).await.is_ok()
+        };
+        if tokio::time::timeout(RESUME_TIMEOUT, ready).await.is_err() {
+            tracing::warn!("no manager answers: this node leaves all the same");
+        }
+    }
+
     /// Docker's warning to a manager that would leave; none for a worker.
     fn leave_warning(&self) -> Option<String> {
         let handle = self.manager_handle()?;
         let mut text =
             "You are attempting to leave the swarm on a node that is participating as a manager. ".to_owned();
-        let members = handle.read(|board| board.members.len());
+        let members = handle.read(|board| board.voters);
         let has_leader = handle.status().borrow().role.leader.is_some();
         if members <= 1 {
             text.push_str(
@@ -85,7 +128,8 @@ impl Member {
     /// count it any more. Whether it can is the leader's decision.
     async fn leave_quorum(&self) {
         let Some(handle) = self.manager_handle() else { return };
-        if handle.read(|board| board.members.len()) <= 1 {
+        let (members, voters) = handle.read(|board| (board.members.len(), board.voters));
+        if members <= 1 && voters <= 1 {
             return;
         }
         let leaving = async {

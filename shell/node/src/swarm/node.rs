@@ -100,6 +100,16 @@ impl SwarmNode {
     /// tried again in the background.
     pub async fn resume(self: Arc<Self>) {
         let _one = self.lifecycle.lock().await;
+        let left = match self.files.was_leaving() {
+            Ok(Some(remove)) => self.resume_leaving(remove).await,
+            Ok(None) => Err(Refusal::new(Code::NotFound, "")),
+            Err(error) => Err(internal(error)),
+        };
+        match left {
+            Ok(()) => return,
+            Err(refusal) if refusal.code == Code::NotFound => {}
+            Err(refusal) => tracing::error!("leaving the swarm could not be finished: {refusal}"),
+        }
         if !self.try_resume().await {
             tokio::spawn(Arc::clone(&self).retry_resume());
         }

@@ -89,6 +89,101 @@ fn a_locked_manager_asks_for_its_key_after_a_restart() {
     wait_for("the manager to lead again", || swarm.leader(1).as_deref() == Some("h1"));
 }
 
+#[test]
+fn a_second_manager_that_dies_while_it_joins_stops_nothing() {
+    let Some(mut swarm) = Swarm::start(2) else { return };
+    swarm.init();
+    let token = swarm.docker(1, &["swarm", "join-token", "-q", "manager"]).expect();
+    let address = format!("{}:2377", swarm.address(1));
+    let log = swarm.host(2).directory().join("data/swarm/raft");
+    let mut client = std::process::Command::new("docker")
+        .arg("-H")
+        .arg(format!("unix://{}", swarm.socket(2).display()))
+        .args(["swarm", "join", "--token", &token, &address])
+        .stdout(std::process::Stdio::null())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .expect("docker is installed");
+    wait_for("the join to be under way", || log.exists() || !matches!(client.try_wait(), Ok(None)));
+    swarm.kill_daemon(2);
+    client.wait().expect("the client ends");
+    if swarm.docker(1, &["node", "ls", "--format", "{{.ManagerStatus}}"]).out.contains("Reachable") {
+        // It was quicker: two managers that count.
+        return;
+    }
+    swarm.docker(1, &["config", "create", "goes-on", "/etc/hostname"]).expect();
+    swarm.start_daemon(2);
+    wait_until("the second manager to count or to be gone", || {
+        let state = swarm.docker(2, &["info", "--format", "{{.Swarm.LocalNodeState}}"]).out;
+        let list = swarm.docker(1, &["node", "ls", "--format", "{{.ManagerStatus}}"]).out;
+        let counts = list.contains("Reachable");
+        if counts || state.trim() == "inactive" { Ok(()) } else { Err(format!("{state}{list}")) }
+    });
+}
+
+#[test]
+fn a_manager_that_lost_its_log_comes_back_as_another_member() {
+    let Some(mut swarm) = Swarm::formed(3, 0) else { return };
+    let before = swarm_member(&swarm);
+    swarm.kill_daemon(3);
+    std::fs::remove_dir_all(swarm.host(3).directory().join("data/swarm/raft")).expect("its log");
+    swarm.start_daemon(3);
+    // Asked of h3 itself: it answers only once it is a member again. The others may take its old place for reachable
+    // still, for they hear of that within an election timeout.
+    wait_until("h3 to count again", || {
+        let said = swarm.docker(3, &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"]);
+        let counts = said.out.contains("h3 Reachable") && swarm_member(&swarm) != before;
+        if counts { Ok(()) } else { Err(said.out + &said.err) }
+    });
+    // It counts: one of the others may go.
+    swarm.kill_daemon(2);
+    wait_until("writes by h1 and h3", || {
+        let said = swarm.docker(3, &["config", "create", "both", "/etc/hostname"]);
+        if said.ok || said.err.contains("already exists") { Ok(()) } else { Err(said.err) }
+    });
+}
+
+#[test]
+fn forcing_a_new_cluster_without_a_swarm_makes_one() {
+    let Some(swarm) = Swarm::start(1) else { return };
+    let address = swarm.address(1);
+    swarm.docker(1, &["swarm", "init", "--force-new-cluster", "--advertise-addr", &address]).expect();
+    wait_for("the manager to lead", || swarm.leader(1).as_deref() == Some("h1"));
+}
+
+#[test]
+fn demoting_the_leader_refuses_no_write() {
+    let Some(swarm) = Swarm::formed(3, 0) else { return };
+    wait_for("three managers", || {
+        swarm.docker(1, &["node", "ls", "--format", "{{.ManagerStatus}}"]).out.matches("Reachable").count() == 2
+    });
+    assert_eq!(swarm.leader(2).as_deref(), Some("h1"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let written = std::thread::scope(|scope| {
+        let writer = scope.spawn(|| {
+            let mut names = Vec::new();
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let name = format!("c{}", names.len());
+                swarm.docker(2, &["config", "create", &name, "/etc/hostname"]).expect();
+                names.push(name);
+            }
+            names
+        });
+        swarm.docker(2, &["node", "demote", "h1"]).expect();
+        wait_for("another leader", || swarm.leader(2).is_some_and(|leader| leader != "h1"));
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        writer.join().expect("the writer")
+    });
+    let names = swarm.docker(2, &["config", "ls", "--format", "{{.Name}}"]).expect();
+    assert!(written.iter().all(|name| names.lines().any(|line| line == name)), "{names}");
+}
+
+/// The place of h3 in the quorum, as its own file says it: the log is sealed, its time of making is not.
+fn swarm_member(swarm: &Swarm) -> Option<std::time::SystemTime> {
+    let log = swarm.host(3).directory().join("data/swarm/raft/raft.db");
+    std::fs::metadata(log).and_then(|found| found.created()).ok()
+}
+
 fn wait_refusal(swarm: &Swarm) -> String {
     let mut seen = String::new();
     wait_for("writes to be refused", || {

@@ -349,7 +349,7 @@ fn a_kill_during_init_leaves_a_swarm_or_none() {
 fn a_kill_during_join_or_leave_leaves_a_member_or_none() {
     let Some(mut swarm) = Swarm::start(3) else { return };
     swarm.init();
-    // Two that stay: a manager counts for the quorum as soon as it is added, and the third may be lost.
+    // Two that stay: one that has joined counts for the quorum, and may be killed then.
     swarm.join(2, "manager");
     let address = format!("{}:2377", swarm.address(1));
     for role in ["worker", "manager"] {
@@ -373,11 +373,15 @@ fn a_kill_during_join_or_leave_leaves_a_member_or_none() {
             let gone = point.len() % 2 == 0;
             kill_when(&mut swarm, 3, &["swarm", "leave", "--force"], || gone != file.exists());
             swarm.start_daemon(3);
-            if settled(&swarm, 3, &what) == "active" {
-                assert_eq!(node_id(&swarm, 3), id);
-                swarm.docker(3, &["swarm", "leave", "--force"]).expect();
-            }
-            assert_eq!(state(&swarm, 3), "inactive");
+            // It goes on leaving by itself, or had not begun when it was killed.
+            wait_until(&format!("h3 to be in no swarm ({what})"), || {
+                let seen = state(&swarm, 3);
+                if seen == "inactive" {
+                    return Ok(());
+                }
+                let said = swarm.docker(3, &["swarm", "leave", "--force"]);
+                Err(format!("{seen}: {}", said.err))
+            });
             wait_node(&swarm, &what, &id, "Down");
             wait_until("the removal of what was killed", || {
                 // A manager that was killed before it took itself out of the quorum is taken out by this.
