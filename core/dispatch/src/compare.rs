@@ -19,8 +19,5 @@ pub fn same_definition(left: &Task, right: &Task) -> bool {
         && left.endpoint == right.endpoint
         && left.log_driver == right.log_driver
         && left.spec_version == right.spec_version
-        && left.assigned_generic_resources == right.assigned_generic_resources
-        && left.job_iteration == right.job_iteration
-        && left.volumes == right.volumes
-        && left.unknown == right.unknown
+        && left.extras == right.extras
 }

@@ -100,13 +100,17 @@ impl IdText {
 
     /// Equal for equal ids, and well spread: for look-up tables that are never iterated.
     fn fingerprint(&self) -> u32 {
-        let mut words = [0u64; 4];
-        for (word, bytes) in words.iter_mut().zip(self.as_bytes().chunks(8)) {
-            let mut padded = [0; 8];
-            padded[..bytes.len()].copy_from_slice(bytes);
-            *word = u64::from_le_bytes(padded);
+        let mut padded = [0; 32];
+        match self {
+            Self::Short { bytes, .. } => padded[..SHORT_LENGTH].copy_from_slice(bytes),
+            Self::Long(text) => {
+                let length = text.len().min(padded.len());
+                padded[..length].copy_from_slice(&text.as_bytes()[..length]);
+            }
         }
-        let mixed = words.into_iter().fold(0u64, |sum, word| (sum.rotate_left(5) ^ word).wrapping_mul(SPREAD));
+        let (words, _) = padded.as_chunks::<8>();
+        let mix = |sum: u64, word: &[u8; 8]| (sum.rotate_left(5) ^ u64::from_le_bytes(*word)).wrapping_mul(SPREAD);
+        let mixed = words.iter().fold(0, mix);
         (mixed >> 32) as u32
     }
 }

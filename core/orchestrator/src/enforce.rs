@@ -114,7 +114,7 @@ impl Room {
             self.memory_bytes -= reserved.memory_bytes;
             self.nano_cpus -= reserved.nano_cpus;
         }
-        task.assigned_generic_resources.iter().filter_map(|generic| generic.resource.as_ref()).all(|generic| {
+        task.extras.assigned_generic_resources.iter().filter_map(|generic| generic.resource.as_ref()).all(|generic| {
             match generic {
                 Generic::DiscreteResourceSpec(discrete) => {
                     let left = self.discrete.entry(discrete.kind.clone()).or_default();

@@ -40,7 +40,7 @@ fn of_this_run(turn: &mut Turn, service: &Service) -> Vec<Arc<Task>> {
     let run = make::job_iteration(service);
     let tasks = turn.tx.tasks_of_service(&service.id);
     let (current, earlier): (Vec<_>, Vec<_>) =
-        tasks.into_iter().partition(|task| task.job_iteration.unwrap_or(run) == run);
+        tasks.into_iter().partition(|task| task.extras.job_iteration.unwrap_or(run) == run);
     for mut task in earlier {
         turn.desire(&mut task, TaskState::Remove);
     }

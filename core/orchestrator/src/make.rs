@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use skep_model::objects::TaskAnnotations;
+use skep_model::objects::{Extras, TaskAnnotations, TaskExtras};
 use skep_model::pb::objects::Endpoint;
 use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::{ServiceSpec, TaskSpec, TaskStatus};
@@ -79,10 +79,10 @@ pub(crate) fn task(
         endpoint: Some(Shared::new(endpoint(service))),
         log_driver,
         spec_version: service.spec_version,
-        assigned_generic_resources: Vec::new(),
-        job_iteration: is_job(service).then(|| job_iteration(service)),
-        volumes: Vec::new(),
-        unknown: Default::default(),
+        extras: TaskExtras::from(Extras {
+            job_iteration: is_job(service).then(|| job_iteration(service)),
+            ..Extras::default()
+        }),
     };
     turn.create(task)
 }

@@ -29,8 +29,9 @@ pub(crate) fn may_replace(task: &Task, is_job: bool, slot: &[Arc<Task>]) -> bool
 
 /// How many of the slot's tasks of this version were restarts, within the window if there is one.
 fn attempts(task: &Task, policy: Option<&RestartPolicy>, slot: &[Arc<Task>]) -> u64 {
-    let same =
-        |other: &&Arc<Task>| other.spec_version == task.spec_version && other.job_iteration == task.job_iteration;
+    let same = |other: &&Arc<Task>| {
+        other.spec_version == task.spec_version && other.extras.job_iteration == task.extras.job_iteration
+    };
     let first = slot.iter().filter(same).min_by_key(|other| facts::age(other)).map(|first| &first.id);
     let window = policy.and_then(|policy| policy.window.as_ref()).map(duration).filter(|window| !window.is_zero());
     let ended = facts::state_since(task);

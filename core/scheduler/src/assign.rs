@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use skep_model::objects::{Extras, TaskExtras};
 use skep_model::pb::types::TaskStatus;
 use skep_model::{Now, Refusal, Task, TaskState};
 use skep_store::Tx;
 
 use crate::node::NodeNumber;
-use crate::picture::Picture;
+use crate::picture::{self, Picture};
 use crate::requirements::Requirements;
+use crate::tasks::Placed;
 
 /// Refusals kept for the log between two looks at them.
 const REFUSALS_MAX: usize = 100;
@@ -52,11 +54,13 @@ pub(crate) fn assign(
         endpoint: task.endpoint.clone(),
         log_driver: task.log_driver.clone(),
         spec_version: task.spec_version,
-        job_iteration: task.job_iteration,
-        unknown: task.unknown.clone(),
         node_id: Some(id),
-        assigned_generic_resources: given,
-        volumes,
+        extras: TaskExtras::from(Extras {
+            assigned_generic_resources: given,
+            volumes,
+            job_iteration: task.extras.job_iteration,
+            unknown: task.extras.unknown.clone(),
+        }),
         status: TaskStatus {
             state: TaskState::Assigned.into(),
             timestamp: Some(turn.now.wall.into()),
@@ -64,8 +68,10 @@ pub(crate) fn assign(
             ..Default::default()
         },
     };
-    if let Some(stored) = write(turn, assigned) {
-        picture.put_task(stored);
+    if let Some(task) = write(turn, assigned) {
+        let counts = picture::is_wanted(&task);
+        let service = wanted.service.filter(|_| counts);
+        picture.put_new_task(Placed { node: number, counts, service, task });
     }
 }
 

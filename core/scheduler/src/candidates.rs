@@ -27,8 +27,8 @@ pub(crate) struct Candidates {
 impl Candidates {
     pub(crate) fn new(picture: &mut Picture, wanted: &Requirements, failing: BTreeMap<NodeNumber, u32>) -> Self {
         let class = picture.class_of(wanted);
-        let with_tasks = wanted.service.into_iter().flat_map(|service| picture.nodes_of(service).keys());
-        let mut numbers: Vec<NodeNumber> = with_tasks.chain(failing.keys()).copied().collect();
+        let with_tasks = wanted.service.into_iter().flat_map(|service| picture.nodes_of(service).nodes());
+        let mut numbers: Vec<NodeNumber> = with_tasks.chain(failing.keys().copied()).collect();
         numbers.sort_unstable();
         numbers.dedup();
         let mut candidates = Self { failing, known: BinaryHeap::new(), class, drawn: None, exhausted: false };

@@ -26,7 +26,7 @@ pub(crate) enum Filter {
 pub(crate) fn refuses(picture: &Picture, wanted: &Requirements, number: NodeNumber) -> Option<Filter> {
     let Some(state) = picture.node(number) else { return Some(Filter::Ready) };
     let node = &*state.node;
-    if !node.takes_tasks() {
+    if !state.takes_tasks {
         Some(Filter::Ready)
     } else if !has_resources(state, wanted) {
         Some(Filter::Resource)
@@ -54,6 +54,9 @@ fn has_resources(state: &NodeState, wanted: &Requirements) -> bool {
 }
 
 pub(crate) fn has_plugins(node: &Node, wanted: &[(&'static str, String)]) -> bool {
+    if wanted.is_empty() {
+        return true;
+    }
     // A node that does not describe its engine has no plugins to speak of: nothing is asked of it.
     let Some(engine) = node.description.as_ref().and_then(|description| description.engine.as_ref()) else {
         return true;

@@ -12,6 +12,7 @@ use crate::filter::{self, Filter};
 use crate::node::NodeNumber;
 use crate::picture::Picture;
 use crate::requirements::Requirements;
+use crate::scheduler::Waiting;
 use crate::spread::Tree;
 
 /// Said of a task whose node the scheduler chose.
@@ -19,27 +20,27 @@ const ASSIGNED: &str = "scheduler assigned task to node";
 /// Said of a task that was made for its node.
 const CONFIRMED: &str = "scheduler confirmed task can run on preassigned node";
 
-/// Places as many of the tasks as fit, and explains the rest; gives back those.
-pub(crate) fn place(turn: &mut Turn, picture: &mut Picture, tasks: Vec<Arc<Task>>) -> Vec<Arc<Task>> {
-    let Some(sample) = tasks.first() else { return tasks };
-    let wanted = Requirements::of(sample, picture, turn.tx);
+/// Places as many of the tasks as fit, the first ones first, and explains the rest. Tells how many were placed.
+pub(crate) fn place(turn: &mut Turn, picture: &mut Picture, tasks: &[Waiting]) -> usize {
+    let Some(Waiting { task: sample, service, .. }) = tasks.first() else { return 0 };
+    let wanted = Requirements::of(sample, *service, picture, turn.tx);
     let failing = match wanted.service {
         Some(service) => picture.failing(turn.now, service, sample.spec_version),
         None => BTreeMap::new(),
     };
     let levels: Vec<String> = wanted.spread.iter().filter(|text| is_descriptor(text)).cloned().collect();
-    let rest = if levels.is_empty() {
+    let placed = if levels.is_empty() {
         flat(turn, picture, &wanted, failing, tasks)
     } else {
         spread(turn, picture, &wanted, failing, &levels, tasks)
     };
-    if !rest.is_empty() {
+    if placed < tasks.len() {
         let reason = explain::no_suitable_node(&refusals(picture, &wanted));
-        for task in &rest {
-            assign::explain(turn, task, &reason);
+        for waiting in &tasks[placed..] {
+            assign::explain(turn, &waiting.task, &reason);
         }
     }
-    rest
+    placed
 }
 
 fn flat(
@@ -47,18 +48,17 @@ fn flat(
     picture: &mut Picture,
     wanted: &Requirements,
     failing: BTreeMap<NodeNumber, u32>,
-    tasks: Vec<Arc<Task>>,
-) -> Vec<Arc<Task>> {
+    tasks: &[Waiting],
+) -> usize {
     let mut candidates = Candidates::new(picture, wanted, failing);
-    let mut tasks = tasks.into_iter();
-    while let Some(task) = tasks.next() {
-        let Some(number) = candidates.take(picture, wanted) else {
-            return std::iter::once(task).chain(tasks).collect();
-        };
-        assign::assign(turn, picture, wanted, &task, number, ASSIGNED);
-        candidates.put(picture, wanted, number);
+    for (placed, waiting) in tasks.iter().enumerate() {
+        let Some(number) = candidates.take(picture, wanted) else { return placed };
+        assign::assign(turn, picture, wanted, &waiting.task, number, ASSIGNED);
+        if placed + 1 < tasks.len() {
+            candidates.put(picture, wanted, number);
+        }
     }
-    Vec::new()
+    tasks.len()
 }
 
 fn is_descriptor(text: &str) -> bool {
@@ -73,8 +73,8 @@ fn spread(
     wanted: &Requirements,
     failing: BTreeMap<NodeNumber, u32>,
     levels: &[String],
-    tasks: Vec<Arc<Task>>,
-) -> Vec<Arc<Task>> {
+    tasks: &[Waiting],
+) -> usize {
     let mut tree = Tree::new();
     for (number, state) in picture.nodes() {
         let count = picture.count(wanted.service, number);
@@ -83,13 +83,12 @@ fn spread(
         let values = levels.iter().map(|level| constraint::spread_value(level, &state.node).unwrap_or_default());
         tree.add(values, count, rank);
     }
-    let mut tasks = tasks.into_iter();
-    while let Some(task) = tasks.next() {
+    for (placed, waiting) in tasks.iter().enumerate() {
         let taken = tree.take(&mut |number| filter::refuses(picture, wanted, number).is_none());
-        let Some(number) = taken else { return std::iter::once(task).chain(tasks).collect() };
-        assign::assign(turn, picture, wanted, &task, number, ASSIGNED);
+        let Some(number) = taken else { return placed };
+        assign::assign(turn, picture, wanted, &waiting.task, number, ASSIGNED);
     }
-    Vec::new()
+    tasks.len()
 }
 
 fn refusals(picture: &Picture, wanted: &Requirements) -> BTreeMap<Filter, usize> {
@@ -105,7 +104,8 @@ fn refusals(picture: &Picture, wanted: &Requirements) -> BTreeMap<Filter, usize>
 /// Confirms a task on the node that it was made for, or says why it cannot run there. Tells whether it is placed.
 pub(crate) fn confirm(turn: &mut Turn, picture: &mut Picture, task: &Arc<Task>) -> bool {
     let Some(number) = task.node_id.as_ref().and_then(|id| picture.number_of(id)) else { return false };
-    let wanted = Requirements::of(task, picture, turn.tx);
+    let service = task.service_id.as_ref().map(|id| picture.service_number(id));
+    let wanted = Requirements::of(task, service, picture, turn.tx);
     match filter::refuses(picture, &wanted, number) {
         None => {
             assign::assign(turn, picture, &wanted, task, number, CONFIRMED);

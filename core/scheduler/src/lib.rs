@@ -11,6 +11,7 @@
 mod assign;
 mod candidates;
 mod classes;
+mod counts;
 mod explain;
 mod filter;
 mod generic;

@@ -21,6 +21,8 @@ pub(crate) type HostPort = (i32, u32);
 #[derive(Clone, Debug)]
 pub(crate) struct NodeState {
     pub(crate) node: Arc<Node>,
+    /// As the node says.
+    pub(crate) takes_tasks: bool,
     /// Wanted tasks, of all services.
     pub(crate) total: u32,
     pub(crate) memory_bytes: i64,
@@ -39,8 +41,8 @@ impl NodeState {
         let generic = Pool::new(resources);
         let memory_bytes = resources.map_or(0, |resources| resources.memory_bytes);
         let nano_cpus = resources.map_or(0, |resources| resources.nano_cpus);
-        let abilities = abilities(&node);
-        Self { node, total: 0, memory_bytes, nano_cpus, generic, abilities, ports: BTreeMap::new() }
+        let (takes_tasks, abilities) = (node.takes_tasks(), abilities(&node));
+        Self { node, takes_tasks, total: 0, memory_bytes, nano_cpus, generic, abilities, ports: BTreeMap::new() }
     }
 
     /// The same node with another description: its tasks go on to hold what they hold.
@@ -48,6 +50,7 @@ impl NodeState {
         let (before, after) = (described(&self.node), described(&node));
         let gained = |pick: fn(&Resources) -> i64| after.map_or(0, pick) - before.map_or(0, pick);
         Self {
+            takes_tasks: node.takes_tasks(),
             total: self.total,
             memory_bytes: self.memory_bytes + gained(|resources| resources.memory_bytes),
             nano_cpus: self.nano_cpus + gained(|resources| resources.nano_cpus),
@@ -65,7 +68,7 @@ impl NodeState {
             self.memory_bytes -= sign * reserved.memory_bytes;
             self.nano_cpus -= sign * reserved.nano_cpus;
         }
-        self.generic.mark(&task.assigned_generic_resources, in_use);
+        self.generic.mark(&task.extras.assigned_generic_resources, in_use);
         for port in host_ports(task) {
             let users = self.ports.entry(port).or_default();
             *users = if in_use { *users + 1 } else { users.saturating_sub(1) };
@@ -87,8 +90,8 @@ fn described(node: &Node) -> Option<&Resources> {
 /// Whether two versions of a task hold the same, beside what their spec reserves (which never changes).
 pub(crate) fn hold_the_same(old: &Task, new: &Task) -> bool {
     host_ports(old).eq(host_ports(new))
-        && old.assigned_generic_resources == new.assigned_generic_resources
-        && old.volumes == new.volumes
+        && old.extras.assigned_generic_resources == new.extras.assigned_generic_resources
+        && old.extras.volumes == new.extras.volumes
 }
 
 pub(crate) fn reservations(task: &Task) -> Option<&Resources> {

@@ -4,9 +4,12 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skep_model::ids::Identifier;
 use skep_model::{Node, NodeId, Now, ServiceId, Task, TaskId, TaskState, Time, WallTime};
+use skep_store::Handles;
 
 use crate::classes::Classes;
+use crate::counts::Counts;
 use crate::node::{NodeNumber, NodeState, ServiceNumber, hold_the_same};
 use crate::requirements::Requirements;
 use crate::tasks::{Placed, PlacedTasks};
@@ -20,21 +23,23 @@ pub(crate) const FAILURES_MAX: usize = 5;
 /// One service at work.
 #[derive(Clone, Debug, Default)]
 struct ServiceState {
-    /// Wanted tasks per node; no zeros.
-    nodes: BTreeMap<NodeNumber, u32>,
+    /// None where the number is free.
+    id: Option<ServiceId>,
+    /// To be forgotten with its last task.
+    gone: bool,
+    /// Wanted tasks per node.
+    nodes: Counts,
     /// When tasks of a version failed on a node, oldest first.
     failures: BTreeMap<(Option<u64>, NodeNumber), VecDeque<Time>>,
-    /// To be forgotten with its last task.
-    gone: Option<ServiceId>,
 }
 
 /// What runs where.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Picture {
-    numbers: BTreeMap<NodeId, NodeNumber>,
+    node_numbers: Handles,
     nodes: Vec<Option<NodeState>>,
     free_nodes: Vec<NodeNumber>,
-    service_numbers: BTreeMap<ServiceId, ServiceNumber>,
+    service_numbers: Handles,
     services: Vec<ServiceState>,
     free_services: Vec<ServiceNumber>,
     tasks: PlacedTasks,
@@ -44,7 +49,8 @@ pub(crate) struct Picture {
 
 impl Picture {
     pub(crate) fn number_of(&self, node: &NodeId) -> Option<NodeNumber> {
-        self.numbers.get(node).copied()
+        let is = |number| self.node(number).is_some_and(|state| state.node.id == *node);
+        self.node_numbers.find(node.fingerprint(), is)
     }
 
     pub(crate) fn node(&self, number: NodeNumber) -> Option<&NodeState> {
@@ -75,7 +81,7 @@ impl Picture {
             if number as usize == self.nodes.len() {
                 self.nodes.push(None);
             }
-            self.numbers.insert(node.id.clone(), number);
+            self.node_numbers.insert(node.id.fingerprint(), number);
             number
         });
         let state = match self.node(number) {
@@ -89,7 +95,7 @@ impl Picture {
 
     /// Forgets a node with its tasks.
     pub(crate) fn remove_node(&mut self, id: &NodeId) {
-        let Some(number) = self.numbers.remove(id) else { return };
+        let Some(number) = self.number_of(id) else { return };
         let here = self.tasks.iter().filter(|placed| placed.node == number);
         let there: Vec<TaskId> = here.map(|placed| placed.task.id.clone()).collect();
         for task in there {
@@ -98,6 +104,7 @@ impl Picture {
         for service in &mut self.services {
             service.failures.retain(|(_, node), _| *node != number);
         }
+        self.node_numbers.remove(id.fingerprint(), number);
         if let Some(state) = self.nodes[number as usize].take() {
             self.classes.remove(number, state.total);
         }
@@ -107,44 +114,48 @@ impl Picture {
     /// Forgets a service; its tasks may still be there.
     pub(crate) fn remove_service(&mut self, id: &ServiceId) {
         if let Some(number) = self.known_service(id) {
-            self.services[number as usize].gone = Some(id.clone());
+            self.services[number as usize].gone = true;
             self.forget_if_idle(number);
         }
     }
 
     fn forget_if_idle(&mut self, number: ServiceNumber) {
         let state = &mut self.services[number as usize];
-        if let Some(id) = state.gone.clone().filter(|_| state.nodes.is_empty()) {
-            *state = ServiceState::default();
-            self.service_numbers.remove(&id);
+        if !state.gone || !state.nodes.is_empty() {
+            return;
+        }
+        if let Some(id) = std::mem::take(state).id {
+            self.service_numbers.remove(id.fingerprint(), number);
             self.free_services.push(number);
         }
     }
 
     pub(crate) fn service_number(&mut self, id: &ServiceId) -> ServiceNumber {
-        if let Some(&number) = self.service_numbers.get(id) {
+        if let Some(number) = self.known_service(id) {
             return number;
         }
         let number = self.free_services.pop().unwrap_or(self.services.len() as ServiceNumber);
         if number as usize == self.services.len() {
             self.services.push(ServiceState::default());
         }
-        self.service_numbers.insert(id.clone(), number);
+        self.services[number as usize].id = Some(id.clone());
+        self.service_numbers.insert(id.fingerprint(), number);
         number
     }
 
     pub(crate) fn known_service(&self, id: &ServiceId) -> Option<ServiceNumber> {
-        self.service_numbers.get(id).copied()
+        let is = |number: ServiceNumber| self.services[number as usize].id.as_ref() == Some(id);
+        self.service_numbers.find(id.fingerprint(), is)
     }
 
-    /// Wanted tasks of the service per node; no zeros.
-    pub(crate) fn nodes_of(&self, service: ServiceNumber) -> &BTreeMap<NodeNumber, u32> {
+    /// Wanted tasks of the service per node.
+    pub(crate) fn nodes_of(&self, service: ServiceNumber) -> &Counts {
         &self.services[service as usize].nodes
     }
 
     /// Wanted tasks of the service on the node.
     pub(crate) fn count(&self, service: Option<ServiceNumber>, node: NodeNumber) -> u32 {
-        service.and_then(|service| self.nodes_of(service).get(&node)).copied().unwrap_or(0)
+        service.map_or(0, |service| self.nodes_of(service).get(node))
     }
 
     /// Whether the task holds something, and since it does, its state as last seen.
@@ -167,15 +178,21 @@ impl Picture {
             self.remove_task(&id);
         }
         let service = task.service_id.as_ref().filter(|_| counts).map(|id| self.service_number(id));
+        self.put_new_task(Placed { node, service, counts, task });
+        !counts
+    }
+
+    /// A task that was not on a node so far.
+    pub(crate) fn put_new_task(&mut self, placed: Placed) {
+        let Placed { node, service, counts, ref task } = placed;
         if let Some(state) = self.nodes[node as usize].as_mut() {
-            state.hold(&task, true);
+            state.hold(task, true);
         }
-        self.volumes.hold(&task, true);
+        self.volumes.hold(task, true);
         if counts {
             self.count_task(node, service, true);
         }
-        self.tasks.insert(Placed { node, service, counts, task });
-        !counts
+        self.tasks.insert(placed);
     }
 
     /// A task that holds nothing any more. Tells whether it did.
@@ -199,10 +216,10 @@ impl Picture {
         }
         let Some(service) = service else { return };
         let nodes = &mut self.services[service as usize].nodes;
-        let count = nodes.entry(node).or_default();
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
-        if *count == 0 {
-            nodes.remove(&node);
+        if more {
+            nodes.add(node);
+        } else {
+            nodes.subtract(node);
             self.forget_if_idle(service);
         }
     }
@@ -250,9 +267,9 @@ impl Picture {
         let mut lines: Vec<String> = Vec::new();
         for (number, state) in self.nodes() {
             let listed = self.classes.agree(number, state.total, &state.node);
-            let services = self.service_numbers.iter();
-            let counts: Vec<String> =
-                services.map(|(id, service)| format!("{id}={}", self.count(Some(*service), number))).collect();
+            let services = self.services.iter().filter_map(|service| Some((service.id.as_ref()?, &service.nodes)));
+            let mut counts: Vec<String> = services.map(|(id, nodes)| format!("{id}={}", nodes.get(number))).collect();
+            counts.sort();
             let NodeState { node, total, memory_bytes, nano_cpus, .. } = state;
             lines.push(format!("{} {total} {memory_bytes} {nano_cpus} {listed} {counts:?}", node.id));
         }

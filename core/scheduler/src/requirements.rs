@@ -50,14 +50,14 @@ pub(crate) struct Affinity {
 }
 
 impl Requirements {
-    pub(crate) fn of(task: &Arc<Task>, picture: &mut Picture, read: &impl Read) -> Self {
+    /// `service` is the number of the task's.
+    pub(crate) fn of(task: &Arc<Task>, service: Option<ServiceNumber>, picture: &Picture, read: &impl Read) -> Self {
         let reserved = reservations(task);
         let generic = reserved.map(|reserved| reserved.generic.as_slice()).unwrap_or_default();
         let placement = task.spec.placement.as_ref();
         let texts = placement.map(|placement| placement.constraints.as_slice()).unwrap_or_default();
         // Specs were checked when they were stored; what cannot be read constrains nothing, as in Docker.
         let constraints = constraint::parse(texts).unwrap_or_default();
-        let service = task.service_id.as_ref().map(|id| picture.service_number(id));
         Self {
             task: Arc::clone(task),
             service,

@@ -24,15 +24,17 @@ type Group = BTreeSet<(u64, TaskId)>;
 
 /// A pending task with what tells its group, in the order in which tasks are placed.
 #[derive(Debug)]
-struct Waiting {
-    service: Option<ServiceNumber>,
+pub(crate) struct Waiting {
+    pub(crate) service: Option<ServiceNumber>,
     version: Option<u64>,
-    task: Arc<Task>,
+    /// The task's.
+    slot: u64,
+    pub(crate) task: Arc<Task>,
 }
 
 impl Waiting {
     fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |waiting: &Self| (waiting.service, waiting.version, waiting.task.slot);
+        let key = |waiting: &Self| (waiting.service, waiting.version, waiting.slot);
         key(self).cmp(&key(other)).then_with(|| self.task.id.cmp(&other.task.id))
     }
 
@@ -127,7 +129,8 @@ impl Scheduler {
             if has_failed(&task) {
                 self.picture.note_failure(now, &task);
             }
-            self.look_at_task(now, &task.id, Some(&task));
+            let id = task.id.clone();
+            self.look_at_task(now, &id, Some(task));
         }
         self.nodes.clear();
         self.tasks.clear();
@@ -150,36 +153,41 @@ impl Scheduler {
 
     fn look_at_tasks(&mut self, now: Now, tx: &Tx) {
         for id in std::mem::take(&mut self.tasks) {
-            let task = tx.task(&id);
-            self.look_at_task(now, &id, task.as_ref());
+            self.look_at_task(now, &id, tx.task(&id));
         }
     }
 
     /// Sorts a task by its state: nothing to do with it, pending, or on a node.
-    fn look_at_task(&mut self, now: Now, id: &TaskId, task: Option<&Arc<Task>>) {
-        let Some(task) = task.filter(|task| !task.has_ended()) else {
-            if let Some(task) = task.filter(|task| has_failed(task) && self.picture.placed(id).is_some()) {
-                self.picture.note_failure(now, task);
-            }
-            self.room |= self.picture.remove_task(id);
-            self.forget_pending(id, task);
-            return;
-        };
-        match task.state() {
-            TaskState::New => {}
-            TaskState::Pending if !picture::is_wanted(task) => self.forget_pending(id, Some(task)),
-            TaskState::Pending if task.node_id.is_some() => {
-                if !self.stuck_preassigned.contains(id) {
-                    self.preassigned.insert(id.clone());
+    fn look_at_task(&mut self, now: Now, id: &TaskId, task: Option<Arc<Task>>) {
+        match task {
+            Some(task) if task.state() == TaskState::Pending => self.look_at_pending(task),
+            Some(task) if task.state() == TaskState::New => {}
+            Some(task) if !task.has_ended() => self.room |= self.picture.put_task(task),
+            ended => {
+                if let Some(task) = ended.as_ref().filter(|task| has_failed(task) && self.picture.placed(id).is_some())
+                {
+                    self.picture.note_failure(now, task);
                 }
+                self.room |= self.picture.remove_task(id);
+                self.forget_pending(id, ended.as_ref());
             }
-            TaskState::Pending => {
-                let is_stuck = |group: &Group| group.contains(&(task.slot, id.clone()));
-                if self.stuck.is_empty() || !self.stuck.get(&key_of(task)).is_some_and(is_stuck) {
-                    self.wait(Arc::clone(task));
-                }
+        }
+    }
+
+    fn look_at_pending(&mut self, task: Arc<Task>) {
+        // An assignment that was not committed after all holds nothing.
+        self.room |= self.picture.remove_task(&task.id);
+        if !picture::is_wanted(&task) {
+            self.forget_pending(&task.id, Some(&task));
+        } else if task.node_id.is_some() {
+            if !self.stuck_preassigned.contains(&task.id) {
+                self.preassigned.insert(task.id.clone());
             }
-            _ => self.room |= self.picture.put_task(Arc::clone(task)),
+        } else {
+            let is_stuck = |group: &Group| group.contains(&(task.slot, task.id.clone()));
+            if self.stuck.is_empty() || !self.stuck.get(&key_of(&task)).is_some_and(is_stuck) {
+                self.wait(task);
+            }
         }
     }
 
@@ -199,7 +207,7 @@ impl Scheduler {
 
     fn wait(&mut self, task: Arc<Task>) {
         let service = task.service_id.as_ref().map(|id| self.picture.service_number(id));
-        self.pending.push(Waiting { service, version: task.spec_version, task });
+        self.pending.push(Waiting { service, version: task.spec_version, slot: task.slot, task });
     }
 
     fn has_stuck(&self) -> bool {
@@ -233,9 +241,9 @@ impl Scheduler {
         let mut pending = std::mem::take(&mut self.pending);
         pending.sort_unstable_by(Waiting::order);
         for group in pending.chunk_by(Waiting::is_grouped_with) {
-            let tasks = group.iter().map(|waiting| Arc::clone(&waiting.task)).collect();
-            for task in group::place(&mut turn, &mut self.picture, tasks) {
-                self.stuck.entry(key_of(&task)).or_default().insert((task.slot, task.id.clone()));
+            let placed = group::place(&mut turn, &mut self.picture, group);
+            for Waiting { task, .. } in &group[placed..] {
+                self.stuck.entry(key_of(task)).or_default().insert((task.slot, task.id.clone()));
             }
         }
     }

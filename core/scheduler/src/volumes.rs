@@ -28,7 +28,7 @@ pub(crate) struct VolumeUses(BTreeMap<String, Use>);
 impl VolumeUses {
     /// Notes that a task uses its volumes, or no longer does.
     pub(crate) fn hold(&mut self, task: &Task, in_use: bool) {
-        for attachment in &task.volumes {
+        for attachment in &task.extras.volumes {
             let mount = cluster_mounts(task).find(|mount| mount.target == attachment.target);
             let writes = u32::from(mount.is_none_or(|mount| !mount.readonly));
             let entry = self.0.entry(attachment.id.clone()).or_default();

@@ -97,7 +97,7 @@ pub(crate) fn decode(payload: Bytes) -> Result<Entry, CodecError> {
         let Some(target) = action.target else { return Err(unknown) };
         changes.push(Change { action: kind, object: object(target)? });
     }
-    Ok(Entry { id, changes })
+    Ok(Entry { id, changes: changes.into() })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! One transaction, as it stands in the log.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -18,8 +20,8 @@ pub const ENTRY_BYTES_MAX: usize = 3 * 1024 * 1024 / 2;
 pub struct Entry {
     /// Unique among the entries in flight of all managers: random 64 bits.
     pub id: u64,
-    /// In the order in which they are carried out.
-    pub changes: Vec<Change>,
+    /// In the order in which they are carried out. Shared, for an entry is kept while it is in flight.
+    pub changes: Arc<[Change]>,
 }
 
 impl Entry {

@@ -102,10 +102,7 @@ pub(crate) fn task(text: &str, service: &str, slot: u64, node: Option<&str>) -> 
         endpoint: None,
         log_driver: None,
         spec_version: Some(0),
-        assigned_generic_resources: Vec::new(),
-        job_iteration: None,
-        volumes: Vec::new(),
-        unknown: Default::default(),
+        extras: Default::default(),
     }
 }
 

@@ -8,6 +8,7 @@ use skep_model::ids::Identifier;
 use skep_model::{NodeId, ServiceId, Task, TaskState};
 
 use crate::handles::{Handle, Handles};
+use crate::members::Members;
 
 /// The versions of a row that readers may see: the committed one, and the one in flight.
 pub type Versions<'a, T> = [Option<&'a T>; 2];
@@ -49,7 +50,7 @@ struct Groups<K, M> {
 #[derive(Clone, Debug)]
 struct Group<K, M> {
     key: K,
-    members: BTreeSet<M>,
+    members: Members<M>,
 }
 
 impl<K, M> Default for Groups<K, M> {
@@ -64,7 +65,7 @@ impl<K: Identifier, M: Ord + Copy> Groups<K, M> {
         self.handles.find(key.fingerprint(), is)
     }
 
-    fn of(&self, key: &K) -> Option<&BTreeSet<M>> {
+    fn of(&self, key: &K) -> Option<&Members<M>> {
         let number = self.number(key)?;
         self.groups[number as usize].as_ref().map(|group| &group.members)
     }
@@ -93,7 +94,7 @@ impl<K: Identifier, M: Ord + Copy> Groups<K, M> {
         if number as usize == self.groups.len() {
             self.groups.push(None);
         }
-        self.groups[number as usize] = Some(Group { key: key.clone(), members: BTreeSet::new() });
+        self.groups[number as usize] = Some(Group { key: key.clone(), members: Members::default() });
         self.handles.insert(key.fingerprint(), number);
         number
     }
@@ -111,16 +112,16 @@ pub struct TaskIndex {
 
 impl TaskIndex {
     pub(crate) fn of_service(&self, service: &ServiceId) -> impl Iterator<Item = Handle> {
-        self.services.of(service).into_iter().flatten().map(|(_, handle)| *handle)
+        self.services.of(service).into_iter().flat_map(Members::iter).map(|(_, handle)| *handle)
     }
 
     pub(crate) fn in_slot(&self, service: &ServiceId, slot: u64) -> impl Iterator<Item = Handle> {
         let members = self.services.of(service);
-        members.into_iter().flat_map(move |all| all.range((slot, 0)..=(slot, Handle::MAX))).map(|(_, handle)| *handle)
+        members.into_iter().flat_map(move |all| all.range((slot, 0), (slot, Handle::MAX))).map(|(_, handle)| *handle)
     }
 
     pub(crate) fn on_node(&self, node: &NodeId) -> impl Iterator<Item = Handle> {
-        self.nodes.of(node).into_iter().flatten().copied()
+        self.nodes.of(node).into_iter().flat_map(Members::iter).copied()
     }
 
     pub(crate) fn desiring(&self, state: TaskState) -> impl Iterator<Item = Handle> {

@@ -14,7 +14,7 @@ use crate::rules::ApplyError;
 use crate::snapshot::RestoreError;
 use crate::store::Store;
 use crate::table::NONE;
-use crate::tx::Tx;
+use crate::tx::{Tx, Written};
 
 /// A payload that had no effect; its index is consumed all the same.
 #[derive(Debug, thiserror::Error)]
@@ -96,13 +96,14 @@ impl Ledger {
         parts.into_iter().map(|changes| self.launch(next_id(), changes)).collect()
     }
 
-    fn launch(&mut self, id: u64, changes: Vec<(Change, Place)>) -> Entry {
+    fn launch(&mut self, id: u64, changes: Vec<Written>) -> Entry {
         self.last_writer += 1;
-        let (changes, places): (Vec<Change>, Vec<Place>) = changes.into_iter().unzip();
+        let (changes, places): (Vec<Change>, Vec<Place>) =
+            changes.into_iter().map(|written| (written.change, written.place)).unzip();
         for place in &places {
             self.store.tables.sign(*place, self.last_writer, NONE);
         }
-        let entry = Entry { id, changes };
+        let entry = Entry { id, changes: changes.into() };
         self.flights.push_back(Flight { entry: entry.clone(), places, writer: self.last_writer });
         entry
     }
@@ -151,7 +152,7 @@ impl Ledger {
             for (change, place) in flight.entry.changes.iter().zip(&mut flight.places) {
                 let gone = change.action == Action::Remove;
                 // A row that was only in flight may have another place now.
-                *place = self.store.tables.launch(&change.object, gone, flight.writer, NONE).0;
+                *place = self.store.tables.launch(&change.object, None, gone, flight.writer).0;
             }
         }
         self.flights = kept;
@@ -194,11 +195,11 @@ fn too_large() -> Refusal {
 }
 
 /// Cuts a turn's changes at the limits of one entry.
-fn split(changes: Vec<(Change, Place)>) -> Vec<Vec<(Change, Place)>> {
-    let mut parts: Vec<Vec<(Change, Place)>> = Vec::new();
+fn split(changes: Vec<Written>) -> Vec<Vec<Written>> {
+    let mut parts: Vec<Vec<Written>> = Vec::new();
     let mut bytes = 0;
     for change in changes {
-        let length = codec::change_len(&change.0);
+        let length = change.encoded_len();
         match parts.last_mut() {
             Some(part) if part.len() < TURN_CHANGES_MAX && bytes + length <= TURN_BYTES_MAX => {
                 bytes += length;

@@ -15,6 +15,7 @@ mod fixture;
 mod handles;
 mod index;
 mod ledger;
+mod members;
 pub mod object;
 mod overlay;
 mod read;

@@ -16,10 +16,17 @@ pub(crate) type Place = (Kind, Handle);
 pub(crate) type Before = Option<Pending<AnyObject>>;
 
 impl Tables {
-    /// Puts a version of a row in flight; `gone` says that it is removed. Gives back what was in flight before.
-    pub(crate) fn launch(&mut self, object: &AnyObject, gone: bool, writer: u64, change: u32) -> (Place, Before) {
+    /// Puts a version of a row in flight; `gone` says that it is removed. The row's handle is looked up where it is not
+    /// given. Gives back what was in flight before.
+    pub(crate) fn launch(
+        &mut self,
+        object: &AnyObject,
+        handle: Option<Handle>,
+        gone: bool,
+        writer: u64,
+    ) -> (Place, Before) {
         let kind = object.kind();
-        with_object!(object, row => launch(self, kind, row, gone, writer, change))
+        with_object!(object, row => launch(self, kind, row, handle, gone, writer))
     }
 
     /// Goes back to what was in flight before.
@@ -63,13 +70,13 @@ fn launch<T: Stored>(
     tables: &mut Tables,
     kind: Kind,
     row: &Arc<T>,
+    handle: Option<Handle>,
     gone: bool,
     writer: u64,
-    change: u32,
 ) -> (Place, Before) {
     let table = T::table_mut(tables);
-    let handle = table.handle_for(row);
-    let before = table.set_pending(handle, Some(Pending { writer, change, gone, row: Arc::clone(row) }));
+    let handle = handle.unwrap_or_else(|| table.handle_for(row));
+    let before = table.set_pending(handle, Some(Pending { writer, change: NONE, gone, row: Arc::clone(row) }));
     let before =
         before.map(|Pending { writer, change, gone, row }| Pending { writer, change, gone, row: T::wrap(row) });
     ((kind, handle), before)

@@ -120,7 +120,9 @@ impl Store {
     pub fn decode(&self, payload: Bytes) -> Result<Entry, CodecError> {
         let mut entry = Entry::decode(payload)?;
         let mut last: Option<Arc<Task>> = None;
-        for change in &mut entry.changes {
+        // Just decoded, so nobody else holds them.
+        let changes = Arc::get_mut(&mut entry.changes);
+        for change in changes.into_iter().flatten() {
             let AnyObject::Task(task) = &mut change.object else { continue };
             if let Some(own) = Arc::get_mut(task) {
                 own.share(&self.tables);

@@ -7,11 +7,35 @@ use skep_model::{NodeId, Now, Refusal, ServiceId, Task, TaskState};
 
 use crate::change::{Action, Change, Event};
 use crate::codec;
+use crate::handles::Handle;
 use crate::object::{AnyObject, Stored, with_object};
 use crate::overlay::{Before, Place, View};
 use crate::read::Find;
 use crate::rules::{self, ApplyError};
 use crate::table::{NONE, Sight, Tables};
+
+/// One change of a transaction.
+#[derive(Debug)]
+pub(crate) struct Written {
+    pub(crate) change: Change,
+    pub(crate) place: Place,
+    /// Bytes that it takes in an entry. Tasks are many, and are measured as they are written, while they are at hand.
+    measured: Option<u32>,
+}
+
+impl Written {
+    fn new(change: Change, place: Place) -> Self {
+        let measured = match &change.object {
+            AnyObject::Task(_) => u32::try_from(codec::change_len(&change)).ok(),
+            _ => None,
+        };
+        Self { change, place, measured }
+    }
+
+    pub(crate) fn encoded_len(&self) -> usize {
+        self.measured.map_or_else(|| codec::change_len(&self.change), |length| length as usize)
+    }
+}
 
 /// A transaction over committed and pending facts.
 #[derive(Debug)]
@@ -21,7 +45,7 @@ pub struct Tx<'a> {
     last_index: u64,
     writer: u64,
     /// `None` where a later change took the place of an earlier one.
-    changes: Vec<Option<(Change, Place)>>,
+    changes: Vec<Option<Written>>,
     /// What each write found.
     undo: Vec<(Place, Before)>,
     /// Rows whose changes cancelled each other.
@@ -81,9 +105,9 @@ impl<'a> Tx<'a> {
     }
 
     fn write(&mut self, action: Action, object: AnyObject) -> Result<(), Refusal> {
-        let old = with_object!(&object, row => current(self.tables, row));
+        let (handle, old) = with_object!(&object, row => current(self.tables, row));
         rules::check(&self.view(), action, &object, old.as_ref())?;
-        let (place, before) = self.tables.launch(&object, action == Action::Remove, self.writer, NONE);
+        let (place, before) = self.tables.launch(&object, handle, action == Action::Remove, self.writer);
         let ours = before.as_ref().filter(|before| before.writer == self.writer && before.change != NONE);
         let earlier = ours.map(|before| before.change as usize);
         self.undo.push((place, before));
@@ -95,17 +119,17 @@ impl<'a> Tx<'a> {
     /// Joins the change with an earlier one to the same object, so that an entry tells each object once. Gives back
     /// where the row's change is now.
     fn record(&mut self, place: Place, earlier: Option<usize>, change: Change) -> u32 {
-        let before = earlier.and_then(|at| self.changes[at].as_ref().map(|(change, _)| change.action));
+        let before = earlier.and_then(|at| self.changes[at].as_ref().map(|written| written.change.action));
         match (earlier, before, change.action) {
             (Some(at), Some(action @ (Action::Create | Action::Update)), Action::Update)
                 if self.keeps_name(at, &change) =>
             {
-                self.changes[at] = Some((Change { action, object: change.object }, place));
+                self.changes[at] = Some(Written::new(Change { action, object: change.object }, place));
                 at as u32
             }
             (Some(at), Some(Action::Create), Action::Remove) => {
                 self.changes[at] = None;
-                let left = |change: &Option<(Change, Place)>| change.as_ref().is_some_and(|(_, other)| *other == place);
+                let left = |written: &Option<Written>| written.as_ref().is_some_and(|other| other.place == place);
                 match self.changes[..at].iter().rposition(left) {
                     Some(removal) => removal as u32,
                     None => {
@@ -125,12 +149,12 @@ impl<'a> Tx<'a> {
     /// A change of name may depend on what stands between the two.
     fn keeps_name(&self, at: usize, change: &Change) -> bool {
         let earlier = self.changes[at].as_ref();
-        earlier.is_some_and(|(earlier, _)| earlier.object.unique_name() == change.object.unique_name())
+        earlier.is_some_and(|earlier| earlier.change.object.unique_name() == change.object.unique_name())
     }
 
     fn append(&mut self, place: Place, change: Change) -> u32 {
         self.cancelled.remove(&place);
-        self.changes.push(Some((change, place)));
+        self.changes.push(Some(Written::new(change, place)));
         self.changes.len() as u32 - 1
     }
 
@@ -145,12 +169,14 @@ impl<'a> Tx<'a> {
         let mut seen = BTreeSet::new();
         let places = self.undo.iter().skip(mark).map(|(place, _)| *place).filter(|place| seen.insert(*place));
         let changes = places.filter_map(|place| self.changes[self.tables.change_of(place, self.writer)?].as_ref());
-        changes.map(|(change, _)| Event { action: change.action, object: change.object.clone(), old: None }).collect()
+        changes
+            .map(|Written { change, .. }| Event { action: change.action, object: change.object.clone(), old: None })
+            .collect()
     }
 
     /// Bytes of the changes so far.
     pub(crate) fn encoded_len(&self) -> usize {
-        self.changes.iter().flatten().map(|(change, _)| codec::change_len(change)).sum()
+        self.changes.iter().flatten().map(Written::encoded_len).sum()
     }
 
     /// Undoes everything.
@@ -161,7 +187,7 @@ impl<'a> Tx<'a> {
     }
 
     /// The changes that are left, with their places; rows whose changes cancelled each other are as they were.
-    pub(crate) fn finish(self) -> Vec<(Change, Place)> {
+    pub(crate) fn finish(self) -> Vec<Written> {
         if !self.cancelled.is_empty() {
             for (place, before) in self.undo.into_iter().rev() {
                 if self.cancelled.contains(&place) {
@@ -173,8 +199,11 @@ impl<'a> Tx<'a> {
     }
 }
 
-fn current<T: Stored>(tables: &Tables, row: &Arc<T>) -> Option<AnyObject> {
-    tables.find::<T>(Sight::Current, row.id()).map(T::wrap)
+/// The row's handle, and the row as it is now.
+fn current<T: Stored>(tables: &Tables, row: &Arc<T>) -> (Option<Handle>, Option<AnyObject>) {
+    let table = T::table(tables);
+    let handle = table.handle(row.id());
+    (handle, handle.and_then(|handle| table.see(Sight::Current, handle)).cloned().map(T::wrap))
 }
 
 impl Find for Tx<'_> {

@@ -165,7 +165,7 @@ impl Engine {
         self.starts += 1;
         container.condition = Condition::Running;
         container.start = self.starts;
-        let is_job = run.snapshot.job_iteration.is_some();
+        let is_job = run.snapshot.extras.job_iteration.is_some();
         if dice.permille(troubles.crashes_permille) {
             let code = if dice.permille(200) { 0 } else { 1 };
             consequence.exits = Some((dice.micros(100, 15_000_000), self.starts, code));

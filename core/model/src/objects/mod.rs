@@ -5,6 +5,7 @@
 
 mod cluster;
 mod dependency;
+mod extras;
 mod network;
 mod node;
 mod opaque;
@@ -13,6 +14,7 @@ mod task;
 
 pub use cluster::{Cluster, DEFAULT_CLUSTER_NAME, DOCKERS_PACE, PACE_LABEL};
 pub use dependency::{Config, Secret};
+pub use extras::{Extras, TaskExtras};
 pub use network::Network;
 pub use node::{Make, Node, SKEP_ENGINE_LABEL};
 pub use opaque::{Extension, Resource, Volume};

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use prost::{Message, encoding};
 
-use super::{Meta, ObjectError, object, version};
+use super::{Extras, Meta, ObjectError, TaskExtras, object, version};
 use crate::ids::{NodeId, ServiceId, TaskId};
 use crate::kept::Kept;
 use crate::pb::objects as pb;
@@ -36,11 +35,7 @@ pub struct Task {
     pub log_driver: Option<Shared<types::Driver>>,
     /// Version of the service's spec from which it was made.
     pub spec_version: Option<u64>,
-    pub assigned_generic_resources: Vec<types::GenericResource>,
-    pub job_iteration: Option<u64>,
-    pub volumes: Vec<types::VolumeAttachment>,
-    /// Encoded fields of newer versions.
-    pub unknown: Bytes,
+    pub extras: TaskExtras,
 }
 
 /// A task's own annotations. Nearly every task has its usual name and nothing else, which needs no place.
@@ -89,6 +84,15 @@ impl Task {
             TaskAnnotations::Written(written) if !written.name.is_empty() => written.name.clone(),
             _ => task_name(&self.service_annotations.name, self.slot, self.node_id.as_ref(), &self.id),
         }
+    }
+
+    /// Bytes of [`task_name`].
+    fn usual_name_len(&self) -> usize {
+        let middle = match &self.node_id {
+            Some(node) if self.slot == 0 => node.as_str().len(),
+            _ => self.slot.checked_ilog10().unwrap_or(0) as usize + 1,
+        };
+        self.service_annotations.name.len() + middle + self.id.as_str().len() + 2
     }
 
     /// Its annotations as the wire has them.
@@ -145,6 +149,13 @@ fn share_networks(attachments: &mut [pb::NetworkAttachment], known: &[pb::Networ
     }
 }
 
+/// The attachment without the room that decoding left for more.
+fn fitted(mut attachment: pb::NetworkAttachment) -> pb::NetworkAttachment {
+    attachment.addresses.shrink_to_fit();
+    attachment.aliases.shrink_to_fit();
+    attachment
+}
+
 /// `<service>.<slot>.<task>`, or with the node instead of the slot for global services (interop §6).
 pub fn task_name(service: &str, slot: u64, node: Option<&NodeId>, task: &TaskId) -> String {
     match node {
@@ -170,14 +181,16 @@ impl TryFrom<Kept<pb::Task>> for Task {
             service_annotations: value.service_annotations.map(Shared::new).unwrap_or_default(),
             status: value.status.unwrap_or_default(),
             desired_state,
-            networks: value.networks.into(),
+            networks: value.networks.into_iter().map(fitted).collect(),
             endpoint: value.endpoint.map(Shared::new),
             log_driver: value.log_driver.map(Shared::new),
             spec_version: value.spec_version.map(|version| version.index),
-            assigned_generic_resources: value.assigned_generic_resources,
-            job_iteration: value.job_iteration.map(|version| version.index),
-            volumes: value.volumes,
-            unknown,
+            extras: TaskExtras::from(Extras {
+                assigned_generic_resources: value.assigned_generic_resources,
+                job_iteration: value.job_iteration.map(|version| version.index),
+                volumes: value.volumes,
+                unknown,
+            }),
         };
         task.settle_annotations();
         Ok(task)
@@ -202,11 +215,11 @@ impl From<&Task> for Kept<pb::Task> {
                 endpoint: task.endpoint.as_ref().map(Shared::to_message),
                 log_driver: task.log_driver.as_ref().map(Shared::to_message),
                 spec_version: task.spec_version.map(version),
-                assigned_generic_resources: task.assigned_generic_resources.clone(),
-                job_iteration: task.job_iteration.map(version),
-                volumes: task.volumes.clone(),
+                assigned_generic_resources: task.extras.assigned_generic_resources.clone(),
+                job_iteration: task.extras.job_iteration.map(version),
+                volumes: task.extras.volumes.clone(),
             },
-            unknown: task.unknown.clone(),
+            unknown: task.extras.unknown.clone(),
         }
     }
 }
@@ -219,7 +232,7 @@ impl Task {
         let number = |number: u64| if number == 0 { 0 } else { tag_bytes + encoding::encoded_len_varint(number) };
         let name = match &self.annotations {
             TaskAnnotations::Written(written) => written.encoded_len(),
-            TaskAnnotations::Usual => text(&self.name()),
+            TaskAnnotations::Usual => delimited(tag_bytes, self.usual_name_len()),
         };
         let meta: pb::Meta = self.meta.into();
         text(self.id.as_str())
@@ -236,10 +249,10 @@ impl Task {
             + self.endpoint.as_ref().map_or(0, |endpoint| delimited(tag_bytes, endpoint.encoded_len()))
             + self.log_driver.as_ref().map_or(0, |driver| delimited(tag_bytes, driver.encoded_len()))
             + self.spec_version.map_or(0, |index| delimited(tag_bytes, version(index).encoded_len()))
-            + encoding::message::encoded_len_repeated(15, &self.assigned_generic_resources)
-            + self.job_iteration.map_or(0, |index| delimited(2, version(index).encoded_len()))
-            + encoding::message::encoded_len_repeated(17, &self.volumes)
-            + self.unknown.len()
+            + encoding::message::encoded_len_repeated(15, &self.extras.assigned_generic_resources)
+            + self.extras.job_iteration.map_or(0, |index| delimited(2, version(index).encoded_len()))
+            + encoding::message::encoded_len_repeated(17, &self.extras.volumes)
+            + self.extras.unknown.len()
     }
 }
 

@@ -57,7 +57,7 @@ fn another_run_removes_the_earlier_one() {
     world.update(|spec| spec.task.get_or_insert_default().force_update += 1);
     world.pass(3000);
     assert_eq!(completed(&world), [0, 1]);
-    assert!(world.tasks().iter().all(|task| task.job_iteration == Some(2)));
+    assert!(world.tasks().iter().all(|task| task.extras.job_iteration == Some(2)));
 }
 
 #[test]

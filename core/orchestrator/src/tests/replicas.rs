@@ -26,7 +26,7 @@ fn makes_tasks_as_docker_does() {
     assert_eq!((task.spec_version, task.log_driver.clone()), (Some(0), Some(driver.into())));
     assert_eq!(*task.spec, world.service().spec.task.clone().expect("a task spec"));
     assert!(tasks[0].spec.same(&tasks[2].spec), "one allocation for all");
-    assert!(task.endpoint.is_some() && task.job_iteration.is_none());
+    assert!(task.endpoint.is_some() && task.extras.job_iteration.is_none());
 }
 
 fn cluster(spec: types::ClusterSpec) -> skep_model::Cluster {

@@ -173,13 +173,13 @@ fn generic_resources_are_given_out_once() {
     let mut world = World::new([with_gpus, node("n2")]);
     world.add((1..=3).map(|slot| task("ai", slot, spec.clone())));
     world.turn();
-    assert_eq!(world.task("ai-0001").assigned_generic_resources, [gpu("a")]);
-    assert_eq!(world.task("ai-0002").assigned_generic_resources, [gpu("b")]);
+    assert_eq!(world.task("ai-0001").extras.assigned_generic_resources, [gpu("a")]);
+    assert_eq!(world.task("ai-0002").extras.assigned_generic_resources, [gpu("b")]);
     assert_eq!(world.task("ai-0003").status.err, "no suitable node (insufficient resources on 2 nodes)");
     world.report("ai-0001", TaskState::Failed);
     world.pass(100);
     world.turn();
-    assert_eq!(world.task("ai-0003").assigned_generic_resources, [gpu("a")]);
+    assert_eq!(world.task("ai-0003").extras.assigned_generic_resources, [gpu("a")]);
 }
 
 #[test]

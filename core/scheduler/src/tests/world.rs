@@ -94,10 +94,7 @@ pub(super) fn task(service: &str, slot: u64, spec: TaskSpec) -> Task {
         endpoint: None,
         log_driver: None,
         spec_version: Some(1),
-        assigned_generic_resources: Vec::new(),
-        job_iteration: None,
-        volumes: Vec::new(),
-        unknown: Default::default(),
+        extras: Default::default(),
     }
 }
 

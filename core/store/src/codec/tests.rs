@@ -25,7 +25,7 @@ fn unknown_fields_travel_through_log_and_snapshot() {
     let mut unknown = BytesMut::new();
     prost::encoding::string::encode(777, &"tail".to_owned(), &mut unknown);
     object.unknown = unknown.freeze();
-    let entry = Entry { id: 7, changes: vec![Change { action: Action::Create, object: object.clone().into() }] };
+    let entry = Entry { id: 7, changes: [Change { action: Action::Create, object: object.clone().into() }].into() };
 
     let decoded = Entry::decode(entry.encode()).unwrap();
     assert_eq!(decoded, entry);
@@ -44,10 +44,11 @@ fn unknown_fields_travel_through_log_and_snapshot() {
 fn the_payload_is_swarmkits_request() {
     let entry = Entry {
         id: 0xfeed,
-        changes: vec![
+        changes: [
             Change { action: Action::Update, object: service("web").into() },
             Change { action: Action::Remove, object: task("t", "web", 1, None).into() },
-        ],
+        ]
+        .into(),
     };
     let request = InternalRaftRequest::decode(entry.encode()).unwrap();
     assert_eq!(request.id, 0xfeed);
@@ -56,7 +57,7 @@ fn the_payload_is_swarmkits_request() {
     assert!(matches!(&request.action[0].target, Some(Target::Service(kept)) if kept.value.id == id("web")));
     assert_eq!(Entry::peek_id(&entry.encode()).unwrap(), 0xfeed);
     let sum: usize = entry.changes.iter().map(change_len).sum();
-    let id_length = Entry { id: 0xfeed, changes: Vec::new() }.encode().len();
+    let id_length = Entry { id: 0xfeed, changes: [].into() }.encode().len();
     assert_eq!(sum + id_length, entry.encode().len());
 }
 
@@ -104,12 +105,13 @@ fn a_task_is_measured_as_it_is_written() {
     .into();
     whole.endpoint = Some(Endpoint { ports: vec![Default::default()], ..Default::default() }.into());
     whole.log_driver = Some(t::Driver { name: "json-file".to_owned(), ..Default::default() }.into());
-    whole.job_iteration = Some(3);
-    whole.assigned_generic_resources = vec![Default::default(); 2];
-    whole.volumes = vec![t::VolumeAttachment { id: "v".to_owned(), ..Default::default() }];
+    let extras = whole.extras.edit();
+    extras.job_iteration = Some(3);
+    extras.assigned_generic_resources = vec![Default::default(); 2];
+    extras.volumes = vec![t::VolumeAttachment { id: "v".to_owned(), ..Default::default() }];
     let mut unknown = BytesMut::new();
     prost::encoding::string::encode(777, &"tail".to_owned(), &mut unknown);
-    whole.unknown = unknown.freeze();
+    extras.unknown = unknown.freeze();
     whole.status.err = "no suitable node".to_owned();
     let mut bare = task("t", "web", 0, None);
     bare.service_id = None;

@@ -63,7 +63,7 @@ fn status(facts: &impl Find, service_id: String) -> ServiceStatus {
     let job = service.as_ref().and_then(|service| service.job_status.as_ref());
     let iteration = job.map(|job| job.job_iteration.as_ref().map_or(0, |iteration| iteration.index));
     for task in facts.tasks_of_service(&id) {
-        if iteration.is_none_or(|iteration| task.job_iteration == Some(iteration)) {
+        if iteration.is_none_or(|iteration| task.extras.job_iteration == Some(iteration)) {
             count(&mut status, &task, iteration.is_some(), wanted.is_none());
         }
     }

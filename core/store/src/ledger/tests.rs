@@ -123,7 +123,7 @@ fn what_is_taken_back_takes_along_what_was_built_on_it_and_nothing_else() {
 fn another_leaders_entry_abandons_what_is_in_flight() {
     let mut ledger = Ledger::default();
     launched(&mut ledger, 1, |tx| tx.create(service("web")));
-    let foreign = Entry { id: 99, changes: vec![Change { action: Action::Create, object: service("api").into() }] };
+    let foreign = Entry { id: 99, changes: [Change { action: Action::Create, object: service("api").into() }].into() };
     let (foreign_id, events) = ledger.commit_payload(foreign.encode()).unwrap();
     assert_eq!((foreign_id, events.len()), (99, 1));
     assert_eq!(ledger.in_flight(), 0);

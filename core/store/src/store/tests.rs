@@ -20,7 +20,7 @@ fn remove(object: impl Into<AnyObject>) -> Change {
 }
 
 fn entry(changes: Vec<Change>) -> Entry {
-    Entry { id: 1, changes }
+    Entry { id: 1, changes: changes.into() }
 }
 
 fn extension(name: &str) -> Extension {

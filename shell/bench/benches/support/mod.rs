@@ -90,10 +90,7 @@ pub fn task(number: u64, service: u64, driver: Option<&str>) -> Task {
         endpoint: None,
         log_driver: None,
         spec_version: Some(1),
-        assigned_generic_resources: Vec::new(),
-        job_iteration: None,
-        volumes: Vec::new(),
-        unknown: Default::default(),
+        extras: Default::default(),
     }
 }
 

@@ -333,7 +333,7 @@ fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, C
     let (task, stored) = (&order.task, container_spec(&order.task.spec)?);
     let expanded = template::container(stored, &facts(order));
     let mut spec = expanded.map_err(|error| Refusal::invalid(error.to_string()))?;
-    spec.env.extend(template::generic_resource_env(&task.assigned_generic_resources));
+    spec.env.extend(template::generic_resource_env(&task.extras.assigned_generic_resources));
     // What cannot be told to the container is known before it is made.
     files::contents(stored, order)?;
     let spec = &spec;

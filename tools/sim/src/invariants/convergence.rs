@@ -136,7 +136,7 @@ fn running(facts: &Store, service: &Service, expected: usize) -> Option<String> 
 fn completed(facts: &Store, service: &Service, expected: usize) -> Option<String> {
     let run = service.job_status.as_ref().and_then(|status| status.job_iteration).map_or(0, |version| version.index);
     let tasks = facts.tasks_of_service(&service.id);
-    let present = || tasks.iter().filter(|task| task.job_iteration == Some(run));
+    let present = || tasks.iter().filter(|task| task.extras.job_iteration == Some(run));
     if present().any(|task| task.desired_state <= TaskState::Complete && cannot_be_placed(facts, task)) {
         return None;
     }

@@ -22,7 +22,7 @@ impl Invariant for JobCompletionsOnce {
                 self.completed.remove(&service.id);
             }
             let Some(task) = event.object.get::<Task>() else { continue };
-            let (Some(id), Some(run)) = (&task.service_id, task.job_iteration) else { continue };
+            let (Some(id), Some(run)) = (&task.service_id, task.extras.job_iteration) else { continue };
             let Some(service) = facts.service(id) else { continue };
             let place = Place::of(&service, task);
             if event.action == Action::Create {

@@ -16,7 +16,7 @@ pub(crate) fn facts(plant: Option<Plant>, mut facts: Store) -> Store {
     let services = facts.services().into_iter().filter_map(|service| service_seen(plant, &service));
     let changes: Vec<Change> = services.chain(tasks).collect();
     if !changes.is_empty() {
-        facts.apply(&Entry { id: 1, changes }).expect("what is there can be changed");
+        facts.apply(&Entry { id: 1, changes: changes.into() }).expect("what is there can be changed");
     }
     facts
 }
@@ -33,7 +33,7 @@ fn task_seen(plant: Plant, facts: &Store, task: &Arc<Task>) -> Option<Change> {
         Plant::SlotForgotten if alive && task.slot > 0 => {
             return Some(Change { action: Action::Remove, object: AnyObject::Task(task.clone()) });
         }
-        Plant::CompletionForgotten if task.job_iteration.is_some() && task.state() == TaskState::Complete => {
+        Plant::CompletionForgotten if task.extras.job_iteration.is_some() && task.state() == TaskState::Complete => {
             return Some(Change { action: Action::Remove, object: AnyObject::Task(task.clone()) });
         }
         Plant::StopForgotten if task.desired_state == TaskState::Shutdown => seen.desired_state = TaskState::Running,
