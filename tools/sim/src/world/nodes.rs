@@ -114,14 +114,14 @@ impl World {
         if node.role == NodeRole::Worker {
             return settled && !managing;
         }
-        // Two changes of the quorum at once may cost it.
+        // Two changes of the quorum at once may cost it; who has no vote yet does not make up for one that goes.
         let all_settled = manager.facts().nodes().iter().all(|node| node.role == node.spec.desired_role());
         let seats = self.hosts.iter().filter(|host| host.seat.is_some()).count();
         let members = manager.membership();
         let left = members.iter().filter(|member| {
             self.seats.get(&member.raft_id).is_some_and(|other| *other != host && !self.hosts[*other].retired)
         });
-        let enough = left.count() > members.len() / 2;
+        let enough = left.count() > members.len() / 2 && manager.voters().len() == members.len();
         settled && all_settled && enough && seats == members.len() && self.joining() == 0
     }
 
