@@ -79,6 +79,7 @@ impl Manager {
             self.dispatcher.observe(event);
             self.roles.observe(event);
             self.issuance.observe(event);
+            self.newcomers.observe(event);
         }
     }
 }

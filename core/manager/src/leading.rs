@@ -42,6 +42,7 @@ impl Manager {
         self.network.lead();
         self.roles.lead();
         self.issuance.lead();
+        self.newcomers.lead();
         self.keys.lead();
         self.pace.lead();
         self.tell_members();
@@ -109,7 +110,11 @@ impl Manager {
         let pace_turn = PaceTurn::gather(self, now);
         let mut actions = Vec::new();
         let mut troubles = Vec::new();
-        let Self { ledger, consensus, network, orchestrator, scheduler, dispatcher, roles, keys, pace, .. } = self;
+        let mut never_came = Vec::new();
+        let managers = self.membership().iter().map(|member| member.node_id.clone()).collect();
+        let Self {
+            ledger, consensus, network, orchestrator, scheduler, dispatcher, roles, keys, newcomers, pace, ..
+        } = self;
         let last_index = consensus.last_index();
         let mut number_source = NumberSource { first: Self::request_number(rng) };
         let entries = ledger.turn(now, last_index, &mut || number_source.next(), |tx| {
@@ -120,6 +125,10 @@ impl Manager {
             troubles.extend(pace_turn.write(now, tx, pace, roles.waiting_for_pace()).err());
             troubles.extend(keys.turn(now, rng, tx).err());
             dispatcher.turn(now, rng, tx);
+            match newcomers.turn(now, &managers, tx) {
+                Ok(gone) => never_came = gone,
+                Err(refusal) => troubles.push(refusal),
+            }
             for _ in 0..DECIDER_ROUNDS_MAX {
                 let mark = tx.mark();
                 network.turn(now, rng, tx);
@@ -148,6 +157,10 @@ impl Manager {
         troubles.extend(scheduler.take_refusals());
         for refusal in troubles {
             self.effects.push(Effect::Warn(format!("a decision could not be written: {refusal}")));
+        }
+        for node in never_came {
+            let message = format!("node {node} joined and never came: it is taken off the list until it does");
+            self.effects.push(Effect::Warn(message));
         }
         self.act_on_roles(actions, rng);
         if entries.is_empty() {

@@ -9,7 +9,7 @@ use skep_model::pb::types::{Peer, WeightedPeer};
 use skep_model::{RaftId, Time, WallTime};
 use skep_network::Allocator;
 use skep_orchestrator::Orchestrator;
-use skep_pki::{Issuance, NetworkKeys, RaftFacts, RaftMemberFacts, RoleManager};
+use skep_pki::{Issuance, NetworkKeys, Newcomers, RaftFacts, RaftMemberFacts, RoleManager};
 use skep_scheduler::Scheduler;
 use skep_store::commands::MemberView;
 use skep_store::{Ledger, Store};
@@ -56,6 +56,7 @@ pub struct Manager {
     pub(crate) network: Allocator,
     pub(crate) roles: RoleManager,
     pub(crate) issuance: Issuance,
+    pub(crate) newcomers: Newcomers,
     pub(crate) keys: NetworkKeys,
     pub(crate) genesis: Option<Genesis>,
     pub(crate) certificate_expiry: fn(&[u8]) -> Option<WallTime>,
@@ -109,6 +110,7 @@ impl Manager {
             network: Allocator::new(),
             roles: RoleManager::new(),
             issuance: Issuance::new(),
+            newcomers: Newcomers::new(),
             keys: NetworkKeys::new(),
             genesis: config.genesis,
             certificate_expiry: config.certificate_expiry,

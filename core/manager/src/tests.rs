@@ -17,6 +17,7 @@ use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId,
 
 mod handover;
 mod joining;
+mod newcomers;
 mod pace;
 
 const TICK_MICROS: u64 = 100_000;

@@ -35,6 +35,7 @@ impl Manager {
             self.network.wake_at(),
             self.roles.wake_at(),
             self.keys.wake_at(),
+            self.newcomers.wake_at(),
         ];
         let deciders = deciders.into_iter().flatten().min().map(|at| at.max(self.paused_until));
         [consensus, deciders].into_iter().flatten().min()

@@ -4,7 +4,8 @@ use rand_core::RngCore;
 use skep_dispatch::manager::StreamId;
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
-use skep_model::{Caller, Now, Refusal, SessionId};
+use skep_model::{Caller, Code, Now, Refusal, SessionId};
+use skep_store::Read as _;
 
 use crate::state::Manager;
 
@@ -19,7 +20,23 @@ impl Manager {
         rng: &mut dyn RngCore,
     ) -> Result<SessionId, Refusal> {
         self.dirty = true;
+        if self.leading
+            && self.facts().node(&caller.node).is_none()
+            && !skep_pki::is_removed(self.facts(), &caller.node)
+        {
+            self.take_back(caller, now, rng)?;
+            let message = format!("node {} gets its place on the list again: try again", caller.node);
+            return Err(Refusal::new(Code::Unavailable, message));
+        }
         self.dispatcher.register(now, rng, self.ledger.committed(), caller, request, stream)
+    }
+
+    /// A node with a good certificate and without a row.
+    fn take_back(&mut self, caller: &Caller, now: Now, rng: &mut dyn RngCore) -> Result<(), Refusal> {
+        self.consensus.may_propose(self.role.term).map_err(Refusal::from)?;
+        let (last_index, number) = (self.consensus.last_index(), Self::request_number(rng));
+        let ((), entry) = self.ledger.transact(now, last_index, number, |tx| skep_pki::take_back(tx, caller))?;
+        self.propose(entry.into_iter().collect())
     }
 
     /// A worker lives.

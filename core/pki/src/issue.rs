@@ -32,7 +32,7 @@ pub fn issue(
     }
     let cluster = tx.cluster().ok_or_else(|| Refusal::new(Code::Aborted, "CA signer is not ready: try again"))?;
     match caller.filter(|caller| !is_removed(tx, &caller.node)) {
-        Some(caller) => renew(tx, &caller.node, request),
+        Some(caller) => renew(tx, caller, request),
         None => {
             let tokens = cluster.root_ca.join_tokens.clone().unwrap_or_default();
             let role = token::role(&tokens, &request.token).ok_or_else(|| {
@@ -68,9 +68,11 @@ fn register(
 
 fn renew(
     tx: &mut Tx<'_>,
-    id: &NodeId,
+    caller: &Caller,
     request: &IssueNodeCertificateRequest,
 ) -> Result<IssueNodeCertificateResponse, Refusal> {
+    let id = &caller.node;
+    take_back(tx, caller)?;
     let stored = tx.node(id).ok_or_else(|| {
         Refusal::new(Code::NotFound, format!("node {id} not found when attempting to renew certificate"))
     })?;
@@ -79,6 +81,24 @@ fn renew(
     let membership = node.spec.membership();
     tx.update(node)?;
     Ok(response(id, membership))
+}
+
+/// Gives a node its row again whose certificate is good: it was taken for one that never came (`newcomers`), or it came
+/// after the backup that this swarm was restored from. It is asked to renew the certificate, which nobody here has seen.
+pub fn take_back(tx: &mut Tx<'_>, caller: &Caller) -> Result<(), Refusal> {
+    let id = &caller.node;
+    if tx.node(id).is_some() {
+        return Ok(());
+    }
+    if is_removed(tx, id) {
+        return Err(Refusal::not_found("node", id.as_str()));
+    }
+    let cluster = tx.cluster().ok_or_else(|| Refusal::new(Code::Aborted, "CA signer is not ready: try again"))?;
+    let mut spec = NodeSpec::default();
+    spec.set_desired_role(caller.role);
+    spec.set_membership(Membership::Accepted);
+    let certificate = request_for(id, caller.role, &bytes::Bytes::new(), State::Rotate);
+    tx.create(new_node(id.clone(), caller.role, spec, certificate, cluster.vxlan_udp_port))
 }
 
 /// What a node's certificate has come to: `None` until the state is final, then ask again after the next commit.

@@ -9,6 +9,7 @@
 mod genesis;
 mod issue;
 mod network_keys;
+mod newcomers;
 mod removed;
 mod roles;
 mod signing;
@@ -17,8 +18,9 @@ pub mod token;
 pub use genesis::{
     ClusterSettings, PREDEFINED_LABEL, create_missing_networks, default_cluster, default_cluster_spec, first_node,
 };
-pub use issue::{certificate_status, issue};
+pub use issue::{certificate_status, issue, take_back};
 pub use network_keys::{NetworkKeys, ROTATION_PERIOD};
+pub use newcomers::{NEWCOMER_PATIENCE, Newcomers};
 pub use removed::{is_removed, stored_role};
 pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
 pub use signing::{Issuance, Issuer, Signing, certificate_life, issuer, sign_failed, signed, to_sign};

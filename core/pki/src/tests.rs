@@ -1,6 +1,7 @@
 //! The decisions over a real ledger.
 
 mod certificates;
+mod newcomers;
 mod roles;
 mod tokens;
 
