@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use rand_core::RngCore;
+use skep_consensus::ProposeError;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Caller, Code, Make, NodeId, Now, Refusal};
@@ -11,7 +12,7 @@ use skep_store::commands::check_docker_manager;
 
 use crate::effect::{Answer, Effect, RequestId};
 use crate::state::Manager;
-use crate::waiting::WAITING_MAX;
+use crate::waiting::{HeldWrite, WAITING_MAX};
 
 /// Certificates that may be signed at the same time.
 const SIGNING_MAX: usize = 64;
@@ -31,8 +32,16 @@ impl Manager {
         if !self.leading {
             return self.reply(request, Err(Refusal::no_leader()));
         }
-        if let Err(error) = self.consensus.may_propose(self.role.term) {
-            return self.reply(request, Err(error.into()));
+        match self.consensus.may_propose(self.role.term) {
+            Ok(()) => {}
+            Err(ProposeError::Transferring) if self.waiting.len() < WAITING_MAX => {
+                let write = HeldWrite::Certificate(caller.cloned(), make, Box::new(wanted.clone()));
+                return self.hold(request, write, now);
+            }
+            Err(ProposeError::NotLeader { .. } | ProposeError::StaleTerm { .. }) => {
+                return self.reply(request, Err(Refusal::no_leader()));
+            }
+            Err(error) => return self.reply(request, Err(error.into())),
         }
         let last_index = self.consensus.last_index();
         let number = Self::request_number(rng);

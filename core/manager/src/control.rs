@@ -8,7 +8,7 @@ use skep_store::commands::{self, CommandContext, MemberView};
 
 use crate::effect::{Answer, Effect, RequestId};
 use crate::state::Manager;
-use crate::waiting::{PreparedRead, ReadWait, WAITING_MAX};
+use crate::waiting::{HeldWrite, PreparedRead, ReadWait, WAITING_MAX};
 
 /// Reads that are answered before they are confirmed: each holds its answer meanwhile.
 const PREPARED_READS_MAX: usize = 16;
@@ -33,7 +33,7 @@ impl Manager {
         }
         match self.consensus.may_propose(self.role.term) {
             Ok(()) => {}
-            Err(ProposeError::Transferring) => return self.hold(request, command, now),
+            Err(ProposeError::Transferring) => return self.hold(request, HeldWrite::Control(command), now),
             Err(ProposeError::NotLeader { .. } | ProposeError::StaleTerm { .. }) => {
                 return self.reply(request, Err(Refusal::no_leader()));
             }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand_core::RngCore;
-use skep_model::{Code, ControlRequest, Now, Refusal, Time};
+use skep_model::{Code, Now, Refusal, Time};
 
 use crate::effect::RequestId;
 use crate::state::Manager;
-use crate::waiting::{Held, Proposed};
+use crate::waiting::{Held, HeldWrite, Proposed};
 
 /// A write waits so long for the end of a handover; Raft gives one up after an election timeout.
 pub(crate) const HANDOVER_PATIENCE: Duration = Duration::from_secs(5);
@@ -20,9 +20,9 @@ pub(crate) const FATE_PATIENCE: Duration = Duration::from_secs(5);
 
 impl Manager {
     /// Keeps a write until the handover is over. The caller has seen that there is room.
-    pub(crate) fn hold(&mut self, request: RequestId, command: ControlRequest, now: Now) {
+    pub(crate) fn hold(&mut self, request: RequestId, write: HeldWrite, now: Now) {
         let until = now.monotonic.after(HANDOVER_PATIENCE);
-        self.waiting.held.push_back(Held { request, command, until });
+        self.waiting.held.push_back(Held { request, write, until });
     }
 
     /// The handover is over, one way or the other; or it takes too long.
@@ -41,7 +41,16 @@ impl Manager {
                 Some(error) if hands_over && self.leading => {
                     self.reply(held.request, Err(error.clone().into()));
                 }
-                _ => self.write(held.request, held.command, now, rng),
+                _ => self.let_through(held, now, rng),
+            }
+        }
+    }
+
+    fn let_through(&mut self, held: Held, now: Now, rng: &mut dyn RngCore) {
+        match held.write {
+            HeldWrite::Control(command) => self.write(held.request, command, now, rng),
+            HeldWrite::Certificate(caller, make, wanted) => {
+                self.issue_certificate(held.request, caller.as_ref(), make, &wanted, now, rng);
             }
         }
     }

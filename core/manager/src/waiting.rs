@@ -2,9 +2,8 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use skep_model::pb::messages::NodeCertificateStatusRequest;
-
-use skep_model::{ControlRequest, ControlResponse, NodeId, Refusal, Time};
+use skep_model::pb::messages::{IssueNodeCertificateRequest, NodeCertificateStatusRequest};
+use skep_model::{Caller, ControlRequest, ControlResponse, Make, NodeId, Refusal, Time};
 use skep_pki::Signing;
 
 use crate::effect::{Answer, RequestId};
@@ -48,8 +47,17 @@ pub(crate) struct Proposed {
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
     pub request: RequestId,
-    pub command: ControlRequest,
+    pub write: HeldWrite,
     pub until: Time,
+}
+
+/// See `Held`.
+#[derive(Clone, Debug)]
+pub(crate) enum HeldWrite {
+    /// A user's.
+    Control(ControlRequest),
+    /// A node's request for a certificate.
+    Certificate(Option<Caller>, Make, Box<IssueNodeCertificateRequest>),
 }
 
 /// What waits until this manager is known to lead still.

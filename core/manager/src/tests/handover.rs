@@ -76,3 +76,37 @@ fn what_lost_its_place_in_the_log_is_said_not_to_have_come_true() {
     group.until(|group| group.managers[&old].facts().service_by_name("meanwhile").is_some());
     assert!(group.managers[&old].facts().config_by_name("lost").is_none());
 }
+
+/// A worker asks for its certificate, with its token, without carrying any mail.
+fn ask_for_certificate(group: &mut Group, at: RaftId) -> u64 {
+    let tokens = group.managers[&at].facts().cluster().unwrap().root_ca.join_tokens.clone().unwrap();
+    let csr = Bytes::from_static(b"request");
+    let wanted = m::IssueNodeCertificateRequest { csr, token: tokens.worker, ..Default::default() };
+    group.requests += 1;
+    let (number, now) = (group.requests, group.now());
+    let manager = group.managers.get_mut(&at).unwrap();
+    manager.issue_certificate(RequestId(number), None, skep_model::Make::Skep, &wanted, now, &mut group.rng);
+    number
+}
+
+#[test]
+fn a_request_for_a_certificate_waits_for_the_end_of_a_handover() {
+    for (seed, comes_to_nothing) in [(44, true), (45, false)] {
+        let mut group = Group::found(seed);
+        group.join(2);
+        group.join(3);
+        let old = group.leader().unwrap();
+        let to = group.managers[&old].consensus.successor().unwrap();
+        group.cut = comes_to_nothing.then_some(to);
+        assert!(group.managers.get_mut(&old).unwrap().hand_over());
+        let number = ask_for_certificate(&mut group, old);
+        assert!(group.replies.is_empty(), "{:?}", group.replies);
+        group.until(|group| group.replies.contains_key(&number));
+        let answer = group.replies.remove(&number).unwrap();
+        if comes_to_nothing {
+            assert!(matches!(answer, Ok(Answer::Issued(_))), "{answer:?}");
+        } else {
+            assert_eq!(answer, Err(Refusal::no_leader()), "it may be asked of the next leader");
+        }
+    }
+}

@@ -15,7 +15,7 @@ use tonic::transport::Channel;
 use super::clients::within;
 use super::open;
 use crate::identity::{IdentityError, NodeIdentity, PrivateKey, TrustRoot};
-use crate::server::REVISION;
+use crate::server::{LEADER_UNREACHABLE, REVISION};
 use crate::tls::{Credentials, Trust};
 use crate::wire::swarmkit::ca_client::CaClient;
 use crate::wire::swarmkit::node_ca_client::NodeCaClient;
@@ -30,6 +30,11 @@ const POLL_PAUSE: Duration = Duration::from_millis(100);
 const POLL_PAUSE_MAX: Duration = Duration::from_secs(5);
 /// Questions for the certificate before giving up.
 const POLLS_MAX: u32 = 12;
+
+/// The managers may be changing their leader for so long; nobody is refused for that.
+const LEADER_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause before they are asked again.
+const LEADER_PAUSE: Duration = Duration::from_millis(250);
 
 /// Why a node did not become a member. Nothing was saved.
 #[derive(Debug, thiserror::Error)]
@@ -81,9 +86,12 @@ pub async fn fetch_root(address: &str, expected: &RootDigest, now: WallTime) -> 
     let what = "could not fetch the swarm's root certificate";
     let call = |source| JoinError::Call { what, source };
     let channel = open(address, Trust::Nobody, |_| ()).map_err(call)?;
-    let mut client = CaClient::new(channel).max_decoding_message_size(ROOT_BYTES_MAX);
-    let answer = within(STEP_TIMEOUT, client.get_root_ca_certificate(m::GetRootCaCertificateRequest {})).await;
-    let pem = answer.map_err(call)?.certificate;
+    let client = CaClient::new(channel).max_decoding_message_size(ROOT_BYTES_MAX);
+    let ask = || {
+        let mut client = client.clone();
+        async move { within(STEP_TIMEOUT, client.get_root_ca_certificate(m::GetRootCaCertificateRequest {})).await }
+    };
+    let pem = past_changes_of_leader(ask).await.map_err(call)?.certificate;
     if RootDigest::of(&pem) != *expected {
         return Err(JoinError::Digest { expected: expected.to_hex() });
     }
@@ -103,18 +111,41 @@ pub async fn request_certificate(
     let call = |source| JoinError::Call { what: "could not get a certificate", source };
     let csr = key.csr()?;
     let channel = open(address, trust, |_| ()).map_err(call)?;
-    let mut client = NodeCaClient::new(channel.clone());
+    let client = NodeCaClient::new(channel.clone());
     let mut request = m::IssueNodeCertificateRequest {
         csr: csr.clone(),
         token: token.unwrap_or_default().to_owned(),
         ..Default::default()
     };
     request.set_availability(availability);
-    let mut request = tonic::Request::new(request);
-    request.metadata_mut().insert(REVISION, MetadataValue::from_static("1"));
-    let issued = within(STEP_TIMEOUT, client.issue_node_certificate(request)).await.map_err(call)?;
+    // Asked twice, a newcomer is registered twice; the node that never comes goes off the list again.
+    let ask = || {
+        let (mut client, mut request) = (client.clone(), tonic::Request::new(request.clone()));
+        request.metadata_mut().insert(REVISION, MetadataValue::from_static("1"));
+        async move { within(STEP_TIMEOUT, client.issue_node_certificate(request)).await }
+    };
+    let issued = past_changes_of_leader(ask).await.map_err(call)?;
     let chain = await_certificate(channel, issued.node_id, &csr).await?;
     Ok(NodeIdentity::new(root.clone(), chain, key)?)
+}
+
+/// Asks again as long as the managers say that they change their leader.
+async fn past_changes_of_leader<T, A: Future<Output = Result<T, Refusal>>>(ask: impl Fn() -> A) -> Result<T, Refusal> {
+    let until = tokio::time::Instant::now() + LEADER_PATIENCE;
+    loop {
+        match ask().await {
+            Err(refusal) if is_change_of_leader(&refusal) && tokio::time::Instant::now() < until => {
+                tracing::debug!("the managers are asked for a certificate again: {refusal}");
+                tokio::time::sleep(LEADER_PAUSE).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+fn is_change_of_leader(refusal: &Refusal) -> bool {
+    // Aborted: cut off by the change, or a leader that is not ready yet.
+    refusal.code == Code::Aborted || *refusal == Refusal::no_leader() || refusal.message.starts_with(LEADER_UNREACHABLE)
 }
 
 async fn await_certificate(channel: Channel, node_id: String, csr: &Bytes) -> Result<Bytes, JoinError> {

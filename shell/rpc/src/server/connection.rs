@@ -19,12 +19,12 @@ use tonic::body::Body;
 use tower::ServiceExt;
 
 use super::authorise::{Origin, authorise, identify, is_forwarded};
-use super::methods::{Place, is_upload, method};
+use super::methods::{Place, is_upload, method, waits_for_leader};
 use super::proxy::forward;
 use super::until::{DISCONNECT, until};
 use super::{
     CLOSE_PATIENCE, CLOSE_TIMEOUT, HANDSHAKE_TIMEOUT, HEADER_BYTES_MAX, KEEP_ALIVE_INTERVAL, KEEP_ALIVE_TIMEOUT,
-    MANAGER_STREAMS_MAX, STREAMS_MAX, Shared, UNACKNOWLEDGED_MAX,
+    LEADER_PATIENCE, MANAGER_STREAMS_MAX, STREAMS_MAX, Shared, UNACKNOWLEDGED_MAX,
 };
 use crate::backend::{ConnectionId, Ending, Leader};
 use crate::identity::read_membership;
@@ -144,7 +144,11 @@ impl Connection {
         };
         let cluster = self.shared.credentials.identity().membership().cluster.clone();
         let identified = identify(&self.origin, request.headers(), &cluster, |node| backend.standing(node))?;
-        let leader = backend.leader();
+        let mut leader = backend.leader();
+        if place == Place::Leader && waits_for_leader(request.uri().path()) {
+            // Without one in time it is refused below; an error means the same.
+            drop(tokio::time::timeout(LEADER_PATIENCE, leader.wait_for(|now| *now != Leader::None)).await);
+        }
         let now = leader.borrow().clone();
         let local = place != Place::Leader || now == Leader::Me;
         authorise(&identified, callers, place, local, |node| backend.standing(node))?;

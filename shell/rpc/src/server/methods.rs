@@ -51,6 +51,12 @@ pub(super) fn method(path: &str) -> Option<(Callers, Place)> {
     Some(access)
 }
 
+/// Whether a method waits for a leader while there is none: a newcomer or a renewal that comes during a change of leader
+/// would have to begin anew.
+pub(super) fn waits_for_leader(path: &str) -> bool {
+    path.starts_with("/docker.swarmkit.v1.CA/") || path.starts_with("/docker.swarmkit.v1.NodeCA/")
+}
+
 /// Whether a method answers only when its caller's stream of messages ends.
 pub(super) fn is_upload(path: &str) -> bool {
     path.ends_with("/RaftStream") || path.ends_with("/PublishLogs")
@@ -121,5 +127,12 @@ mod tests {
         assert_eq!(method("/docker.swarmkit.v1.Watch/Watch"), None);
         assert_eq!(method("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"), None);
         assert_eq!(method("nonsense"), None);
+    }
+
+    #[test]
+    fn certificates_wait_for_a_leader() {
+        assert!(waits_for_leader("/docker.swarmkit.v1.NodeCA/IssueNodeCertificate"));
+        assert!(waits_for_leader("/docker.swarmkit.v1.CA/GetRootCACertificate"));
+        assert!(!waits_for_leader("/docker.swarmkit.v1.Dispatcher/Session"));
     }
 }

@@ -33,6 +33,7 @@ use crate::wire::skep::peer_server::PeerServer;
 use crate::wire::swarmkit as wire;
 pub(crate) use authorise::REVISION;
 pub(crate) use methods::control_methods;
+pub(crate) use proxy::LEADER_UNREACHABLE;
 pub(crate) use raft::REMOVED;
 use services::Services;
 
@@ -58,6 +59,8 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Sent bytes that nobody acknowledged for so long end a connection.
 const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(30);
+/// How long a request for a certificate waits for a leader: less than its caller waits for an answer (5 s).
+const LEADER_PATIENCE: Duration = Duration::from_secs(4);
 /// Pause after the kernel refused a connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 

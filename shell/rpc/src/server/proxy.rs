@@ -16,6 +16,9 @@ use super::until::{DISCONNECT, until};
 use crate::backend::Leader;
 use crate::identity::read_unit;
 
+/// How the refusal begins when a manager cannot pass a call on.
+pub(crate) const LEADER_UNREACHABLE: &str = "the leader of the swarm cannot be reached";
+
 /// Sends the request to the leader and its answer back; both end when the leader changes.
 pub(super) async fn forward(
     channel: Channel,
@@ -34,7 +37,7 @@ pub(super) async fn forward(
     });
     let response = tokio::select! {
         response = channel.oneshot(request.map(Body::new)) => response.map_err(|error| {
-            Refusal::new(Code::Unavailable, format!("the leader of the swarm cannot be reached: {}", causes(&error)))
+            Refusal::new(Code::Unavailable, format!("{LEADER_UNREACHABLE}: {}", causes(&error)))
         })?,
         _ = &mut changed => return Err(Refusal::new(Code::Aborted, DISCONNECT)),
     };

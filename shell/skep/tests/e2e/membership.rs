@@ -158,6 +158,53 @@ fn node_settings_are_kept_and_filtered() {
     assert!(refusal.contains("invalid filter 'colour'"), "{refusal}");
 }
 
+#[test]
+fn a_node_that_the_managers_have_forgotten_comes_back_by_its_certificate() {
+    let Some(mut swarm) = Swarm::start(2) else { return };
+    swarm.init();
+    let state = swarm.host(1).directory().join("data/swarm");
+    let backup = swarm.lab.directory().join("backup");
+    assert_eq!(swarm.stop_daemon(1), Some(0));
+    copy(&state, &backup);
+    swarm.start_daemon(1);
+    wait_for("the manager to lead again", || swarm.leader(1).as_deref() == Some("h1"));
+    swarm.join(2, "worker");
+    let id = swarm.docker(2, &["info", "--format", "{{.Swarm.NodeID}}"]).expect();
+    all_ready(&swarm, 1, 2);
+    // Its row was made after the backup.
+    assert_eq!(swarm.stop_daemon(1), Some(0));
+    std::fs::remove_dir_all(&state).expect("the state");
+    copy(&backup, &state);
+    swarm.start_daemon(1);
+    wait_until("the worker to be back", || {
+        let list = swarm.docker(1, &["node", "ls", "--format", "{{.ID}} {{.Hostname}} {{.Status}}"]).out;
+        if list.contains(&format!("{id} h2 Ready")) { Ok(()) } else { Err(list) }
+    });
+}
+
+#[test]
+fn a_node_joins_while_the_managers_look_for_a_leader() {
+    let Some(swarm) = Swarm::start(4) else { return };
+    swarm.init();
+    swarm.join(2, "manager");
+    swarm.join(3, "manager");
+    let token = swarm.docker(1, &["swarm", "join-token", "-q", "worker"]).expect();
+    assert_eq!(swarm.leader(2).as_deref(), Some("h1"));
+    // Silence: for a while h2 still passes everything on to h1.
+    swarm.host(1).cut_cable().expect("a cable");
+    let address = format!("{}:2377", swarm.address(2));
+    swarm.docker(4, &["swarm", "join", "--token", &token, &address]).expect();
+    wait_until("the worker to be ready", || {
+        let list = swarm.docker(2, &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"]).out;
+        if list.contains("h4 Ready") { Ok(()) } else { Err(list) }
+    });
+}
+
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    let done = std::process::Command::new("cp").arg("-a").arg(from).arg(to).status().expect("cp runs");
+    assert!(done.success(), "{} to {}", from.display(), to.display());
+}
+
 fn all_ready(swarm: &Swarm, asked: usize, count: usize) {
     wait_until(&format!("{count} ready nodes"), || {
         let list = swarm.docker(asked, &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"]).out;
