@@ -1,8 +1,9 @@
 //! Tasks that other engines could not get rid of, one test per report.
 
 use skep_model::pb::types::node_spec::Availability;
+use skep_model::pb::types::node_status::State;
 use skep_model::pb::types::service_spec::Mode;
-use skep_model::pb::types::{ReplicatedJob, TaskState, UpdateConfig};
+use skep_model::pb::types::{Placement, ReplicatedJob, TaskState, UpdateConfig};
 use skep_model::{Node, NodeId, Service, ServiceId, Task};
 use skep_store::Read;
 
@@ -90,4 +91,42 @@ fn pending_tasks_that_an_update_replaces_go_away() {
     world.set_availability("n1", Availability::Active);
     world.pass(5000);
     assert_eq!((world.running(), world.tasks().len()), (2, 2));
+}
+
+/// moby#42215: the only node that a constraint admits is drained and comes back; the task may stay pending for good, and
+/// older ones with it.
+#[test]
+fn pending_tasks_of_a_constraint_run_when_their_node_is_back_and_leave_nothing_behind() {
+    let mut world = World::new(&["n1", "n2"]);
+    let mut spec = spec("a", replicas(1));
+    let constraints = vec!["node.id==n1".to_owned()];
+    spec.task.get_or_insert_default().placement = Some(Placement { constraints, ..Default::default() });
+    world.create(spec);
+    world.pass(1000);
+    for round in 1..=8 {
+        world.set_availability("n1", Availability::Drain);
+        world.pass(7000);
+        let waiting = world.wanted();
+        assert!(
+            waiting.len() == 1 && waiting[0].state() == TaskState::Pending && waiting[0].node_id.is_none(),
+            "round {round}: {waiting:?}"
+        );
+        world.set_availability("n1", Availability::Active);
+        world.pass(7000);
+        assert_eq!((world.running(), world.wanted().len()), (1, 1), "round {round}");
+        // The history's five, and nothing that is neither wanted nor ended.
+        let tasks = world.tasks();
+        assert!(tasks.len() <= 6, "round {round}: {} tasks", tasks.len());
+        assert!(tasks.iter().all(|task| task.has_ended() || crate::facts::is_wanted(task)), "round {round}");
+    }
+    // The same when the node's host went away for good, and its tasks with it.
+    world.set_state("n1", State::Down);
+    world.pass(7000);
+    assert_eq!((world.running(), world.wanted().len()), (0, 1));
+    world.set_state("n1", State::Ready);
+    world.pass(7000);
+    assert_eq!((world.running(), world.wanted().len()), (1, 1));
+    remove_service(&mut world);
+    world.pass(7000);
+    assert_eq!(world.tasks(), []);
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::node_status::State;
-use skep_model::pb::types::{Placement, ServiceSpec};
+use skep_model::pb::types::placement_preference::Preference;
+use skep_model::pb::types::{Placement, PlacementPreference, ServiceSpec, SpreadOver};
 
 use super::world::{Fate, World, image, replicas, spec};
 
@@ -114,4 +115,58 @@ fn what_is_lost_in_the_middle_is_replaced_and_an_update_goes_first() {
     world.pass(100_000);
     assert!(world.wanted().iter().all(|task| image(task) == "b"));
     assert_eq!((spread(&world), world.running()), (expected(&[("n1", 2), ("n2", 2)]), 4));
+}
+
+/// A service that spreads over racks in zones; `nodes` are `name zone rack`.
+fn spreading(count: u64, nodes: &[&str]) -> (ServiceSpec, World) {
+    let mut spec = asking(count);
+    let preference = |label: &str| PlacementPreference {
+        preference: Some(Preference::Spread(SpreadOver { spread_descriptor: format!("node.labels.{label}") })),
+    };
+    let preferences = vec![preference("zone"), preference("rack")];
+    spec.task.get_or_insert_default().placement = Some(Placement { preferences, ..Default::default() });
+    let names: Vec<&str> = nodes.iter().filter_map(|node| node.split(' ').next()).collect();
+    let mut world = World::new(&names);
+    for node in nodes {
+        let mut words = node.split(' ');
+        let [name, zone, rack] = std::array::from_fn(|_| words.next().expect("a word").to_owned());
+        let labels = [("zone".to_owned(), zone), ("rack".to_owned(), rack)];
+        world.change_node(&name, |node| {
+            node.spec = node.spec.edit(|spec| spec.annotations.get_or_insert_default().labels = labels.into());
+        });
+    }
+    (spec, world)
+}
+
+#[test]
+fn branches_of_spread_preferences_are_evened_out_before_nodes() {
+    // The zone `b` comes later: of eight tasks it gets four, however many nodes `a` has.
+    let (spec, mut world) = spreading(8, &["n1 a 1", "n2 a 1", "n3 a 2", "n4 b 1", "n5 b 2"]);
+    for name in ["n4", "n5"] {
+        world.set_availability(name, Availability::Drain);
+    }
+    world.create(spec);
+    world.pass(1000);
+    assert_eq!(spread(&world), expected(&[("n1", 2), ("n2", 2), ("n3", 4)]), "half of them in each rack");
+    for name in ["n4", "n5"] {
+        world.set_availability(name, Availability::Active);
+    }
+    for _ in 0..400 {
+        world.pass(50);
+        assert!(world.running() >= 8 && world.wanted().len() <= 9);
+    }
+    assert_eq!(spread(&world), expected(&[("n1", 1), ("n2", 1), ("n3", 2), ("n4", 2), ("n5", 2)]));
+    let before: Vec<_> = world.wanted().iter().map(|task| task.id.clone()).collect();
+    world.pass(200_000);
+    assert_eq!(world.wanted().iter().map(|task| task.id.clone()).collect::<Vec<_>>(), before, "even is even");
+}
+
+#[test]
+fn nodes_that_differ_stay_so_while_their_branches_are_even() {
+    // Four tasks for each zone: that `n1` has twice as many as the nodes of `b` is as it shall be.
+    let (spec, mut world) = spreading(8, &["n1 a 1", "n2 b 1", "n3 b 1"]);
+    world.create(spec);
+    world.pass(200_000);
+    assert_eq!(spread(&world), expected(&[("n1", 4), ("n2", 2), ("n3", 2)]));
+    assert!(world.tasks().iter().all(|task| !crate::rebalance::is_move(task)));
 }

@@ -3,12 +3,15 @@ use std::sync::Arc;
 
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
+use skep_model::constraint::spread_value;
 use skep_model::pb::types::node_spec::Availability;
+use skep_model::pb::types::placement_preference::Preference;
 use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::task_spec::Runtime;
 use skep_model::pb::types::{self, NodeRole, ServiceSpec, TaskSpec, TaskState, node_status};
 use skep_model::{
     ControlCall, Meta, Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, Time, Verbatim, WallTime,
+    constraint,
 };
 use skep_store::commands::{CommandContext, execute};
 use skep_store::{AnyObject, Entry, Event, Ledger, Read, Tx};
@@ -396,15 +399,33 @@ fn allocate_and_schedule(tx: &mut Tx) {
         if task.state() >= TaskState::Assigned || !crate::facts::is_wanted(&task) {
             continue;
         }
-        let mut counts: Vec<(usize, NodeId)> =
-            nodes.iter().map(|node| (tx.tasks_on_node(&node.id).len(), node.id.clone())).collect();
+        let placement = task.spec.placement.clone().unwrap_or_default();
+        let constraints = constraint::parse(&placement.constraints).expect("constraints");
+        let suits = |node: &Arc<Node>| constraint::node_matches(&constraints, node);
+        // Evens out branches first, where there are spread preferences.
+        let branches = |node: &Arc<Node>| -> Vec<usize> {
+            let mut same = nodes.clone();
+            let descriptors = placement.preferences.iter().filter_map(|preference| preference.preference.as_ref());
+            let count = |Preference::Spread(spread): &Preference| {
+                let value = |node: &Node| spread_value(&spread.spread_descriptor, node).unwrap_or_default().to_owned();
+                same.retain(|other| value(other) == value(node));
+                same.iter().map(|other| live_tasks(tx, &other.id)).sum()
+            };
+            descriptors.map(count).collect()
+        };
+        let key = |node: &Arc<Node>| (branches(node), tx.tasks_on_node(&node.id).len(), node.id.clone());
+        let mut counts: Vec<(Vec<usize>, usize, NodeId)> = nodes.iter().filter(|node| suits(node)).map(key).collect();
         counts.sort();
         task.status.set_state(TaskState::Pending);
-        let chosen = task.node_id.clone().or_else(|| counts.first().map(|(_, id)| id.clone()));
+        let chosen = task.node_id.clone().or_else(|| counts.first().map(|(_, _, id)| id.clone()));
         if let Some(node) = chosen.filter(|id| nodes.iter().any(|node| node.id == *id)) {
             task.node_id = Some(node);
             task.status.set_state(TaskState::Assigned);
         }
         tx.update(task).expect("it was just read");
     }
+}
+
+fn live_tasks(tx: &Tx, node: &NodeId) -> usize {
+    tx.tasks_on_node(node).iter().filter(|task| crate::facts::is_wanted(task)).count()
 }
