@@ -155,6 +155,10 @@ impl Manager {
         });
         troubles.extend(orchestrator.take_refusals());
         troubles.extend(scheduler.take_refusals());
+        for trouble in network.take_network_troubles() {
+            let text = format!("network {} cannot be allocated: {}", trouble.network, trouble.why);
+            self.effects.push(Effect::Warn(text));
+        }
         for refusal in troubles {
             self.effects.push(Effect::Warn(format!("a decision could not be written: {refusal}")));
         }

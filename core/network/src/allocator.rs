@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use rand_core::RngCore;
-use skep_model::{NetworkId, NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState, Time};
+use skep_model::{Network, NetworkId, NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState, Time};
 use skep_store::{Action, AnyObject, Event, Read, Tx};
 
 use crate::book::{Book, Holder};
@@ -38,6 +38,15 @@ impl Dirt {
     }
 }
 
+/// A network that cannot be allocated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NetworkTrouble {
+    /// What users call it.
+    pub network: String,
+    /// A sentence.
+    pub why: String,
+}
+
 /// Gives out subnets, addresses, VXLAN numbers and ports.
 #[derive(Clone, Debug, Default)]
 pub struct Allocator {
@@ -50,6 +59,8 @@ pub struct Allocator {
     waiting: Dirt,
     /// Why services wait, for their tasks.
     troubles: BTreeMap<ServiceId, AllocateError>,
+    /// Why networks wait, not yet told.
+    news: Vec<NetworkTrouble>,
     retry_at: Option<Time>,
 }
 
@@ -93,6 +104,11 @@ impl Allocator {
     pub fn wake_at(&self) -> Option<Time> {
         let waits = !self.waiting.is_empty() || self.fresh;
         self.retry_at.filter(|_| waits)
+    }
+
+    /// Networks that turned out to have no room since this was last asked. What waits for them says so too.
+    pub fn take_network_troubles(&mut self) -> Vec<NetworkTrouble> {
+        std::mem::take(&mut self.news)
     }
 
     /// Allocates what is asked for and gives back what is not needed any more.
@@ -194,7 +210,8 @@ impl Allocator {
         for network in present {
             if networks::is_ingress(&network) && *self.ingress.get_or_insert(network.id.clone()) != network.id {
                 // A second ingress network waits until the first is removed.
-                self.waiting.networks.insert(network.id.clone());
+                let other = self.ingress.as_ref().map(ToString::to_string).unwrap_or_default();
+                self.network_waits(&network, AllocateError::SecondIngress { other });
                 continue;
             }
             let known = self.book.plan(&network.id).is_some();
@@ -208,12 +225,19 @@ impl Allocator {
                         self.mark_for_network(tx, &network.id);
                     }
                 }
-                Err(_) => {
-                    self.waiting.networks.insert(network.id.clone());
-                }
+                Err(error) => self.network_waits(&network, error),
             }
         }
         Ok(moved)
+    }
+
+    fn network_waits(&mut self, network: &Network, error: AllocateError) {
+        let why = error.to_string();
+        self.book.name_network(&network.id, network.name());
+        self.waiting.networks.insert(network.id.clone());
+        if self.book.note_trouble(&network.id, error) {
+            self.news.push(NetworkTrouble { network: network.name().to_owned(), why });
+        }
     }
 
     /// A new ingress network is for every node.

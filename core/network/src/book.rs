@@ -32,13 +32,22 @@ pub enum Plan {
     /// Each node manages it by itself.
     NodeLocal,
     /// Subnets and VXLAN numbers of the whole swarm.
-    Global { subnets: Vec<Subnet>, numbers: Vec<u32> },
+    Global {
+        subnets: Vec<Subnet>,
+        numbers: Vec<u32>,
+        /// Of which families everybody in it gets an address, the first one above all.
+        families: Vec<Family>,
+    },
 }
 
 /// Who holds what.
 #[derive(Clone, Debug)]
 pub struct Book {
     networks: BTreeMap<NetworkId, Plan>,
+    /// What users call the networks that were looked at.
+    names: BTreeMap<NetworkId, String>,
+    /// Why networks are not allocated.
+    troubles: BTreeMap<NetworkId, AllocateError>,
     holdings: BTreeMap<Holder, Vec<Held>>,
     pub numbers: Numbers,
     pub ports: PortBook,
@@ -50,6 +59,8 @@ impl Default for Book {
     fn default() -> Self {
         Self {
             networks: BTreeMap::new(),
+            names: BTreeMap::new(),
+            troubles: BTreeMap::new(),
             holdings: BTreeMap::new(),
             numbers: Numbers::new(VNI_FIRST, VNI_LAST),
             ports: PortBook::default(),
@@ -66,11 +77,25 @@ impl Book {
 
     /// Notes an allocated network.
     pub fn add_network(&mut self, network: NetworkId, plan: Plan) {
+        self.troubles.remove(&network);
         self.networks.insert(network, plan);
+    }
+
+    /// Notes what users call a network.
+    pub fn name_network(&mut self, network: &NetworkId, name: &str) {
+        self.names.insert(network.clone(), name.to_owned());
+    }
+
+    /// Notes why a network cannot be allocated; whether that is news.
+    pub fn note_trouble(&mut self, network: &NetworkId, error: AllocateError) -> bool {
+        let before = self.troubles.insert(network.clone(), error);
+        before.as_ref() != self.troubles.get(network)
     }
 
     /// Gives a network's subnets and numbers back.
     pub fn remove_network(&mut self, network: &NetworkId) {
+        self.names.remove(network);
+        self.troubles.remove(network);
         if let Some(Plan::Global { numbers, .. }) = self.networks.remove(network) {
             for number in numbers {
                 self.numbers.release(number);
@@ -109,35 +134,63 @@ impl Book {
         }
     }
 
-    /// A free address in a network, with the subnet's length; `wished` when it has to be that one. None for networks
-    /// that each node manages by itself.
-    pub fn take(
+    /// The families of which everybody in a network gets an address, IPv4 first; none where each node manages it.
+    pub fn families(&self, network: &NetworkId) -> Result<Vec<Family>, AllocateError> {
+        match self.networks.get(network) {
+            Some(Plan::NodeLocal) => Ok(Vec::new()),
+            Some(Plan::Global { families, .. }) => Ok(families.clone()),
+            None => Err(self.pending(network)),
+        }
+    }
+
+    /// The next free address of a family, with its subnet's length.
+    pub fn take(&mut self, holder: &Holder, network: &NetworkId, family: Family) -> Result<String, AllocateError> {
+        let mut fitting = self.subnets_of(network)?.iter_mut().filter(|subnet| subnet.prefix.family == family);
+        let taken = fitting.find_map(|subnet| subnet.take_any().map(|number| subnet.prefix.cidr(number)));
+        let address = taken.ok_or_else(|| AllocateError::AddressesExhausted { network: self.name(network) })?;
+        self.holdings.entry(holder.clone()).or_default().push((network.clone(), address.clone()));
+        Ok(address)
+    }
+
+    /// The address that is wished for, with its subnet's length; none where each node manages the network.
+    pub fn take_wished(
         &mut self,
         holder: &Holder,
         network: &NetworkId,
-        wished: Option<&str>,
+        wished: &str,
     ) -> Result<Option<String>, AllocateError> {
-        let plan = self.networks.get_mut(network);
-        let subnets = match plan.ok_or_else(|| AllocateError::NetworkPending { network: network.clone() })? {
-            Plan::NodeLocal => return Ok(None),
-            Plan::Global { subnets, .. } => subnets,
-        };
-        let address = match wished {
-            Some(wished) => {
-                let (family, number) = parse_address(wished)?;
-                let taken = || AllocateError::AddressTaken { network: network.clone(), address: wished.to_owned() };
-                let mut fitting = subnets.iter_mut().filter(|subnet| subnet.prefix.family == family);
-                let subnet = fitting.find(|subnet| subnet.prefix.contains(number)).ok_or_else(taken)?;
-                subnet.take(number).then(|| subnet.prefix.cidr(number)).ok_or_else(taken)?
-            }
-            None => subnets
-                .iter_mut()
-                .filter(|subnet| subnet.prefix.family == Family::V4)
-                .find_map(|subnet| subnet.take_any().map(|number| subnet.prefix.cidr(number)))
-                .ok_or_else(|| AllocateError::AddressesExhausted { network: network.clone() })?,
+        if matches!(self.networks.get(network), Some(Plan::NodeLocal)) {
+            return Ok(None);
+        }
+        let (family, number) = parse_address(wished)?;
+        let mut fitting = self.subnets_of(network)?.iter_mut().filter(|subnet| subnet.prefix.family == family);
+        let subnet = fitting.find(|subnet| subnet.prefix.contains(number));
+        let taken = subnet.and_then(|subnet| subnet.take(number).then(|| subnet.prefix.cidr(number)));
+        let Some(address) = taken else {
+            return Err(AllocateError::AddressTaken { network: self.name(network), address: wished.to_owned() });
         };
         self.holdings.entry(holder.clone()).or_default().push((network.clone(), address.clone()));
         Ok(Some(address))
+    }
+
+    fn subnets_of(&mut self, network: &NetworkId) -> Result<&mut [Subnet], AllocateError> {
+        if !self.networks.contains_key(network) {
+            return Err(self.pending(network));
+        }
+        match self.networks.get_mut(network) {
+            Some(Plan::Global { subnets, .. }) => Ok(subnets),
+            Some(Plan::NodeLocal) | None => Ok(&mut []),
+        }
+    }
+
+    fn pending(&self, network: &NetworkId) -> AllocateError {
+        let why = self.troubles.get(network).map(ToString::to_string).unwrap_or_else(|| "it is new".to_owned());
+        AllocateError::NetworkPending { network: self.name(network), why }
+    }
+
+    /// Its name, or its id where nobody looked at it yet.
+    fn name(&self, network: &NetworkId) -> String {
+        self.names.get(network).cloned().unwrap_or_else(|| network.to_string())
     }
 
     /// Whether something was given back since this was last asked.

@@ -24,6 +24,6 @@ mod tasks;
 #[cfg(test)]
 mod tests;
 
-pub use allocator::{Allocator, RETRY_INTERVAL};
+pub use allocator::{Allocator, NetworkTrouble, RETRY_INTERVAL};
 pub use networks::{is_ingress, is_node_local};
 pub use services::needs_ingress;

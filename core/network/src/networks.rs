@@ -48,6 +48,7 @@ pub fn settle(book: &mut Book, cluster: Option<&Cluster>, network: &Network) -> 
     if book.plan(&network.id).is_some() {
         return Ok(None);
     }
+    book.name_network(&network.id, network.name());
     let mut settled = network.clone();
     let plan = if is_node_local(network) {
         settled.driver_state = Some(Driver { name: driver_name(network).to_owned(), ..Driver::default() });
@@ -87,10 +88,21 @@ fn overlay(book: &mut Book, pools: &Pools, network: &mut Network) -> Result<Plan
         name: DEFAULT_IPAM_DRIVER.to_owned(),
         options: wished.and_then(|ipam| ipam.driver.as_ref()).map(|driver| driver.options.clone()).unwrap_or_default(),
     };
-    let count = subnets.iter().filter(|subnet| subnet.prefix.family == Family::V4).count();
-    let numbers = settle_numbers(book, network, count)?;
+    // Docker never says which family a subnet is of, so its allocator counts all that do not say IPv6.
+    let count = configs.iter().filter(|config| config.family() != AddressFamily::Ipv6).count();
+    let numbers = settle_numbers(book, network, count.max(1))?;
     network.ipam = Some(IpamOptions { driver: Some(driver), configs });
-    Ok(Plan::Global { subnets, numbers })
+    let families = families(&subnets, network.spec.ipv6_enabled);
+    Ok(Plan::Global { subnets, numbers, families })
+}
+
+/// IPv4 where there is any; IPv6 where the network says so too, because workers know no such address otherwise, and
+/// where there is nothing else.
+fn families(subnets: &[Subnet], ipv6_enabled: bool) -> Vec<Family> {
+    let has = |family: Family| subnets.iter().any(|subnet| subnet.prefix.family == family);
+    let sixth = has(Family::V6) && (ipv6_enabled || !has(Family::V4));
+    let families = [(Family::V4, has(Family::V4)), (Family::V6, sixth)];
+    families.into_iter().filter_map(|(family, wanted)| wanted.then_some(family)).collect()
 }
 
 /// Chooses or checks one subnet and its gateway, and writes them into `config`.
@@ -105,22 +117,23 @@ fn settle_subnet(pools: &Pools, taken: &[Prefix], config: &mut IpamConfig) -> Re
         return Err(AllocateError::SubnetOverlap { subnet: prefix.to_string(), other: other.to_string() });
     }
     let range = if config.range.is_empty() { None } else { Some(Prefix::parse(&config.range)?) };
-    if let Some(range) = range.filter(|range| range.family != prefix.family || !prefix.contains(range.first)) {
-        return Err(AllocateError::Address { text: format!("{range} (a range outside of {prefix})") });
+    if let Some(range) = range.filter(|range| !range.overlaps(prefix)) {
+        return Err(AllocateError::Outside { text: format!("range {range} of {prefix}") });
     }
+    // A range wider than its subnet, which older engines took, limits nothing.
+    let range = range.filter(|range| range.length >= prefix.length);
     let mut subnet = Subnet::new(prefix, range);
     for address in config.reserved.values() {
         let (_, number) = parse_address(address)?;
         subnet.hold(number);
     }
-    let wrong_gateway = |text: &str| AllocateError::Address { text: format!("{text} (a gateway in {prefix})") };
     if config.gateway.is_empty() {
-        let number = subnet.take_any().ok_or_else(|| wrong_gateway("none"))?;
+        let number = subnet.take_any().ok_or_else(|| AllocateError::SubnetFull { subnet: prefix.to_string() })?;
         config.gateway = prefix.family.address(number).to_string();
     } else {
         let (family, number) = parse_address(&config.gateway)?;
         if family != prefix.family || !subnet.take(number) {
-            return Err(wrong_gateway(&config.gateway));
+            return Err(AllocateError::Outside { text: format!("gateway {} of {prefix}", config.gateway) });
         }
     }
     config.subnet = prefix.to_string();

@@ -10,6 +10,7 @@ use skep_store::Read;
 
 use crate::book::{Book, Holder, Plan};
 use crate::error::AllocateError;
+use crate::prefix::Family;
 use crate::tasks::{attachments_held, embedded};
 
 /// The node with the attachments that it needs and no others, and the first thing that could not be had. `None` when
@@ -36,10 +37,18 @@ pub fn settle(
         if attachments.iter().any(known) {
             continue;
         }
-        match book.take(&holder, &network.id, None) {
+        // Other engines look at the first address alone.
+        let family = match book.families(&network.id) {
+            Ok(families) => families.first().copied().unwrap_or(Family::V4),
+            Err(error) => {
+                trouble = trouble.or(Some(error));
+                continue;
+            }
+        };
+        match book.take(&holder, &network.id, family) {
             Ok(address) => attachments.push(pb::NetworkAttachment {
                 network: Some(Shared::new(embedded(network))),
-                addresses: address.into_iter().collect(),
+                addresses: vec![address],
                 ..pb::NetworkAttachment::default()
             }),
             Err(error) => trouble = trouble.or(Some(error)),

@@ -9,6 +9,7 @@ use skep_store::Read;
 use crate::book::{Book, Held, Holder};
 use crate::error::AllocateError;
 use crate::ports::is_mesh;
+use crate::prefix::{Family, parse_address};
 
 /// Whether the service publishes a port on every node.
 pub fn needs_ingress(service: &Service) -> bool {
@@ -95,7 +96,7 @@ pub fn settle(
     }
 }
 
-/// One address per network: those it has first, in their order.
+/// One address of each family per network: those it has first, in their order.
 fn virtual_addresses(
     book: &mut Book,
     holder: &Holder,
@@ -106,11 +107,22 @@ fn virtual_addresses(
     let mut addresses: Vec<VirtualIp> =
         had.filter(|address| networks.iter().any(|network| network.as_str() == address.network_id)).cloned().collect();
     for network in networks {
-        if addresses.iter().any(|address| address.network_id == network.as_str()) {
-            continue;
+        let families = book.families(network)?;
+        let here = |address: &&VirtualIp| address.network_id == network.as_str();
+        if families.is_empty() && !addresses.iter().any(|address| here(&address)) {
+            addresses.push(VirtualIp { network_id: network.to_string(), addr: String::new() });
         }
-        let addr = book.take(holder, network, None)?.unwrap_or_default();
-        addresses.push(VirtualIp { network_id: network.to_string(), addr });
+        for family in families {
+            let has = addresses.iter().filter(here).any(|address| family_of(&address.addr) == Some(family));
+            if !has {
+                let addr = book.take(holder, network, family)?;
+                addresses.push(VirtualIp { network_id: network.to_string(), addr });
+            }
+        }
     }
     Ok(addresses)
+}
+
+fn family_of(address: &str) -> Option<Family> {
+    parse_address(address).ok().map(|(family, _)| family)
 }

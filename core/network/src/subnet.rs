@@ -16,13 +16,15 @@ pub struct Subnet {
 }
 
 impl Subnet {
-    /// Network and broadcast address of IPv4 are nobody's.
+    /// Network and broadcast address of IPv4 are nobody's (RFC 3021: a link between two has neither), nor is the
+    /// first one of IPv6, which is any router's (RFC 4291 §2.6.1).
     pub fn new(prefix: Prefix, range: Option<Prefix>) -> Self {
         let range = range.unwrap_or(prefix);
         let mut held = BTreeMap::new();
-        held.insert(prefix.first, 1);
-        if prefix.family == Family::V4 && prefix.length < 31 {
-            held.insert(prefix.last(), 1);
+        match prefix.family {
+            Family::V4 if prefix.length < 31 => held.extend([(prefix.first, 1), (prefix.last(), 1)]),
+            Family::V4 => {}
+            Family::V6 => held.extend([(prefix.first, 1)]),
         }
         Self { prefix, range, held, next: range.first }
     }
@@ -116,5 +118,19 @@ mod tests {
         assert!(!twice.take(address));
         twice.release(address);
         assert!(twice.take(address));
+    }
+
+    #[test]
+    fn reserved_addresses_are_those_of_the_family() {
+        for (prefix, addresses) in [
+            ("10.0.0.0/31", vec!["10.0.0.0/31", "10.0.0.1/31"]),
+            ("10.0.0.7/32", vec!["10.0.0.7/32"]),
+            ("10.0.0.0/30", vec!["10.0.0.1/30", "10.0.0.2/30"]),
+            ("fd00::/126", vec!["fd00::1/126", "fd00::2/126", "fd00::3/126"]),
+        ] {
+            let mut small = subnet(prefix, None);
+            let all: Vec<String> = std::iter::from_fn(|| take(&mut small)).collect();
+            assert_eq!(all, addresses);
+        }
     }
 }

@@ -112,11 +112,13 @@ fn address(
         let missing = || AllocateError::NetworkMissing { network: named.to_owned() };
         let network = NetworkId::optional(named).and_then(|id| read.network(&id)).ok_or_else(missing)?;
         if attachment.addresses.is_empty() {
-            attachment.addresses.extend(book.take(holder, &network.id, None)?);
+            for family in book.families(&network.id)? {
+                attachment.addresses.push(book.take(holder, &network.id, family)?);
+            }
         } else {
             let mut addresses = Vec::with_capacity(attachment.addresses.len());
             for wished in &attachment.addresses {
-                addresses.extend(book.take(holder, &network.id, Some(wished))?);
+                addresses.extend(book.take_wished(holder, &network.id, wished)?);
             }
             attachment.addresses = addresses;
         }

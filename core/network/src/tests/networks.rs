@@ -1,4 +1,8 @@
+use skep_model::pb::objects::endpoint::VirtualIp;
+use skep_model::pb::types::ipam_config::AddressFamily;
+
 use super::*;
+use crate::NetworkTrouble;
 
 /// Subnet, gateway and numbers as allocated.
 fn plan(bench: &Bench, id: &str) -> (String, String, String) {
@@ -171,4 +175,89 @@ fn nodes_are_attached_to_ingress_and_to_what_their_tasks_use() {
     bench.create(overlay("later"));
     bench.create(node("c"));
     assert_eq!(bench.attachments("c"), ["ingress=10.0.0.4/24"], "next-fit, not the address just given back");
+}
+
+fn dual(id: &str, ipv6_enabled: bool, subnets: &[&str]) -> Network {
+    let config = |subnet: &&str| IpamConfig { subnet: (*subnet).to_owned(), ..IpamConfig::default() };
+    let ipam = IpamOptions { driver: None, configs: subnets.iter().map(config).collect() };
+    network_of(id, NetworkSpec { ipam: Some(ipam), ipv6_enabled, ..NetworkSpec::default() })
+}
+
+#[test]
+fn everybody_gets_an_address_of_each_family_and_every_subnet_a_number() {
+    let mut bench = Bench::new();
+    bench.create(dual("net", true, &["fd00:1::/64", "10.7.0.0/16", "10.8.0.0/16"]));
+    assert_eq!(plan(&bench, "net").2, "4096,4097,4098");
+    let gateways: Vec<_> =
+        bench.network("net").ipam.expect("ipam").configs.into_iter().map(|config| config.gateway).collect();
+    assert_eq!(gateways, ["fd00:1::1", "10.7.0.1", "10.8.0.1"]);
+    bench.create(service("web", &["net"]));
+    assert_eq!(bench.virtual_ips("web"), ["net=10.7.0.2/16", "net=fd00:1::2/64"], "IPv4 first: others look no further");
+    bench.make_task("t", "web");
+    assert_eq!(bench.addresses("t"), ["net=10.7.0.3/16,fd00:1::3/64"]);
+    bench.create(node("a"));
+    bench.schedule("t", "a");
+    assert_eq!(bench.attachments("a"), ["net=10.7.0.4/16"]);
+
+    // The next leader gives none of it out again.
+    bench.take_over();
+    bench.make_task("u", "web");
+    assert_eq!(bench.addresses("u"), ["net=10.7.0.5/16,fd00:1::4/64"]);
+    assert_eq!(bench.virtual_ips("web").len(), 2);
+}
+
+#[test]
+fn ipv6_is_for_networks_that_enable_it_or_have_nothing_else() {
+    let mut bench = Bench::new();
+    bench.create(dual("off", false, &["10.7.0.0/16", "fd00:1::/64"]));
+    bench.create(dual("alone", false, &["fd00:2::/64"]));
+    for (id, expected) in [("off", "off=10.7.0.2/16"), ("alone", "alone=fd00:2::2/64")] {
+        bench.create(service(id, &[id]));
+        assert_eq!(bench.virtual_ips(id), [expected]);
+    }
+    let mut said = dual("said", true, &["10.9.0.0/16", "fd00:3::/64"]);
+    said.spec = said.spec.edit(|spec| {
+        if let Some(config) = spec.ipam.as_mut().and_then(|ipam| ipam.configs.last_mut()) {
+            config.set_family(AddressFamily::Ipv6);
+        }
+    });
+    bench.create(said);
+    assert_eq!(plan(&bench, "said").2, "4099", "subnets that say IPv6 have no number, as with SwarmKit");
+}
+
+#[test]
+fn a_virtual_address_of_one_family_is_completed() {
+    let mut bench = Bench::new();
+    bench.create(dual("net", true, &["10.7.0.0/16", "fd00:1::/64"]));
+    let mut web = service("web", &["net"]);
+    let address = |addr: &str| VirtualIp { network_id: "net".to_owned(), addr: addr.to_owned() };
+    web.endpoint = Some(pb::Endpoint { virtual_ips: vec![address("10.7.0.9/16")], ..pb::Endpoint::default() });
+    bench.create(web);
+    assert_eq!(bench.virtual_ips("web"), ["net=10.7.0.9/16", "net=fd00:1::2/64"]);
+}
+
+#[test]
+fn a_range_wider_than_its_subnet_limits_nothing() {
+    let mut bench = Bench::new();
+    bench.create(with_subnet("net", "192.168.7.0/24 192.168.0.0/16 -"));
+    assert_eq!(plan(&bench, "net").1, "192.168.7.1");
+}
+
+#[test]
+fn a_network_without_room_says_why_in_the_log_and_in_all_that_wait_for_it() {
+    let mut bench = Bench::with(cluster(&["10.20.0.0/28"], 29));
+    for id in ["one", "two", "three"] {
+        bench.create(overlay(id));
+    }
+    let why = "no subnet of size /29 is free in the address pools 10.20.0.0/28; add a pool or remove a network";
+    let trouble = |network: &str, why: &str| NetworkTrouble { network: network.to_owned(), why: why.to_owned() };
+    assert_eq!(bench.allocator.take_network_troubles(), [trouble("three", why)]);
+    bench.create(service("web", &["three"]));
+    bench.make_task("t", "web");
+    assert_eq!(bench.task("t").status.err, format!("network three is not allocated yet: {why}"));
+    bench.pass(crate::RETRY_INTERVAL);
+    assert_eq!(bench.allocator.take_network_troubles(), [], "told once");
+    bench.remove::<Network>(&network_id("one"));
+    assert_eq!(plan(&bench, "three").0, "10.20.0.0/29");
+    assert_eq!((bench.task("t").status.err.as_str(), bench.task("t").state()), ("", TaskState::Pending));
 }
