@@ -3,10 +3,9 @@
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use serde::Deserialize;
 use skep_model::engine::RegistryAuth;
 
-use crate::json::nullable;
+use crate::json::reads;
 use crate::request::Request;
 use crate::status::Failure;
 
@@ -18,22 +17,25 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
     GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-#[derive(Default, Deserialize)]
-#[serde(default)]
+// No shape of those that can be printed.
+#[derive(Default)]
 struct Wire {
-    #[serde(deserialize_with = "nullable")]
     username: String,
-    #[serde(deserialize_with = "nullable")]
     password: String,
-    #[serde(deserialize_with = "nullable")]
     auth: String,
-    #[serde(deserialize_with = "nullable")]
     serveraddress: String,
-    #[serde(deserialize_with = "nullable")]
     identitytoken: String,
-    #[serde(deserialize_with = "nullable")]
     registrytoken: String,
 }
+
+reads!(Wire {
+    username: String => "username",
+    password: String => "password",
+    auth: String => "auth",
+    serveraddress: String => "serveraddress",
+    identitytoken: String => "identitytoken",
+    registrytoken: String => "registrytoken",
+});
 
 /// The credentials of a request; `None` if it brings none.
 pub(crate) fn of(request: &Request) -> Result<Option<RegistryAuth>, Failure> {

@@ -10,6 +10,7 @@ pub(crate) mod event;
 pub(crate) mod mount;
 pub(crate) mod network;
 pub(crate) mod node;
+mod pool;
 pub(crate) mod privileges;
 pub(crate) mod resources;
 pub(crate) mod secret;

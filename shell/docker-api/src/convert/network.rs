@@ -7,6 +7,7 @@ use skep_model::Refusal;
 use skep_model::pb::objects as pb;
 use skep_model::pb::types::{self, network_spec};
 
+use super::pool::check_pools;
 use super::{annotations, driver, map, meta, nil_map, text};
 use crate::json;
 
@@ -166,7 +167,7 @@ pub(crate) fn create_in(create: json::NetworkCreate<'_>) -> Result<types::Networ
         driver_config: Some(types::Driver { name: create.driver.into_owned(), options: create.options.into_owned() }),
         ipv6_enabled: create.ipv6.unwrap_or(false),
         internal: create.internal,
-        ipam: create.ipam.map(ipam_in).transpose()?,
+        ipam: create.ipam.map(|ipam| ipam_in(ipam, create.ipv6.unwrap_or(false))).transpose()?,
         attachable: create.attachable,
         ingress: create.ingress,
         config_from: create
@@ -176,7 +177,8 @@ pub(crate) fn create_in(create: json::NetworkCreate<'_>) -> Result<types::Networ
     })
 }
 
-fn ipam_in(ipam: json::Ipam<'_>) -> Result<types::IpamOptions, Refusal> {
+fn ipam_in(ipam: json::Ipam<'_>, ipv6: bool) -> Result<types::IpamOptions, Refusal> {
+    check_pools(ipam.config.as_deref().unwrap_or_default(), ipv6)?;
     let name = if ipam.driver.is_empty() { "default".to_owned() } else { ipam.driver.into_owned() };
     let configs = ipam.config.unwrap_or_default().into_iter().map(|config| {
         Ok(types::IpamConfig {

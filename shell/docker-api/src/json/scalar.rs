@@ -75,15 +75,6 @@ macro_rules! empty_numbers {
 }
 empty_numbers!(i32, i64, u32, u64, usize);
 
-/// Reads `null` as the zero value.
-pub(crate) fn nullable<'de, D, T>(deserializer: D) -> Result<T, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Default + Deserialize<'de>,
-{
-    Ok(Option::<T>::deserialize(deserializer)?.unwrap_or_default())
-}
-
 /// Go's `[]byte`: base64.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Base64(pub(crate) Bytes);

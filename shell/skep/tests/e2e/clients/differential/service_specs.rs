@@ -32,8 +32,6 @@ fn create(pair: &mut Pair, step: &str, version: &str, spec: &Value) {
         pair.get(&format!("create {step}, inspect"), &format!("{version}/services/<made>"));
         pair.get(&format!("create {step}, defaults"), &format!("{version}/services/<made>?insertDefaults=true"));
         pair.clean("/services/<made>");
-    } else if step == "spelled in lower case" {
-        pair.clean("/services/lower");
     } else if let Some(name) = spec["Name"].as_str().filter(|name| !name.is_empty() && !name.contains(' ')) {
         pair.clean(&format!("/services/{name}"));
     }

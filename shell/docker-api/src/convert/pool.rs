@@ -1,0 +1,168 @@
+//! Subnets that a user names for a network, checked as Docker checks them, in its words (since 25).
+
+use std::net::IpAddr;
+
+use skep_model::Refusal;
+
+use crate::json::IpamConfig;
+
+/// An address, and how many bits of it are the network's.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Block {
+    address: IpAddr,
+    length: u32,
+}
+
+impl Block {
+    fn parse(text: &str) -> Option<Self> {
+        let (address, length) = text.split_once('/')?;
+        let block = Self { address: address.parse().ok()?, length: length.parse().ok()? };
+        (block.length <= width(block.address)).then_some(block)
+    }
+
+    /// With the bits of hosts cleared.
+    fn masked(self) -> Self {
+        let address = match self.address {
+            IpAddr::V4(address) => {
+                IpAddr::V4((address.to_bits() & u32::MAX.checked_shl(32 - self.length).unwrap_or(0)).into())
+            }
+            IpAddr::V6(address) => {
+                IpAddr::V6((address.to_bits() & u128::MAX.checked_shl(128 - self.length).unwrap_or(0)).into())
+            }
+        };
+        Self { address, ..self }
+    }
+
+    fn contains(self, address: IpAddr) -> bool {
+        width(self.address) == width(address)
+            && Self { address, length: self.length }.masked().address == self.masked().address
+    }
+
+    fn overlaps(self, other: Self) -> bool {
+        if self.length <= other.length { self.contains(other.address) } else { other.contains(self.address) }
+    }
+}
+
+impl std::fmt::Display for Block {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(formatter, "{}/{}", self.address, self.length)
+    }
+}
+
+fn width(address: IpAddr) -> u32 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+fn version(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 4 } else { 6 }
+}
+
+/// Everything that is wrong with the subnets, their ranges, gateways and auxiliary addresses. What is no subnet at all
+/// is not judged here.
+pub(super) fn check_pools(configs: &[IpamConfig<'_>], ipv6: bool) -> Result<(), Refusal> {
+    let mut wrong = Vec::new();
+    for config in configs {
+        let Some(subnet) = Block::parse(&config.subnet) else { continue };
+        if subnet.address.is_ipv6() && !ipv6 {
+            continue;
+        }
+        if subnet != subnet.masked() {
+            wrong.push(format!("invalid subnet {subnet}: it should be {}", subnet.masked()));
+        }
+        if let Some(range) = Block::parse(&config.range) {
+            check_range(range, subnet, &mut wrong);
+        }
+        let mut check = |what: String, address: &str| {
+            if let Some(why) = address.parse().ok().and_then(|address| outside(address, subnet)) {
+                wrong.push(format!("invalid {what}: {why}"));
+            }
+        };
+        check(format!("gateway {}", config.gateway), &config.gateway);
+        for (name, address) in config.auxiliary.iter() {
+            check(format!("auxiliary address {name}"), address);
+        }
+    }
+    match wrong.as_slice() {
+        [] => Ok(()),
+        [only] => Err(Refusal::invalid(format!("invalid network config:\n{only}"))),
+        several => Err(Refusal::invalid(format!("invalid network config:\n* {}", several.join("\n* ")))),
+    }
+}
+
+fn check_range(range: Block, subnet: Block, wrong: &mut Vec<String>) {
+    if version(range.address) != version(subnet.address) {
+        let version = version(subnet.address);
+        wrong.push(format!("invalid ip-range {range}: parent subnet is an IPv{version} block"));
+        return;
+    }
+    if range.length < subnet.length {
+        wrong.push(format!("invalid ip-range {range}: CIDR block is bigger than its parent subnet {subnet}"));
+    }
+    if range != range.masked() {
+        wrong.push(format!("invalid ip-range {range}: it should be {}", range.masked()));
+    }
+    if !subnet.overlaps(range) {
+        wrong.push(format!("invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"));
+    }
+}
+
+fn outside(address: IpAddr, subnet: Block) -> Option<String> {
+    if version(address) != version(subnet.address) {
+        return Some(format!("parent subnet is an IPv{} block", version(subnet.address)));
+    }
+    (!subnet.contains(address)).then(|| format!("parent subnet {subnet} doesn't contain this address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use super::*;
+
+    fn config(text: &str) -> IpamConfig<'static> {
+        let mut words = text.split(' ').map(|word| Cow::<str>::Owned(word.replace('-', "")));
+        let [subnet, range, gateway] = std::array::from_fn(|_| words.next().unwrap_or_default());
+        let auxiliary = words.map(|address| ("host".to_owned(), address.into_owned())).collect();
+        IpamConfig { subnet, range, gateway, auxiliary: Cow::Owned(auxiliary) }
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_in_dockers_words() {
+        for (text, expected) in [
+            ("10.0.0.0/8 10.10.0.0/16 10.10.0.1 10.10.0.1", vec![]),
+            ("fd00::/64 fd00::/80 fd00::1", vec![]),
+            ("zzz 10.0.0.0/8 -", vec![]),
+            ("10.10.10.0/8", vec!["invalid subnet 10.10.10.0/8: it should be 10.0.0.0/8"]),
+            ("fd00::1/64", vec!["invalid subnet fd00::1/64: it should be fd00::/64"]),
+            ("10.0.0.0/8 10.10.10.0/16", vec!["invalid ip-range 10.10.10.0/16: it should be 10.10.0.0/16"]),
+            (
+                "10.10.10.0/24 10.0.0.0/8",
+                vec!["invalid ip-range 10.0.0.0/8: CIDR block is bigger than its parent subnet 10.10.10.0/24"],
+            ),
+            (
+                "10.10.10.0/24 2001:db8::/32 2001:db8::1 2001:db8::1",
+                vec![
+                    "invalid ip-range 2001:db8::/32: parent subnet is an IPv4 block",
+                    "invalid gateway 2001:db8::1: parent subnet is an IPv4 block",
+                    "invalid auxiliary address host: parent subnet is an IPv4 block",
+                ],
+            ),
+            (
+                "10.0.0.0/8 192.168.0.1/24 192.168.0.1 192.168.0.1",
+                vec![
+                    "invalid ip-range 192.168.0.1/24: it should be 192.168.0.0/24",
+                    "invalid ip-range 192.168.0.1/24: parent subnet 10.0.0.0/8 doesn't contain ip-range",
+                    "invalid gateway 192.168.0.1: parent subnet 10.0.0.0/8 doesn't contain this address",
+                    "invalid auxiliary address host: parent subnet 10.0.0.0/8 doesn't contain this address",
+                ],
+            ),
+            ("0.0.0.0/0 10.0.0.0/8 1.2.3.4", vec![]),
+        ] {
+            let message = check_pools(&[config(text)], true).err().map(|refusal| refusal.message).unwrap_or_default();
+            let lines: Vec<&str> = message.lines().skip(1).map(|line| line.trim_start_matches("* ")).collect();
+            assert_eq!(lines, expected, "{text}");
+            assert_eq!(message.contains("\n* "), expected.len() > 1, "{text}");
+        }
+        assert!(check_pools(&[config("fd00::1/64")], false).is_ok(), "nobody uses it");
+    }
+}
