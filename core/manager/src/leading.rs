@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand_core::RngCore;
 use skep_consensus::Role;
 use skep_model::{Now, Refusal};
-use skep_store::{Event, Read as _, Tx};
+use skep_store::{AnyObject, Event, Read as _, Tx};
 
 use crate::effect::Effect;
 use crate::handover::{FATE_PATIENCE, lost_leadership};
@@ -118,6 +118,7 @@ impl Manager {
         let last_index = consensus.last_index();
         let mut number_source = NumberSource { first: Self::request_number(rng) };
         let entries = ledger.turn(now, last_index, &mut || number_source.next(), |tx| {
+            let begin = tx.mark();
             match roles.turn(now, &raft, tx) {
                 Ok(wanted) => actions = wanted,
                 Err(refusal) => troubles.push(refusal),
@@ -129,6 +130,14 @@ impl Manager {
                 Ok(gone) => never_came = gone,
                 Err(refusal) => troubles.push(refusal),
             }
+            // Who reads facts sees a lost node at once: who remembers nodes must not send tasks there meanwhile.
+            tell(tx, begin, |event| {
+                if matches!(event.object, AnyObject::Node(_)) {
+                    network.observe(event);
+                    orchestrator.observe(event);
+                    scheduler.observe(event);
+                }
+            });
             for _ in 0..DECIDER_ROUNDS_MAX {
                 let mark = tx.mark();
                 network.turn(now, rng, tx);

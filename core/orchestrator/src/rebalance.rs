@@ -51,12 +51,12 @@ fn moved_from(task: &Task) -> Option<&str> {
 /// Positions of a slot's task that takes over and of the one that it takes over from, while both are wanted.
 pub(crate) fn pair(slot: &Slot) -> Option<(usize, usize)> {
     let wanted = slot.wanted();
-    let (moving, from) = wanted.iter().find_map(|&index| {
-        let from = moved_from(&slot.tasks[index])?;
-        Some((index, from))
-    })?;
-    let origin = wanted.into_iter().find(|&index| slot.tasks[index].id.as_str() == from)?;
-    Some((moving, origin))
+    // One that moved long ago is marked, too, but what it took over from is gone.
+    wanted.iter().find_map(|&moving| {
+        let from = moved_from(&slot.tasks[moving])?;
+        let origin = wanted.iter().copied().find(|&index| slot.tasks[index].id.as_str() == from)?;
+        Some((moving, origin))
+    })
 }
 
 /// Ends moves that are decided, and begins the next one. `slots` are those that stay, `missing` those still to be made.

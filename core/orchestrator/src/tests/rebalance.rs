@@ -7,7 +7,7 @@ use skep_model::pb::types::node_status::State;
 use skep_model::pb::types::placement_preference::Preference;
 use skep_model::pb::types::{Placement, PlacementPreference, ServiceSpec, SpreadOver};
 
-use super::world::{Fate, World, image, replicas, spec};
+use super::world::{Fate, World, image, node, replicas, spec};
 
 fn asking(count: u64) -> ServiceSpec {
     let mut spec = spec("a", replicas(count));
@@ -50,6 +50,37 @@ fn tasks_move_one_at_a_time_and_never_below_the_count() {
     let before: Vec<_> = world.wanted().iter().map(|task| task.id.clone()).collect();
     world.pass(200_000);
     assert_eq!(world.wanted().iter().map(|task| task.id.clone()).collect::<Vec<_>>(), before, "even is even");
+}
+
+#[test]
+fn what_has_moved_once_moves_again() {
+    let mut world = lopsided(asking(4));
+    world.pass(30_000);
+    assert_eq!(spread(&world), expected(&[("n1", 2), ("n2", 2)]));
+    let even = |world: &mut World, expected: &[usize]| {
+        // Longer than the wait after tasks were lost.
+        for _ in 0..400 {
+            world.pass(250);
+            assert!(world.running() >= 4 && world.wanted().len() <= 5);
+        }
+        let mut counts: Vec<usize> = spread(world).into_values().collect();
+        counts.sort_unstable();
+        assert_eq!(counts, expected);
+    };
+    // To and fro, so that each slot moves more than once, whichever is chosen.
+    for _ in 0..4 {
+        let made = world.tasks().len();
+        world.set_availability("n1", Availability::Drain);
+        world.pass(1000);
+        assert_eq!(spread(&world), expected(&[("n2", 4)]));
+        world.set_availability("n1", Availability::Active);
+        even(&mut world, &[2, 2]);
+        world.write(|tx| tx.create(node("n3")));
+        even(&mut world, &[1, 1, 2]);
+        world.remove_node("n3");
+        even(&mut world, &[2, 2]);
+        assert!(world.tasks().len() <= made + 20, "{} tasks", world.tasks().len());
+    }
 }
 
 #[test]

@@ -413,7 +413,7 @@ fn allocate_and_schedule(tx: &mut Tx) {
             };
             descriptors.map(count).collect()
         };
-        let key = |node: &Arc<Node>| (branches(node), tx.tasks_on_node(&node.id).len(), node.id.clone());
+        let key = |node: &Arc<Node>| (branches(node), live_tasks(tx, &node.id), node.id.clone());
         let mut counts: Vec<(Vec<usize>, usize, NodeId)> = nodes.iter().filter(|node| suits(node)).map(key).collect();
         counts.sort();
         task.status.set_state(TaskState::Pending);

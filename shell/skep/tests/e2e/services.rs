@@ -6,24 +6,7 @@ use crate::support::{Swarm, wait_for, wait_until};
 fn a_service_runs_everywhere_heals_scales_and_drains() {
     let Some(mut swarm) = Swarm::formed(1, 2) else { return };
     swarm.load_busybox(1..=3);
-    swarm
-        .docker(
-            1,
-            &[
-                "service",
-                "create",
-                "--detach",
-                "--no-resolve-image",
-                "--name",
-                "web",
-                "--replicas",
-                "6",
-                "busybox",
-                "sleep",
-                "1000",
-            ],
-        )
-        .expect();
+    swarm.create_service("web", &["--replicas", "6"], &["sleep", "1000"]).expect();
     swarm.wait_running(1, "web", 6);
     let running = swarm.running(1, "web");
     for host in ["h1", "h2", "h3"] {
@@ -67,32 +50,14 @@ fn a_service_runs_everywhere_heals_scales_and_drains() {
 }
 
 #[test]
-fn what_cannot_run_says_why() {
+fn what_cannot_be_is_refused_with_a_sentence() {
     let Some(swarm) = Swarm::formed(1, 0) else { return };
-    swarm.load_busybox([1]);
-    let create = |words: &[&str]| {
-        let mut all = vec!["service", "create", "--detach", "--no-resolve-image"];
-        all.extend(words);
-        swarm.docker(1, &all)
-    };
-    create(&["--name", "nowhere", "--constraint", "node.labels.zone==mars", "busybox", "true"]).expect();
-    create(&["--name", "greedy", "--reserve-memory", "900T", "busybox", "true"]).expect();
-    create(&["--name", "imageless", "--restart-condition", "none", "127.0.0.1:9/none:1"]).expect();
-    for (service, reason) in [
-        ("nowhere", "no suitable node (scheduling constraints not satisfied on 1 node)"),
-        ("greedy", "no suitable node (insufficient resources on 1 node)"),
-        ("imageless", "No such image: 127.0.0.1:9/none:1"),
-    ] {
-        wait_until(&format!("{service} to say why"), || {
-            let said = swarm.docker(1, &["service", "ps", "--no-trunc", service, "--format", "{{.Error}}"]).out;
-            if said.contains(reason) { Ok(()) } else { Err(said) }
-        });
-    }
-    let refusal = create(&["--name", "bad_name!", "busybox"]).expect_failure();
+    let refusal = swarm.create_service("bad_name!", &[], &[]).expect_failure();
     assert!(refusal.contains("name must be valid as a DNS name component"), "{refusal}");
-    let refusal = create(&["--name", "nowhere", "busybox"]).expect_failure();
-    assert!(refusal.contains("name conflicts with an existing object: service nowhere already exists"), "{refusal}");
-    let refusal = create(&["--name", "mesh", "--publish", "8080:80", "busybox"]).expect_failure();
+    swarm.create_service("there", &["--replicas", "0"], &[]).expect();
+    let refusal = swarm.create_service("there", &[], &[]).expect_failure();
+    assert!(refusal.contains("name conflicts with an existing object: service there already exists"), "{refusal}");
+    let refusal = swarm.create_service("mesh", &["--publish", "8080:80"], &[]).expect_failure();
     assert!(refusal.contains("mode=host"), "{refusal}");
 }
 
@@ -100,27 +65,9 @@ fn what_cannot_run_says_why() {
 fn host_ports_logs_and_exec_work_as_users_know_them() {
     let Some(swarm) = Swarm::formed(1, 1) else { return };
     swarm.load_busybox(1..=2);
-    swarm
-        .docker(
-            1,
-            &[
-                "service",
-                "create",
-                "--detach",
-                "--no-resolve-image",
-                "--name",
-                "echo",
-                "--replicas",
-                "2",
-                "--publish",
-                "mode=host,published=8081,target=81",
-                "busybox",
-                "sh",
-                "-c",
-                "echo ready; mkdir -p /www; hostname > /www/index.html; httpd -f -p 81 -h /www",
-            ],
-        )
-        .expect();
+    let publish = ["--replicas", "2", "--publish", "mode=host,published=8081,target=81"];
+    let script = "echo ready; mkdir -p /www; hostname > /www/index.html; httpd -f -p 81 -h /www";
+    swarm.create_service("echo", &publish, &["sh", "-c", script]).expect();
     swarm.wait_running(1, "echo", 2);
     for number in 1..=2 {
         let address = swarm.address(number);
@@ -145,24 +92,7 @@ fn host_ports_logs_and_exec_work_as_users_know_them() {
 fn containers_outlive_their_daemon_and_tasks_stay_where_they_are() {
     let Some(mut swarm) = Swarm::formed(1, 1) else { return };
     swarm.load_busybox(1..=2);
-    swarm
-        .docker(
-            1,
-            &[
-                "service",
-                "create",
-                "--detach",
-                "--no-resolve-image",
-                "--name",
-                "steady",
-                "--replicas",
-                "2",
-                "busybox",
-                "sleep",
-                "1000",
-            ],
-        )
-        .expect();
+    swarm.create_service("steady", &["--replicas", "2"], &["sleep", "1000"]).expect();
     swarm.wait_running(1, "steady", 2);
     let tasks = |swarm: &Swarm| {
         let mut ids: Vec<String> = swarm
@@ -189,24 +119,7 @@ fn containers_outlive_their_daemon_and_tasks_stay_where_they_are() {
 fn a_host_that_reboots_comes_back_with_its_tasks() {
     let Some(mut swarm) = Swarm::formed(1, 0) else { return };
     swarm.load_busybox([1]);
-    swarm
-        .docker(
-            1,
-            &[
-                "service",
-                "create",
-                "--detach",
-                "--no-resolve-image",
-                "--name",
-                "back",
-                "--replicas",
-                "2",
-                "busybox",
-                "sleep",
-                "1000",
-            ],
-        )
-        .expect();
+    swarm.create_service("back", &["--replicas", "2"], &["sleep", "1000"]).expect();
     swarm.wait_running(1, "back", 2);
     swarm.reboot(1);
     wait_for("the manager to lead", || swarm.leader(1).as_deref() == Some("h1"));

@@ -223,6 +223,12 @@ impl Swarm {
         Some(swarm)
     }
 
+    /// A service of busybox, which nobody waits for.
+    pub fn create_service(&self, name: &str, options: &[&str], command: &[&str]) -> Said {
+        let words = ["service", "create", "--detach", "--no-resolve-image", "--name", name];
+        self.docker(1, &[&words[..], options, &["busybox"], command].concat())
+    }
+
     /// Brings an image without a registry onto the hosts: busybox with its applets.
     pub fn load_busybox(&self, numbers: impl IntoIterator<Item = usize>) {
         let archive = busybox_archive(self.lab.directory());

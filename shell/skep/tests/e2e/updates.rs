@@ -254,3 +254,22 @@ fn placement_follows_labels_resources_and_limits_and_says_what_it_lacks() {
         }
     });
 }
+
+#[test]
+fn a_monitor_that_is_too_short_to_see_anything_is_warned_of() {
+    let Some(swarm) = Swarm::formed(1, 0) else { return };
+    let probe = ["--replicas", "0", "--health-cmd", "true", "--health-interval", "10s", "--health-retries", "2"];
+    let short = swarm.create_service("short", &probe, &[]);
+    let warning = "the update monitor is by default 5s, but the health check needs 20s (retries x interval)";
+    assert!(short.ok && short.err.contains(warning) && short.err.contains("--update-monitor"), "{}", short.err);
+    let long = swarm.create_service("long", &[&probe[..], &["--update-monitor", "20s"]].concat(), &[]);
+    assert!(long.ok && long.err.is_empty(), "{}", long.err);
+    // An update that makes it too short is warned of, one that mends it is not.
+    let update = |service: &str, monitor: &str| {
+        swarm.docker(1, &["service", "update", "--detach", "--no-resolve-image", "--update-monitor", monitor, service])
+    };
+    let shorter = update("long", "19s");
+    assert!(shorter.ok && shorter.err.contains("the update monitor is 19s"), "{}", shorter.err);
+    let mended = update("short", "30s");
+    assert!(mended.ok && mended.err.is_empty(), "{}", mended.err);
+}

@@ -4,7 +4,7 @@
 mod aiodocker;
 mod bollard;
 mod differential;
-mod events;
+pub mod events;
 mod http;
 mod logs;
 mod peers;

@@ -35,7 +35,6 @@ pub const ALLOWED: &[(&str, &str, &str)] = &[
     // Networks.
     ("networks", "[]", "docker_gwbridge is a network of Docker's own overlay"),
     ("networks null", "[]", "docker_gwbridge is a network of Docker's own overlay"),
-    ("network*", "*.Options.com.docker.network.driver.overlay.vxlanid_list", "numbers are each allocator's own"),
     (
         "network*",
         "*.IPAM.Options.com.docker.network.ipam.serial",
