@@ -14,6 +14,7 @@ mod context;
 mod failure;
 mod format;
 mod human;
+mod logins;
 mod template;
 mod terminal;
 mod usage;

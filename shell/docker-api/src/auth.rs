@@ -1,11 +1,14 @@
-//! Registry credentials in the header `X-Registry-Auth`: JSON in URL-safe base64.
+//! Registry credentials: in the header `X-Registry-Auth` as JSON in URL-safe base64, or to be checked at `/auth`.
 
 use base64::Engine;
 use base64::alphabet::URL_SAFE;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
+use serde_json::json;
 use skep_model::engine::RegistryAuth;
 
+use crate::api::Api;
 use crate::json::reads;
+use crate::reply::{self, Answer};
 use crate::request::Request;
 use crate::status::Failure;
 
@@ -52,25 +55,45 @@ pub(crate) fn parse(header: &str) -> Result<Option<RegistryAuth>, Failure> {
     let header = header.replace('+', "-").replace('/', "_");
     let json = LENIENT.decode(header).map_err(|error| invalid(error.to_string()))?;
     // The error's own text could quote the credentials.
-    let mut wire: Wire = serde_json::from_slice(&json).map_err(|_| invalid("it holds no JSON object".to_owned()))?;
-    if wire.username.is_empty() && !wire.auth.is_empty() {
-        let standard = base64::engine::general_purpose::STANDARD;
-        let pair = standard.decode(&wire.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
-        let (username, password) = pair
-            .as_deref()
-            .and_then(|pair| pair.split_once(':'))
-            .ok_or_else(|| invalid("its field auth is not base64 of user:password".to_owned()))?;
-        (wire.username, wire.password) = (username.to_owned(), password.to_owned());
-    }
-    let auth = RegistryAuth {
-        username: wire.username,
-        password: wire.password,
-        identity_token: wire.identitytoken,
-        registry_token: wire.registrytoken,
-        server_address: wire.serveraddress,
+    let wire: Wire = serde_json::from_slice(&json).map_err(|_| invalid("it holds no JSON object".to_owned()))?;
+    wire.credentials().map_err(|why| invalid(why.to_owned()))
+}
+
+/// `docker login`: the credentials in the body, shown to their registry. Docker's words for success.
+pub(crate) async fn check(api: &Api, mut request: Request) -> Answer {
+    let wire: Wire = request.json().await?;
+    let server = wire.serveraddress.clone();
+    let given = wire.credentials().map_err(|why| Failure::bad_request(format!("credentials: {why}")))?;
+    let Some(credentials) = given else {
+        return Err(Failure::bad_request("credentials: username is missing: give a user name and a password"));
     };
-    let any = !(auth.username.is_empty() && auth.identity_token.is_empty() && auth.registry_token.is_empty());
-    Ok(any.then_some(auth))
+    api.engine.check_credentials(&server, credentials).await?;
+    reply::ok(&json!({ "Status": "Login Succeeded", "IdentityToken": "" }))
+}
+
+impl Wire {
+    /// `None` where there are none.
+    fn credentials(self) -> Result<Option<RegistryAuth>, &'static str> {
+        let mut wire = self;
+        if wire.username.is_empty() && !wire.auth.is_empty() {
+            let standard = base64::engine::general_purpose::STANDARD;
+            let pair = standard.decode(&wire.auth).ok().and_then(|bytes| String::from_utf8(bytes).ok());
+            let (username, password) = pair
+                .as_deref()
+                .and_then(|pair| pair.split_once(':'))
+                .ok_or("its field auth is not base64 of user:password")?;
+            (wire.username, wire.password) = (username.to_owned(), password.to_owned());
+        }
+        let auth = RegistryAuth {
+            username: wire.username,
+            password: wire.password,
+            identity_token: wire.identitytoken,
+            registry_token: wire.registrytoken,
+            server_address: wire.serveraddress,
+        };
+        let any = !(auth.username.is_empty() && auth.identity_token.is_empty() && auth.registry_token.is_empty());
+        Ok(any.then_some(auth))
+    }
 }
 
 #[cfg(test)]

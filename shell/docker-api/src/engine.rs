@@ -43,6 +43,8 @@ pub trait Engine: Send + Sync + 'static {
     async fn prune_images(&self, request: PruneRequest) -> Result<PruneReport, Refusal>;
     /// Asks the registry what a reference stands for now.
     async fn distribution(&self, reference: &str, auth: Option<RegistryAuth>) -> Result<Distribution, Refusal>;
+    /// Shows credentials to a registry (`docker login`); `server` is a host, or a URL of one, empty for Docker Hub.
+    async fn check_credentials(&self, server: &str, auth: RegistryAuth) -> Result<(), Refusal>;
 
     /// All containers, ended ones included.
     async fn containers(&self) -> Result<Vec<Container>, Refusal>;

@@ -4,6 +4,7 @@ use http::header::{HOST, HeaderName, HeaderValue, SERVER};
 use http::{Request as HttpRequest, StatusCode};
 
 use crate::api::Api;
+use crate::auth;
 use crate::half_close::RequestBody;
 use crate::host_header;
 use crate::reply::{self, Answer, Reply};
@@ -16,8 +17,7 @@ use crate::status::Failure;
 use crate::version;
 
 /// What Docker knows and Skep does not do (yet): the first parts of a path (`*` is any part), and why.
-const NOT_SERVED: [(&str, &str); 14] = [
-    ("auth", "checking registry credentials is not supported: they are used, and so checked, when an image is pulled"),
+const NOT_SERVED: [(&str, &str); 13] = [
     ("build", "images cannot be built here: build them elsewhere and load, import or pull them"),
     ("session", "images cannot be built here: build them elsewhere and load, import or pull them"),
     ("grpc", "images cannot be built here: build them elsewhere and load, import or pull them"),
@@ -87,6 +87,7 @@ async fn dispatch(api: &Api, method: &str, path: &str, request: Request) -> Answ
             ("GET", ["version"]) => system::version(api).await,
             ("GET", ["info"]) => system::info(api).await,
             ("GET", ["events"]) => events::events(api, request).await,
+            ("POST", ["auth"]) => auth::check(api, request).await,
             ("GET", ["system", "df"]) => system::disk_usage(api, request).await,
             // `docker inspect NAME` asks for these among others, and goes on only where nothing is found.
             ("GET", ["volumes", name]) => Err(Failure::not_found(format!("get {name}: no such volume"))),

@@ -45,11 +45,11 @@ impl ControlPort {
 
     /// Waits until somebody leads; `Leader::None` when nobody does in time.
     async fn leader(&self, member: &Member, patience: Duration) -> Result<Leader, Refusal> {
-        let mut leader = member.leader().ok_or_else(crate::engine::not_a_manager)?;
+        let mut leader = member.leader().ok_or_else(crate::engine::a_worker)?;
         let elected = leader.wait_for(|leader| *leader != Leader::None);
         match tokio::time::timeout(patience, elected).await {
             Ok(Ok(leader)) => Ok(leader.clone()),
-            Ok(Err(_)) => Err(crate::engine::not_a_manager()),
+            Ok(Err(_)) => Err(crate::engine::a_worker()),
             Err(_) => Ok(Leader::None),
         }
     }
@@ -61,7 +61,7 @@ impl ControlPort {
                 Ok(Answered { response, stale: false })
             }
             Leader::Me | Leader::None => {
-                let handle = member.manager_handle().ok_or_else(crate::engine::not_a_manager)?;
+                let handle = member.manager_handle().ok_or_else(crate::engine::a_worker)?;
                 let (response, stale) = handle.control(request).await?;
                 Ok(Answered { response, stale })
             }
@@ -143,7 +143,7 @@ impl api::Control for ControlPort {
         match self.leader(&member, LEADER_PATIENCE).await? {
             Leader::None => Err(Refusal::no_leader()),
             Leader::Me => {
-                let broker = member.broker().ok_or_else(crate::engine::not_a_manager)?;
+                let broker = member.broker().ok_or_else(crate::engine::a_worker)?;
                 broker.subscribe(request).await
             }
             Leader::Other { address, .. } => {

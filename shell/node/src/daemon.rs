@@ -20,6 +20,7 @@ use crate::config::Config;
 use crate::control::ControlPort;
 use crate::engine::{EnginePort, local_networks};
 use crate::host;
+use crate::lazy_tls::LazyTls;
 use crate::listen::{self, Opened};
 use crate::swarm::{Deps, SwarmNode};
 
@@ -103,59 +104,7 @@ impl Listener for TlsListener {
     async fn accept(&mut self) -> std::io::Result<Box<dyn Stream>> {
         let (stream, _) = self.listener.accept().await?;
         stream.set_nodelay(true)?;
-        Ok(Box::new(LazyTls::Handshaking(Box::new(self.acceptor.accept(stream)))))
-    }
-}
-
-/// A connection whose handshake is made when it is first used, so that a slow client holds up nobody else.
-enum LazyTls {
-    Handshaking(Box<tokio_rustls::Accept<tokio::net::TcpStream>>),
-    Open(Box<tokio_rustls::server::TlsStream<tokio::net::TcpStream>>),
-}
-
-mod lazy_tls {
-    use std::io;
-    use std::pin::Pin;
-    use std::task::{Context, Poll, ready};
-
-    use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-
-    use super::LazyTls;
-
-    impl LazyTls {
-        fn poll_open(
-            &mut self,
-            cx: &mut Context<'_>,
-        ) -> Poll<io::Result<Pin<&mut tokio_rustls::server::TlsStream<tokio::net::TcpStream>>>> {
-            if let Self::Handshaking(accept) = self {
-                let stream = ready!(Pin::new(accept.as_mut()).poll(cx))?;
-                *self = Self::Open(Box::new(stream));
-            }
-            match self {
-                Self::Open(stream) => Poll::Ready(Ok(Pin::new(stream))),
-                Self::Handshaking(_) => Poll::Pending,
-            }
-        }
-    }
-
-    impl AsyncRead for LazyTls {
-        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            ready!(self.poll_open(cx))?.poll_read(cx, buf)
-        }
-    }
-
-    impl AsyncWrite for LazyTls {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            ready!(self.poll_open(cx))?.poll_write(cx, buf)
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            ready!(self.poll_open(cx))?.poll_flush(cx)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            ready!(self.poll_open(cx))?.poll_shutdown(cx)
-        }
+        Ok(Box::new(LazyTls::new(self.acceptor.accept(stream))))
     }
 }
 

@@ -120,6 +120,10 @@ impl api::Engine for EnginePort {
         Ok(api::PruneReport { changes, reclaimed_bytes: report.reclaimed_bytes })
     }
 
+    async fn check_credentials(&self, server: &str, auth: RegistryAuth) -> Result<(), Refusal> {
+        Ok(self.images().check_credentials(server, &auth).await?)
+    }
+
     async fn distribution(&self, reference: &str, auth: Option<RegistryAuth>) -> Result<Distribution, Refusal> {
         Ok(self.images().distribution(reference, auth.as_ref()).await?)
     }
@@ -181,6 +185,15 @@ pub fn not_a_manager() -> Refusal {
         Code::Unavailable,
         "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
          swarm and try again.",
+    )
+}
+
+/// A node of a swarm that manages it no more, or never did.
+pub fn a_worker() -> Refusal {
+    Refusal::new(
+        Code::Unavailable,
+        "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run \
+         this command on a manager node or promote the current node to a manager.",
     )
 }
 

@@ -14,6 +14,7 @@ mod control;
 pub mod daemon;
 mod engine;
 mod host;
+mod lazy_tls;
 mod listen;
 mod manager;
 mod swarm;

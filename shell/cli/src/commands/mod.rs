@@ -7,6 +7,8 @@ mod exec;
 mod image;
 mod info;
 mod inspect;
+mod labels;
+mod login;
 mod network;
 mod node;
 mod object;
@@ -75,6 +77,10 @@ pub enum Command {
     Tag(image::TagArguments),
     /// Remove one or more images
     Rmi(image::RemoveArguments),
+    /// Authenticate to a registry
+    Login(login::LoginArguments),
+    /// Log out from a registry
+    Logout(login::LogoutArguments),
     /// List containers
     Ps(container::ListArguments),
     /// Manage containers
@@ -125,6 +131,8 @@ pub async fn execute(context: &Context, command: Command) -> Result<(), Failure>
         Command::Import(arguments) => image::import(context, arguments).await,
         Command::Tag(arguments) => image::tag(context, arguments).await,
         Command::Rmi(arguments) => image::remove(context, arguments).await,
+        Command::Login(arguments) => login::login(context, arguments).await,
+        Command::Logout(arguments) => login::logout(context, arguments),
         Command::Ps(arguments) => container::list(context, arguments).await,
         Command::Container(command) => container::execute(context, command).await,
         Command::Exec(arguments) => exec::exec(context, arguments).await,

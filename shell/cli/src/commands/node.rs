@@ -5,6 +5,7 @@ use clap::{Args, Subcommand};
 
 use super::FilterArguments;
 use super::inspect::{InspectArguments, inspect};
+use super::labels::LabelChanges;
 use super::task::{self, PsArguments};
 use crate::api::{Filters, Payload, escape};
 use crate::context::Context;
@@ -65,12 +66,8 @@ pub struct UpdateArguments {
     /// Availability of the node ("active", "pause", "drain")
     #[arg(long)]
     availability: Option<String>,
-    /// Add or update a node label ("key=value")
-    #[arg(long)]
-    label_add: Vec<String>,
-    /// Remove a node label if exists
-    #[arg(long)]
-    label_rm: Vec<String>,
+    #[command(flatten)]
+    labels: LabelChanges,
     /// Role of the node ("worker", "manager")
     #[arg(long)]
     role: Option<String>,
@@ -290,22 +287,7 @@ async fn update(context: &Context, arguments: UpdateArguments) -> Result<(), Fai
     if let Some(availability) = &arguments.availability {
         spec.set("Availability", availability.as_str());
     }
-    let labels = spec.place("Labels");
-    if !matches!(labels, Value::Map(_)) {
-        *labels = Value::empty_map();
-    }
-    for label in &arguments.label_add {
-        let (key, value) = label.split_once('=').unwrap_or((label, ""));
-        spec.remove("Labels", key);
-        if let Value::Map(labels) = spec.place("Labels") {
-            labels.push((key.to_owned(), Value::from(value)));
-        }
-    }
-    for key in &arguments.label_rm {
-        if !spec.remove("Labels", key) {
-            return Err(Failure::new(format!("key {key} doesn't exist in node's labels")));
-        }
-    }
+    arguments.labels.apply(&mut spec, "node")?;
     post_spec(context, &node, spec).await?;
     context.line(&arguments.node)
 }

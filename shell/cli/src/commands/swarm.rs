@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use http::Method;
 
+use super::labels::LabelChanges;
 use crate::api::{Payload, escape};
 use crate::arguments::{GoDuration, csv_fields};
 use crate::context::Context;
@@ -143,6 +144,8 @@ pub struct LeaveArguments {
 pub struct UpdateArguments {
     #[command(flatten)]
     spec: SpecArguments,
+    #[command(flatten)]
+    labels: LabelChanges,
 }
 
 #[derive(Debug, Args)]
@@ -303,6 +306,7 @@ async fn update(context: &Context, arguments: UpdateArguments) -> Result<(), Fai
     let swarm = context.client.get("/swarm", &[]).await?;
     let mut spec = swarm.at("Spec").clone();
     merge(&mut spec, &arguments.spec, swarm.text("TLSInfo.TrustRoot"))?;
+    arguments.labels.apply(&mut spec, "swarm")?;
     let newly_locked =
         spec.bool("EncryptionConfig.AutoLockManagers") && !swarm.bool("Spec.EncryptionConfig.AutoLockManagers");
     update_swarm(context, &swarm, spec, None).await?;

@@ -100,3 +100,18 @@ async fn images_are_shown_named_and_removed() {
     let usage = get(&world.socket, "/system/df").await.json();
     assert_eq!((usage["LayersSize"].as_u64(), usage["Images"][0]["Containers"].as_i64()), (Some(1234), Some(1)));
 }
+
+#[tokio::test]
+async fn logins_are_shown_to_their_registry() {
+    let world = World::manager();
+    let login = async |body: &str| post(&world.socket, "/v1.41/auth", body).await;
+    let right = login(r#"{"username":"a","password":"secret","serveraddress":"reg.example:5000"}"#).await;
+    assert_eq!((right.status, right.json()["Status"].as_str()), (200, Some("Login Succeeded")));
+    let wrong = login(r#"{"auth":"YTp3cm9uZw==","serveraddress":"reg.example:5000"}"#).await;
+    assert_eq!((wrong.status, wrong.message().contains("unauthorized")), (401, true));
+    assert_eq!(*world.engine.calls.lock().unwrap(), ["login reg.example:5000", "login reg.example:5000"]);
+    for (body, named) in [("{}", "username"), (r#"{"auth":"***"}"#, "auth")] {
+        let refusal = login(body).await;
+        assert_eq!((refusal.status, refusal.message().contains(named)), (400, true), "{body}");
+    }
+}

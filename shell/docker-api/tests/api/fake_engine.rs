@@ -126,6 +126,13 @@ impl Engine for FakeEngine {
         Ok(PruneReport { changes: Vec::new(), reclaimed_bytes: 7 })
     }
 
+    async fn check_credentials(&self, server: &str, auth: RegistryAuth) -> Result<(), Refusal> {
+        self.note(format!("login {server}"));
+        let right = auth.password == "secret";
+        *self.auth.lock().unwrap() = Some(auth);
+        right.then_some(()).ok_or_else(|| Refusal::new(Code::Unauthenticated, "unauthorized"))
+    }
+
     async fn distribution(&self, reference: &str, auth: Option<RegistryAuth>) -> Result<Distribution, Refusal> {
         self.note(format!("distribution {reference}"));
         *self.auth.lock().unwrap() = auth;

@@ -52,7 +52,6 @@ async fn what_is_not_there_says_so() {
     let unknown = get(&world.socket, "/v1.41/no/such/page").await;
     assert_eq!((unknown.status, unknown.message().as_str()), (404, "page not found"));
     for (method, path) in [
-        ("POST", "/auth"),
         ("POST", "/build"),
         ("POST", "/containers/create"),
         ("POST", "/containers/x/restart"),

@@ -47,6 +47,14 @@ pub enum ImageError {
         /// The registry's own words.
         answer: String,
     },
+    /// The registry does not take these credentials.
+    #[error("login attempt to {registry} failed: {answer}")]
+    WrongCredentials {
+        /// Its host.
+        registry: String,
+        /// Its own words.
+        answer: String,
+    },
     /// The registry could not be reached or answered something else.
     #[error("registry {registry}: {answer}")]
     Registry {
@@ -147,6 +155,7 @@ impl ImageError {
             Self::NotFound(_) | Self::UnknownManifest { .. } | Self::NoPlatform { .. } | Self::Denied { .. } => {
                 Code::NotFound
             }
+            Self::WrongCredentials { .. } => Code::Unauthenticated,
             Self::Conflict(_) => Code::AlreadyExists,
             Self::TooLarge { .. } => Code::ResourceExhausted,
             Self::Registry { .. } | Self::DigestMismatch { .. } => Code::Unknown,

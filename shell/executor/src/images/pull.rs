@@ -26,6 +26,8 @@ pub const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 pub const MAX_CONFIG_BYTES: u64 = 8 << 20;
 /// Largest layer as transferred.
 pub const MAX_LAYER_BLOB_BYTES: u64 = 64 << 30;
+/// An image that is asked for only to see whether credentials are taken; it need not exist.
+const LOGIN_PROBE: &str = "library/busybox";
 /// Bytes between two reports of progress.
 const PROGRESS_STEP_BYTES: u64 = 1 << 20;
 
@@ -141,6 +143,19 @@ impl ImageStore {
         let status = if known { "Image is up to date for" } else { "Downloaded newer image for" };
         progress.say("", format!("Status: {status} {reference}")).await;
         Ok(image)
+    }
+
+    /// Shows credentials to a registry, named as clients do: `host:port`, a URL of it, or nothing for Docker Hub.
+    pub async fn check_credentials(&self, server: &str, auth: &RegistryAuth) -> Result<(), ImageError> {
+        let host = server.split_once("://").map_or(server, |(_, rest)| rest);
+        let host = host.split('/').next().unwrap_or_default();
+        let domain = if host.is_empty() || host == "index.docker.io" { "docker.io" } else { host };
+        let reference = ImageReference::parse(&format!("{domain}/{LOGIN_PROBE}"))?;
+        let result = Registry::new(&reference, Some(auth), &self.shared.options)?.check().await;
+        result.map_err(|error| match error {
+            ImageError::Denied { answer, .. } => ImageError::WrongCredentials { registry: domain.to_owned(), answer },
+            other => other,
+        })
     }
 
     /// What a registry says of a reference, without fetching any of it.

@@ -77,6 +77,20 @@ impl Registry {
             .map_err(|error| refusal(&self.reference, error))
     }
 
+    /// Whether the registry takes the credentials. Registries with a token server refuse wrong ones a token; others
+    /// look at them with each request.
+    pub(super) async fn check(&self) -> Result<(), ImageError> {
+        let target = self.target(None);
+        let token = self.client.auth(&target, &self.auth, RegistryOperation::Pull).await;
+        if token.map_err(|error| refusal(&self.reference, error))?.is_some() {
+            return Ok(());
+        }
+        match self.manifest(None).await {
+            Ok(_) | Err(ImageError::UnknownManifest { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A manifest with its digest, verified: the one the reference names, or the one with `digest`.
     pub(super) async fn manifest(&self, digest: Option<&ContentDigest>) -> Result<(Bytes, ContentDigest), ImageError> {
         let target = self.target(digest);

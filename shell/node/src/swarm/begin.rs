@@ -131,7 +131,7 @@ impl SwarmNode {
         let unlock = match self.state() {
             State::Active(member) => {
                 if member.manager_handle().is_none() {
-                    return Err(crate::engine::not_a_manager());
+                    return Err(crate::engine::a_worker());
                 }
                 self.files.save_settings(&settings).map_err(internal)?;
                 let key =

@@ -4,6 +4,7 @@
 
 mod clients;
 mod containers;
+mod daemon;
 mod dependencies;
 mod docker_engine;
 mod engine;
@@ -12,6 +13,7 @@ mod faults;
 mod membership;
 mod operator;
 mod rebalance;
+mod registry;
 mod services;
 mod stacks;
 mod stuck;

@@ -103,6 +103,15 @@ fn nodes_leave_and_are_removed() {
 
     swarm.skep(3, &["swarm", "leave", "--remove"]).expect();
     wait_for("h3 to be off the list", || swarm.docker(1, &["node", "ls", "-q"]).out.lines().count() == 2);
+    // The swarm's label asks for the same of every node, whatever its client.
+    swarm.skep(1, &["swarm", "update", "--label-add", "skep.leave=remove"]).expect();
+    swarm.join(2, "worker");
+    all_ready(&swarm, 1, 3);
+    swarm.docker(2, &["swarm", "leave"]).expect();
+    wait_for("h2 to be off the list", || swarm.docker(1, &["node", "ls", "-q"]).out.lines().count() == 2);
+    swarm.skep(1, &["swarm", "update", "--label-rm", "skep.leave"]).expect();
+    let refusal = swarm.skep(1, &["swarm", "update", "--label-rm", "skep.leave"]).expect_failure();
+    assert_eq!(refusal, "key skep.leave doesn't exist in swarm's labels");
 
     swarm.docker(1, &["node", "rm", "--force", "h4"]).expect();
     assert_eq!(swarm.docker(1, &["node", "ls", "-q"]).expect().lines().count(), 1);

@@ -6,6 +6,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use crate::api::escape_path;
 use crate::context::Context;
 use crate::failure::Failure;
+use crate::logins::{DOCKER_HUB, Logins};
 use crate::value::Value;
 
 /// Pins the image of a spec to the digest that the registry names, and notes its platforms; a registry that cannot be
@@ -67,10 +68,11 @@ fn with_tag(image: &str) -> String {
 pub fn credentials(image: &str) -> Result<String, Failure> {
     let registry = match image.split_once('/') {
         Some((first, _)) if first == "localhost" || first.contains(['.', ':']) => first,
-        _ => "https://index.docker.io/v1/",
+        _ => DOCKER_HUB,
     };
     let mut auth = Value::empty_map();
-    if let Some(entry) = login(registry)? {
+    let logins = Logins::load()?;
+    if let Some(entry) = logins.of(registry) {
         let decoded = STANDARD.decode(entry.text("auth")).unwrap_or_default();
         let decoded = String::from_utf8_lossy(&decoded).into_owned();
         if let Some((name, password)) = decoded.split_once(':') {
@@ -85,13 +87,4 @@ pub fn credentials(image: &str) -> Result<String, Failure> {
         auth.set("serveraddress", registry);
     }
     Ok(URL_SAFE.encode(auth.to_json()))
-}
-
-fn login(registry: &str) -> Result<Option<Value>, Failure> {
-    let home = || std::env::var_os("HOME").map(|home| std::path::PathBuf::from(home).join(".docker"));
-    let Some(directory) = std::env::var_os("DOCKER_CONFIG").map(Into::into).or_else(home) else { return Ok(None) };
-    let Ok(bytes) = std::fs::read(directory.join("config.json")) else { return Ok(None) };
-    let config = Value::parse(&bytes)
-        .map_err(|_| Failure::new(format!("{}: no JSON", directory.join("config.json").display())))?;
-    Ok(config.get("auths").and_then(|auths| auths.get(registry)).cloned())
 }
