@@ -203,6 +203,16 @@ impl Consensus {
         self.peers().into_iter().filter(fit).max_by_key(|peer| (peer.matched_index, peer.id)).map(|peer| peer.id)
     }
 
+    /// Members that answered this leader within the last election timeout, itself included; none on a follower.
+    pub fn active(&self) -> BTreeSet<RaftId> {
+        if self.raw.raft.state != StateRole::Leader {
+            return BTreeSet::new();
+        }
+        let active =
+            self.raw.raft.prs().iter().filter(|(id, progress)| progress.recent_active || **id == self.config.id.0);
+        active.map(|(&id, _)| RaftId(id)).collect()
+    }
+
     /// All members as the leader sees them, by number; empty on a follower, which sees nobody.
     pub fn peers(&self) -> Vec<PeerStatus> {
         if self.raw.raft.state != StateRole::Leader {

@@ -42,14 +42,14 @@ pub struct PeerMessage {
     pub from: RaftId,
     /// What the transport must know about it.
     pub kind: MessageKind,
-    /// For `MessageKind::Snapshot` still without the snapshot's data.
-    pub(crate) message: Message,
+    /// For `MessageKind::Snapshot` still without the snapshot's data. Large, and passed on through many hands.
+    pub(crate) message: Box<Message>,
 }
 
 impl PeerMessage {
     pub(crate) fn new(message: Message) -> Self {
         let (to, from, kind) = (RaftId(message.to), RaftId(message.from), wire::kind_of(&message));
-        Self { to, from, kind, message }
+        Self { to, from, kind, message: Box::new(message) }
     }
 
     /// As it travels.

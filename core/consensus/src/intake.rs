@@ -42,7 +42,7 @@ impl Consensus {
         if takes_over && !self.may_campaign() {
             return Ok(());
         }
-        match self.raw.step(message) {
+        match self.raw.step(*message) {
             // An answer from somebody who is no member any more.
             Err(raft::Error::StepPeerNotFound) | Ok(()) => {}
             Err(error) => return Err(StepError::Malformed { reason: error.to_string() }),

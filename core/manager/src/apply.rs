@@ -3,7 +3,7 @@
 use rand_core::RngCore;
 use skep_consensus::{Committed, Payload};
 use skep_model::{Cluster, Code, Refusal};
-use skep_store::{CommitError, Event, Read as _};
+use skep_store::{CommitError, Event, Kind, Read as _};
 
 use crate::effect::Effect;
 use crate::state::Manager;
@@ -27,9 +27,11 @@ impl Manager {
         match self.ledger.commit_payload(bytes) {
             Ok((id, events)) => {
                 self.follow_policy(&events);
+                self.pace.is_stale |=
+                    events.iter().any(|event| matches!(event.object.kind(), Kind::Cluster | Kind::Node));
                 self.observe(&events);
                 if !events.is_empty() {
-                    self.effects.push(Effect::Changed(events));
+                    self.effects.push(Effect::Changed { index, events });
                 }
                 let open = self.waiting.open.remove(&id).map(|(proposed, _)| proposed);
                 for (request, answer) in self.waiting.commits.remove(&id).or(open).unwrap_or_default().answers {

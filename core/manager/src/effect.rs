@@ -54,7 +54,12 @@ pub enum Effect {
     /// Sign; then call `Manager::signed`.
     Sign(Signing),
     /// Facts changed: for watchers. In commit order.
-    Changed(Vec<Event>),
+    Changed {
+        /// Where the entry stands in the log.
+        index: u64,
+        /// What it changed, change by change.
+        events: Vec<Event>,
+    },
     /// All facts were replaced by the leader's snapshot.
     Replaced,
     /// The members changed: for the transport.

@@ -25,6 +25,7 @@ impl Manager {
         let same_term = self.role.term == role.term;
         self.role = role;
         self.leading = role.is_leader && role.is_ready;
+        self.pace.is_stale = true;
         if was_leading && (!self.leading || !same_term) {
             self.step_down();
         }
@@ -106,7 +107,7 @@ impl Manager {
     /// allocate → orchestrate → schedule, repeated while it moves, then the dispatcher's own writes. Whether anything
     /// was proposed.
     pub(crate) fn leaders_turn(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
-        let raft = self.raft_facts();
+        let raft = (!self.roles.is_idle()).then(|| self.raft_facts());
         let pace_turn = PaceTurn::gather(self, now);
         let mut actions = Vec::new();
         let mut troubles = Vec::new();
@@ -119,9 +120,10 @@ impl Manager {
         let mut number_source = NumberSource { first: Self::request_number(rng) };
         let entries = ledger.turn(now, last_index, &mut || number_source.next(), |tx| {
             let begin = tx.mark();
-            match roles.turn(now, &raft, tx) {
-                Ok(wanted) => actions = wanted,
-                Err(refusal) => troubles.push(refusal),
+            match raft.map(|raft| roles.turn(now, &raft, tx)) {
+                Some(Ok(wanted)) => actions = wanted,
+                Some(Err(refusal)) => troubles.push(refusal),
+                None => {}
             }
             troubles.extend(pace_turn.write(now, tx, pace, roles.waiting_for_pace()).err());
             troubles.extend(keys.turn(now, rng, tx).err());

@@ -169,6 +169,7 @@ impl Manager {
 
     pub(crate) fn apply_membership(&mut self, number: u64, change: MembershipChange, rng: &mut dyn RngCore) {
         self.tell_members();
+        self.pace.is_stale = true;
         self.dirty = true;
         match (self.waiting.memberships.remove(&number), change) {
             (

@@ -52,6 +52,8 @@ pub(crate) struct Pace {
     asked: BTreeMap<RaftId, Time>,
     joins: Vec<WaitingJoin>,
     questions: Vec<(RequestId, u64)>,
+    /// Members, nodes, the label or the role changed since the mode was chosen.
+    pub(crate) is_stale: bool,
 }
 
 /// What the leader wants of the label.
@@ -191,18 +193,19 @@ impl Manager {
 
     /// The leader's own work on the pace, before the deciders' turn.
     pub(crate) fn keep_pace(&mut self, now: Now, rng: &mut dyn RngCore) {
-        let members: BTreeSet<NodeId> = self.membership().iter().map(|member| member.node_id.clone()).collect();
-        self.pace.expected.retain(|node, until| *until > now.monotonic && !members.contains(node));
-        if !is_dockers(self.facts()) {
-            self.pace.following.clear();
-            self.pace.asked.clear();
+        if !self.pace.expected.is_empty() {
+            let members: BTreeSet<NodeId> = self.membership().iter().map(|member| member.node_id.clone()).collect();
+            self.pace.expected.retain(|node, until| *until > now.monotonic && !members.contains(node));
         }
-        let missing: BTreeSet<RaftId> = self.not_following().into_iter().collect();
-        self.pace.asked.retain(|id, _| missing.contains(id));
         if is_dockers(self.facts()) {
+            let missing: BTreeSet<RaftId> = self.not_following().into_iter().collect();
+            self.pace.asked.retain(|id, _| missing.contains(id));
             for id in missing {
                 self.ask_for_pace(id, now);
             }
+        } else {
+            self.pace.following.clear();
+            self.pace.asked.clear();
         }
         self.follow_pace();
         self.settle_joins(now, rng);
@@ -271,6 +274,7 @@ impl Manager {
     /// A Docker Engine gets a manager's certificate, or asks to join.
     pub(crate) fn expect_docker(&mut self, node: NodeId, now: Now) {
         self.pace.docker_nodes.insert(node.clone());
+        self.pace.is_stale = true;
         self.pace.expect(node, now);
         self.dirty = true;
     }

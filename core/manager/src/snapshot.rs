@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 use prost::Message as _;
+use prost::encoding::WireType;
 use skep_consensus::{InstalledSnapshot, Member, MemberError, Membership};
 use skep_model::RaftId;
 use skep_model::pb::messages as m;
@@ -22,6 +23,22 @@ pub enum SnapshotError {
     /// The store refuses it.
     #[error("the snapshot's objects cannot be used")]
     Restore(#[from] RestoreError),
+}
+
+/// The field of the store.
+const STORE_TAG: u32 = 3;
+
+/// Written in one go: of a large swarm, neither a copy of the store as messages nor a second one of the bytes is made.
+fn encode_snapshot(membership: m::ClusterSnapshot, store: &skep_store::Snapshot) -> Bytes {
+    let head =
+        m::Snapshot { version: m::snapshot::Version::V0.into(), membership: Some(membership), ..Default::default() };
+    let store_len = store.encoded_len();
+    let mut out = Vec::with_capacity(head.encoded_len() + 1 + prost::length_delimiter_len(store_len) + store_len);
+    head.encode_raw(&mut out);
+    prost::encoding::encode_key(STORE_TAG, WireType::LengthDelimited, &mut out);
+    prost::encoding::encode_varint(store_len as u64, &mut out);
+    store.encode(&mut out);
+    Bytes::from(out)
 }
 
 /// Takes a snapshot apart: the membership, and the facts.
@@ -48,12 +65,7 @@ impl Manager {
             members: self.membership().iter().map(m::RaftMember::from).collect(),
             removed: self.membership().removed().iter().map(|id| id.0).collect(),
         };
-        let snapshot = m::Snapshot {
-            version: m::snapshot::Version::V0.into(),
-            membership: Some(membership),
-            store: Some(self.ledger.committed().snapshot()),
-        };
-        self.consensus.finish_snapshot(point, Bytes::from(snapshot.encode_to_vec()));
+        self.consensus.finish_snapshot(point, encode_snapshot(membership, &self.ledger.committed().snapshot()));
     }
 
     pub(crate) fn install(&mut self, snapshot: InstalledSnapshot) {
@@ -68,6 +80,7 @@ impl Manager {
                 self.applied = snapshot.index;
                 self.close_all();
                 self.tell_members();
+                self.pace.is_stale = true;
                 self.effects.push(Effect::Replaced);
             }
             Err(error) => {

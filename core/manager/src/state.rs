@@ -12,7 +12,7 @@ use skep_orchestrator::Orchestrator;
 use skep_pki::{Issuance, NetworkKeys, Newcomers, RaftFacts, RaftMemberFacts, RoleManager};
 use skep_scheduler::Scheduler;
 use skep_store::commands::MemberView;
-use skep_store::{Ledger, Store};
+use skep_store::{Ledger, Reader, Store};
 
 use crate::effect::Effect;
 use crate::genesis::Genesis;
@@ -32,6 +32,8 @@ pub struct Config {
     pub genesis: Option<Genesis>,
     /// Reads until when a certificate (PEM) is valid: X.509 is the shell's, the function is pure.
     pub certificate_expiry: fn(&[u8]) -> Option<WallTime>,
+    /// How entries of the log are read.
+    pub reader: Reader,
 }
 
 /// How a manager stands, for people and for routing.
@@ -104,7 +106,7 @@ impl Manager {
             dispatcher: Dispatcher::new(config.member.node_id.clone()),
             member: config.member,
             consensus,
-            ledger: Ledger::new(facts),
+            ledger: Ledger::reading(facts, config.reader),
             orchestrator: Orchestrator::new(),
             scheduler: Scheduler::new(),
             network: Allocator::new(),
@@ -139,6 +141,16 @@ impl Manager {
     pub fn status(&self) -> Status {
         let leader = self.role.leader.and_then(|id| self.membership().get(id)).cloned();
         Status { role: self.role, leader, applied: self.applied }
+    }
+
+    /// Who leads, as far as this manager knows.
+    pub fn role(&self) -> Role {
+        self.role
+    }
+
+    /// The last index that was applied.
+    pub fn applied(&self) -> u64 {
+        self.applied
     }
 
     /// Who the managers are: the quorum, and those who join it.
@@ -199,7 +211,7 @@ impl Manager {
     }
 
     pub(crate) fn heard_now(&self) -> BTreeSet<RaftId> {
-        self.consensus.peers().iter().filter(|peer| peer.recently_active).map(|peer| peer.id).collect()
+        self.consensus.active()
     }
 
     /// The quorum as the role manager sees it.

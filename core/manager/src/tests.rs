@@ -57,7 +57,7 @@ fn member(number: u64) -> Member {
 }
 
 fn config(number: u64, genesis: Option<Genesis>) -> Config {
-    Config { member: member(number), genesis, certificate_expiry: |_| None }
+    Config { member: member(number), genesis, certificate_expiry: |_| None, reader: Default::default() }
 }
 
 impl Group {

@@ -71,8 +71,14 @@ impl Manager {
         // A message to a member that this very batch adds can only go once the transport has been told of it: lost, it
         // would be sent again no sooner than with the next heartbeat.
         let added: BTreeSet<RaftId> = effects.committed.iter().filter_map(added_member).collect();
-        let (late, soon): (Vec<_>, Vec<_>) = effects.send.into_iter().partition(|message| added.contains(&message.to));
-        self.effects.extend(soon.into_iter().map(Effect::Send));
+        let mut late = Vec::new();
+        for message in effects.send {
+            if added.contains(&message.to) {
+                late.push(message);
+            } else {
+                self.effects.push(Effect::Send(message));
+            }
+        }
         if let Some(snapshot) = effects.install {
             moved = true;
             self.install(snapshot);
@@ -93,7 +99,7 @@ impl Manager {
             self.take_snapshot();
             moved = true;
         }
-        if moved {
+        if std::mem::take(&mut self.pace.is_stale) {
             self.follow_pace();
         }
         self.answer_for_pace();
@@ -107,8 +113,7 @@ impl Manager {
         if !self.leading || waits {
             return false;
         }
-        let due = self.wake_at().is_some_and(|at| at <= now.monotonic);
-        if !self.dirty && !due {
+        if !self.dirty && self.wake_at().is_none_or(|at| at > now.monotonic) {
             return false;
         }
         self.dirty = false;

@@ -78,6 +78,7 @@ impl Allocator {
     /// Something changed (committed, or earlier in the same transaction): marks what it may concern.
     pub fn observe(&mut self, event: &Event) {
         match &event.object {
+            AnyObject::Task(task) if event.old.as_ref().is_some_and(|old| holds_the_same(old, task)) => {}
             AnyObject::Task(task) => {
                 let attached = !task.networks.is_empty();
                 if attached || tasks::waits(task) || event.action == Action::Remove {
@@ -333,6 +334,18 @@ impl Allocator {
         }
         changed.map_or(Ok(()), |node| tx.update(node))
     }
+}
+
+/// Whether a task came on without a change of what it holds, or waits for: most reports of workers are of this kind.
+fn holds_the_same(old: &AnyObject, new: &Task) -> bool {
+    old.get::<Task>().is_some_and(|old| {
+        old.node_id == new.node_id
+            && old.has_ended() == new.has_ended()
+            && (old.state() == TaskState::New) == (new.state() == TaskState::New)
+            && !tasks::waits(old)
+            && !tasks::waits(new)
+            && old.networks == new.networks
+    })
 }
 
 /// Why the task does not get on, for `service ps`.

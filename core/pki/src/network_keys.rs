@@ -45,18 +45,20 @@ impl NetworkKeys {
         if due || self.rotate_at.is_none() {
             self.rotate_at = Some(now.monotonic.after(ROTATION_PERIOD));
         }
+        let missing = stored.network_bootstrap_keys.is_empty();
+        if !missing && !due {
+            return Ok(());
+        }
         let mut cluster = (*stored).clone();
-        if cluster.network_bootstrap_keys.is_empty() {
+        if missing {
             cluster.encryption_key_lamport_clock = u64::from(rng.next_u32() & 0xffff);
             for subsystem in SUBSYSTEMS {
                 for _ in 0..KEYS_PER_SUBSYSTEM {
                     add_key(&mut cluster, subsystem, rng);
                 }
             }
-        } else if due {
-            SUBSYSTEMS.iter().for_each(|subsystem| replace_oldest(&mut cluster, subsystem, rng));
         } else {
-            return Ok(());
+            SUBSYSTEMS.iter().for_each(|subsystem| replace_oldest(&mut cluster, subsystem, rng));
         }
         tx.update(cluster)
     }

@@ -112,6 +112,11 @@ impl RoleManager {
         &self.waiting_for_pace
     }
 
+    /// Whether a turn would change nothing, whatever Raft says.
+    pub fn is_idle(&self) -> bool {
+        !self.everything && self.pending.is_empty()
+    }
+
     /// When to try again what did not happen.
     pub fn wake_at(&self) -> Option<Time> {
         self.asked.values().min().copied()

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
+use prost::encoding::{self, WireType};
 use skep_model::Kept;
 use skep_model::objects::ObjectError;
 use skep_model::pb::messages::store_action::Target;
@@ -53,33 +54,61 @@ macro_rules! targets {
 
 targets!(Node, Service, Task, Network, Cluster, Secret, Resource, Extension, Config, Volume);
 
-fn action(change: &Change) -> StoreAction {
-    let kind = match change.action {
+fn kind(action: Action) -> StoreActionKind {
+    match action {
         Action::Create => StoreActionKind::Create,
         Action::Update => StoreActionKind::Update,
         Action::Remove => StoreActionKind::Remove,
-    };
-    StoreAction { action: kind.into(), target: Some(target(&change.object)) }
+    }
 }
 
-pub(crate) fn request(entry: &Entry) -> InternalRaftRequest {
-    InternalRaftRequest { id: entry.id, action: entry.changes.iter().map(action).collect() }
+fn action(change: &Change) -> StoreAction {
+    StoreAction { action: kind(change.action).into(), target: Some(target(&change.object)) }
 }
 
 /// Bytes of the field that says what is done.
 const ACTION_BYTES: usize = 2;
+/// The field of a task within a change.
+const TASK_TAG: u32 = 4;
+/// The field of a change within an entry.
+const CHANGE_TAG: u32 = 2;
+
+/// The payload of an entry. Tasks are many, and so are written without a copy of each.
+pub(crate) fn encode(entry: &Entry) -> Bytes {
+    let mut out = Vec::with_capacity(ENTRY_ID_BYTES + entry.changes.iter().map(change_len).sum::<usize>());
+    if entry.id != 0 {
+        encoding::uint64::encode(1, &entry.id, &mut out);
+    }
+    for change in entry.changes.iter() {
+        let AnyObject::Task(task) = &change.object else {
+            encoding::message::encode(CHANGE_TAG, &action(change), &mut out);
+            continue;
+        };
+        let body = task.encoded_len();
+        encoding::encode_key(CHANGE_TAG, WireType::LengthDelimited, &mut out);
+        encoding::encode_varint((ACTION_BYTES + field_len(body)) as u64, &mut out);
+        encoding::int32::encode(1, &(kind(change.action) as i32), &mut out);
+        encoding::encode_key(TASK_TAG, WireType::LengthDelimited, &mut out);
+        encoding::encode_varint(body as u64, &mut out);
+        task.encode(&mut out);
+    }
+    Bytes::from(out)
+}
+
+/// The most that an entry's id takes.
+const ENTRY_ID_BYTES: usize = 11;
+
+/// Bytes of a field with a body of so many, below 16.
+fn field_len(body: usize) -> usize {
+    1 + prost::length_delimiter_len(body) + body
+}
 
 /// Bytes that the change takes inside an entry.
 pub(crate) fn change_len(change: &Change) -> usize {
-    let length = match &change.object {
-        // Tasks are many, and so are measured without being written.
-        AnyObject::Task(task) => {
-            let body = task.encoded_len();
-            ACTION_BYTES + 1 + prost::length_delimiter_len(body) + body
-        }
+    field_len(match &change.object {
+        AnyObject::Task(task) => ACTION_BYTES + field_len(task.encoded_len()),
         _ => action(change).encoded_len(),
-    };
-    length + prost::length_delimiter_len(length) + 1
+    })
 }
 
 pub(crate) fn decode(payload: Bytes) -> Result<Entry, CodecError> {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use prost::Message;
 
 use crate::change::Change;
 use crate::codec::{self, CodecError};
@@ -27,7 +26,7 @@ pub struct Entry {
 impl Entry {
     /// The log's payload: an `InternalRaftRequest`.
     pub fn encode(&self) -> Bytes {
-        Bytes::from(codec::request(self).encode_to_vec())
+        codec::encode(self)
     }
 
     /// Reads a log's payload. An error consumes the entry without any effect, as on every other manager.

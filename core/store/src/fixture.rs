@@ -133,6 +133,12 @@ pub(crate) fn cluster() -> Cluster {
     }
 }
 
+pub(crate) fn snapshot_bytes(store: &crate::Store) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    store.snapshot().encode(&mut bytes);
+    bytes
+}
+
 /// A swarm on which commands act: every transaction commits at once.
 pub(crate) struct Swarm {
     pub ledger: Ledger,

@@ -10,6 +10,7 @@ use crate::change::{Action, Change, Event};
 use crate::codec::{self, CodecError};
 use crate::entry::{ENTRY_BYTES_MAX, Entry, TURN_BYTES_MAX, TURN_CHANGES_MAX};
 use crate::overlay::{Place, View};
+use crate::reader::Reader;
 use crate::rules::ApplyError;
 use crate::snapshot::RestoreError;
 use crate::store::Store;
@@ -41,12 +42,18 @@ pub struct Ledger {
     store: Store,
     flights: VecDeque<Flight>,
     last_writer: u64,
+    reader: Reader,
 }
 
 impl Ledger {
     /// A ledger over these facts, with nothing in flight.
     pub fn new(store: Store) -> Self {
         Self { store, ..Self::default() }
+    }
+
+    /// A ledger that reads others' entries in this way.
+    pub fn reading(store: Store, reader: Reader) -> Self {
+        Self { store, reader, ..Self::default() }
     }
 
     /// Runs one transaction. Its changes are pending from now on, and form one entry that the caller must propose;
@@ -123,7 +130,7 @@ impl Ledger {
         let events = match self.land(id) {
             Some(own) => self.store.apply_own(&own.entry.changes, &own.places, own.writer)?,
             None => {
-                let entry = self.store.decode(payload)?;
+                let entry = self.reader.read(&self.store, id, payload)?;
                 self.store.apply(&entry)?
             }
         };

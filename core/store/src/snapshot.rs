@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::BufMut;
+use prost::Message as _;
+use prost::encoding::{self, WireType};
 use skep_model::objects::ObjectError;
 use skep_model::pb::messages::StoreSnapshot;
 use skep_model::{Cluster, Config, Extension, Network, Node, Resource, Secret, Service, Task, Volume};
@@ -20,6 +23,37 @@ pub enum RestoreError {
     /// Two objects with one id, or one name.
     #[error("a snapshot holds {kind} {id} twice")]
     Twice { kind: &'static str, id: String },
+}
+
+/// The field of a task.
+const TASK_TAG: u32 = 4;
+
+/// The whole store, to be written as SwarmKit's `StoreSnapshot`. Tasks, which are most of it, are not copied for that.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot {
+    before_tasks: StoreSnapshot,
+    tasks: Vec<Arc<Task>>,
+    after_tasks: StoreSnapshot,
+}
+
+impl Snapshot {
+    /// Bytes of the encoding.
+    pub fn encoded_len(&self) -> usize {
+        let field = |body: usize| 1 + prost::length_delimiter_len(body) + body;
+        let tasks: usize = self.tasks.iter().map(|task| field(task.encoded_len())).sum();
+        self.before_tasks.encoded_len() + tasks + self.after_tasks.encoded_len()
+    }
+
+    /// Writes it.
+    pub fn encode(&self, out: &mut impl BufMut) {
+        self.before_tasks.encode_raw(out);
+        for task in &self.tasks {
+            encoding::encode_key(TASK_TAG, WireType::LengthDelimited, out);
+            encoding::encode_varint(task.encoded_len() as u64, out);
+            task.encode(out);
+        }
+        self.after_tasks.encode_raw(out);
+    }
 }
 
 fn save<T: Stored, W: for<'a> From<&'a T>>(table: &Table<T>) -> Vec<W> {
@@ -42,20 +76,24 @@ where
 
 impl Store {
     /// Everything, in id order.
-    pub fn snapshot(&self) -> StoreSnapshot {
+    pub fn snapshot(&self) -> Snapshot {
         let tables = &self.tables;
-        StoreSnapshot {
+        let before_tasks = StoreSnapshot {
             nodes: save(&tables.nodes),
             services: save(&tables.services),
             networks: save(&tables.networks),
-            tasks: save(&tables.tasks),
+            ..StoreSnapshot::default()
+        };
+        let after_tasks = StoreSnapshot {
             clusters: save(&tables.clusters),
             secrets: save(&tables.secrets),
             resources: save(&tables.resources),
             extensions: save(&tables.extensions),
             configs: save(&tables.configs),
             volumes: save(&tables.volumes),
-        }
+            ..StoreSnapshot::default()
+        };
+        Snapshot { before_tasks, tasks: tables.tasks.rows(Sight::Committed), after_tasks }
     }
 
     /// Replaces everything by the snapshot, or nothing if it cannot be read.

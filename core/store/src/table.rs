@@ -2,6 +2,7 @@
 //!
 //! A change in flight touches one slot: nothing is copied, moved or looked up a second time when it commits.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -158,9 +159,9 @@ impl<T: Stored> Table<T> {
 
     /// The row with this unique name, whatever its case. Another engine lets two rows have one name: then the lower id.
     pub(crate) fn by_name(&self, sight: Sight, name: &str) -> Option<&Arc<T>> {
-        let name = name.to_lowercase();
-        let rows = self.names.get(&name)?.iter().filter_map(|handle| self.see(sight, *handle));
-        rows.filter(|row| row.unique_name().to_lowercase() == name).min_by(|left, right| left.id().cmp(right.id()))
+        let name = lower_case(name);
+        let rows = self.names.get(&*name)?.iter().filter_map(|handle| self.see(sight, *handle));
+        rows.filter(|row| lower_case(row.unique_name()) == name).min_by(|left, right| left.id().cmp(right.id()))
     }
 
     /// The row's handle; made if it has none, in which case a version of it must follow.
@@ -284,8 +285,11 @@ impl<T: Stored> Table<T> {
 
     fn follow(&mut self, handle: Handle, before: Versions<'_, T>, after: Versions<'_, T>) {
         self.index.follow(handle, before, after);
-        let named = |rows: Versions<'_, T>| rows.iter().flatten().any(|row| !row.unique_name().is_empty());
-        if !named(before) && !named(after) {
+        let among = |name: &str, rows: Versions<'_, T>| rows.iter().flatten().any(|row| row.unique_name() == name);
+        let within = |these: Versions<'_, T>, those: Versions<'_, T>| {
+            these.iter().flatten().all(|row| row.unique_name().is_empty() || among(row.unique_name(), those))
+        };
+        if within(before, after) && within(after, before) {
             return;
         }
         let lower = |row: Option<&T>| row.map(|row| row.unique_name().to_lowercase()).filter(|name| !name.is_empty());
@@ -304,6 +308,12 @@ impl<T: Stored> Table<T> {
             }
         }
     }
+}
+
+/// Most names are in lower case as they are.
+fn lower_case(name: &str) -> Cow<'_, str> {
+    let is_lower = name.bytes().all(|byte| byte.is_ascii() && !byte.is_ascii_uppercase());
+    if is_lower { Cow::Borrowed(name) } else { Cow::Owned(name.to_lowercase()) }
 }
 
 fn in_id_order<T: Stored>(rows: &mut [Arc<T>]) {

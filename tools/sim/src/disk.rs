@@ -28,10 +28,7 @@ impl Image {
             }
             self.snapshot = Some(snapshot.clone());
         }
-        if let Some(first) = persist.entries.first() {
-            self.entries.split_off(&first.index);
-        }
-        self.entries.extend(persist.entries.iter().map(|entry| (entry.index, entry.clone())));
+        append(&mut self.entries, &persist.entries);
         if let Some(state) = persist.hard_state {
             self.hard_state = state;
         }
@@ -39,6 +36,15 @@ impl Image {
             self.entries = self.entries.split_off(&(index + 1));
         }
     }
+}
+
+/// Adds entries to a log; what was there from the first one's index on is replaced.
+pub fn append(log: &mut BTreeMap<u64, LogEntry>, entries: &[LogEntry]) {
+    let Some(first) = entries.first() else { return };
+    while log.last_key_value().is_some_and(|(index, _)| *index >= first.index) {
+        log.pop_last();
+    }
+    log.extend(entries.iter().map(|entry| (entry.index, entry.clone())));
 }
 
 /// The disk, with what is on its way to it.

@@ -21,6 +21,7 @@ pub mod network;
 mod oracle;
 pub mod plant;
 mod queue;
+mod read_once;
 pub mod run;
 pub mod scenario;
 mod world;

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use skep_consensus::{EntryKind, LogEntry, Membership, Persist, Role};
 use skep_model::Time;
 use skep_model::pb::messages::AssignmentsMessage;
-use skep_store::{Read as _, Store};
+use skep_store::{Entry, Event, Read as _, Store};
 
 use crate::invariants::committed_never_differs::CommittedNeverDiffers;
 use crate::invariants::no_stale_append::NoStaleAppend;
@@ -14,10 +14,12 @@ use crate::invariants::unlock_key_was_told::UnlockKeyWasTold;
 use crate::invariants::{self, Invariant, Verdict, Violation};
 use crate::journal::Journal;
 use crate::network::HostId;
+use crate::read_once::ReadOnce;
 
 /// The oracle.
 pub(crate) struct Oracle {
     store: Store,
+    read_once: ReadOnce,
     applied: u64,
     laws: Vec<Box<dyn Invariant>>,
     leaders: OneLeaderPerTerm,
@@ -29,9 +31,10 @@ pub(crate) struct Oracle {
 }
 
 impl Oracle {
-    pub fn new() -> Self {
+    pub fn new(read_once: ReadOnce) -> Self {
         Self {
             store: Store::new(),
+            read_once,
             applied: 0,
             laws: invariants::all(),
             leaders: OneLeaderPerTerm::default(),
@@ -76,8 +79,15 @@ impl Oracle {
         self.secrets.ended(stream);
     }
 
-    /// A manager has applied an entry.
-    pub fn committed(&mut self, host: HostId, entry: &LogEntry, time: Time, journal: &mut Journal) -> Verdict {
+    /// A manager has applied an entry, and says what it changed there.
+    pub fn committed(
+        &mut self,
+        host: HostId,
+        entry: &LogEntry,
+        events: Option<Vec<Event>>,
+        time: Time,
+        journal: &mut Journal,
+    ) -> Verdict {
         if !self.truth.applied(host, entry)? {
             return Ok(());
         }
@@ -85,7 +95,11 @@ impl Oracle {
         if entry.kind != EntryKind::Normal || entry.data.is_empty() {
             return Ok(());
         }
-        let Ok(decoded) = self.store.decode(entry.data.clone()) else { return Ok(()) };
+        if let Some(events) = events {
+            self.read_once.note(&entry.data, &events);
+        }
+        let Ok(id) = Entry::peek_id(&entry.data) else { return Ok(()) };
+        let Ok(decoded) = self.read_once.read(&self.store, id, entry.data.clone()) else { return Ok(()) };
         let Ok(events) = self.store.apply(&decoded) else { return Ok(()) };
         journal.say(time, || {
             let words: Vec<String> = events.iter().map(describe).collect();
@@ -129,7 +143,7 @@ fn same(left: &Store, right: &Store) -> bool {
         && left.configs() == right.configs()
 }
 
-fn describe(event: &skep_store::Event) -> String {
+fn describe(event: &Event) -> String {
     let object = &event.object;
     let more = match object {
         skep_store::AnyObject::Task(task) => format!(

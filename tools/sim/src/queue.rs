@@ -1,43 +1,21 @@
 //! The one queue of everything that is going to happen, by time, then in the order it was put there.
 
-use std::cmp::Ordering;
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use skep_model::Time;
 
-struct Item<T> {
-    at: Time,
-    number: u64,
-    what: T,
-}
-
-impl<T> PartialEq for Item<T> {
-    fn eq(&self, other: &Self) -> bool {
-        (self.at, self.number) == (other.at, other.number)
-    }
-}
-impl<T> Eq for Item<T> {}
-impl<T> PartialOrd for Item<T> {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl<T> Ord for Item<T> {
-    /// The heap gives the greatest first: the earliest is the greatest.
-    fn cmp(&self, other: &Self) -> Ordering {
-        (other.at, other.number).cmp(&(self.at, self.number))
-    }
-}
-
-/// What is going to happen.
+/// What is going to happen. The heap moves its items around a lot, and so holds only where the things themselves lie.
 pub struct Queue<T> {
-    heap: BinaryHeap<Item<T>>,
+    heap: BinaryHeap<Reverse<(Time, u64, usize)>>,
+    things: Vec<Option<T>>,
+    free: Vec<usize>,
     last: u64,
 }
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { heap: BinaryHeap::new(), last: 0 }
+        Self { heap: BinaryHeap::new(), things: Vec::new(), free: Vec::new(), last: 0 }
     }
 }
 
@@ -45,11 +23,18 @@ impl<T> Queue<T> {
     /// Something happens at `at`.
     pub fn put(&mut self, at: Time, what: T) {
         self.last += 1;
-        self.heap.push(Item { at, number: self.last, what });
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.things.push(None);
+            self.things.len() - 1
+        });
+        self.things[place] = Some(what);
+        self.heap.push(Reverse((at, self.last, place)));
     }
 
     /// What happens next, and when.
     pub fn take(&mut self) -> Option<(Time, T)> {
-        self.heap.pop().map(|item| (item.at, item.what))
+        let Reverse((at, _, place)) = self.heap.pop()?;
+        self.free.push(place);
+        self.things[place].take().map(|what| (at, what))
     }
 }

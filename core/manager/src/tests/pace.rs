@@ -210,9 +210,7 @@ fn the_pace_outlives_leaders_and_restarts_and_ends_with_the_last_engine() {
 
     // Who starts again knows the pace from its facts, before it has met anybody.
     let leader = group.leader().unwrap();
-    let facts = group.managers[&leader].facts().snapshot();
-    let mut store = Store::default();
-    store.restore(facts).unwrap();
+    let store = group.managers[&leader].facts().clone();
     let again = Manager::new(config(9, None), Recovered::empty(), store, &mut group.rng).unwrap();
     assert_eq!(again.mode(), Mode::Docker);
 

@@ -11,6 +11,7 @@ mod node;
 mod opaque;
 mod service;
 mod task;
+mod task_bytes;
 
 pub use cluster::{Cluster, DEFAULT_CLUSTER_NAME, DOCKERS_PACE, PACE_LABEL};
 pub use dependency::{Config, Secret};

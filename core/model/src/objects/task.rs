@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use prost::{Message, encoding};
-
 use super::{Extras, Meta, ObjectError, TaskExtras, object, version};
 use crate::ids::{NodeId, ServiceId, TaskId};
 use crate::kept::Kept;
@@ -84,15 +82,6 @@ impl Task {
             TaskAnnotations::Written(written) if !written.name.is_empty() => written.name.clone(),
             _ => task_name(&self.service_annotations.name, self.slot, self.node_id.as_ref(), &self.id),
         }
-    }
-
-    /// Bytes of [`task_name`].
-    fn usual_name_len(&self) -> usize {
-        let middle = match &self.node_id {
-            Some(node) if self.slot == 0 => node.as_str().len(),
-            _ => self.slot.checked_ilog10().unwrap_or(0) as usize + 1,
-        };
-        self.service_annotations.name.len() + middle + self.id.as_str().len() + 2
     }
 
     /// Its annotations as the wire has them.
@@ -222,41 +211,4 @@ impl From<&Task> for Kept<pb::Task> {
             unknown: task.extras.unknown.clone(),
         }
     }
-}
-
-impl Task {
-    /// Bytes of its encoding, without making it.
-    pub fn encoded_len(&self) -> usize {
-        let tag_bytes = 1;
-        let text = |text: &str| if text.is_empty() { 0 } else { delimited(tag_bytes, text.len()) };
-        let number = |number: u64| if number == 0 { 0 } else { tag_bytes + encoding::encoded_len_varint(number) };
-        let name = match &self.annotations {
-            TaskAnnotations::Written(written) => written.encoded_len(),
-            TaskAnnotations::Usual => delimited(tag_bytes, self.usual_name_len()),
-        };
-        let meta: pb::Meta = self.meta.into();
-        text(self.id.as_str())
-            + delimited(tag_bytes, meta.encoded_len())
-            + delimited(tag_bytes, self.spec.bytes().len())
-            + text(self.service_id.as_ref().map(ServiceId::as_str).unwrap_or_default())
-            + number(self.slot)
-            + text(self.node_id.as_ref().map(NodeId::as_str).unwrap_or_default())
-            + delimited(tag_bytes, name)
-            + delimited(tag_bytes, self.service_annotations.encoded_len())
-            + delimited(tag_bytes, self.status.encoded_len())
-            + number(u64::from(self.desired_state as u32))
-            + encoding::message::encoded_len_repeated(11, &self.networks)
-            + self.endpoint.as_ref().map_or(0, |endpoint| delimited(tag_bytes, endpoint.encoded_len()))
-            + self.log_driver.as_ref().map_or(0, |driver| delimited(tag_bytes, driver.encoded_len()))
-            + self.spec_version.map_or(0, |index| delimited(tag_bytes, version(index).encoded_len()))
-            + encoding::message::encoded_len_repeated(15, &self.extras.assigned_generic_resources)
-            + self.extras.job_iteration.map_or(0, |index| delimited(2, version(index).encoded_len()))
-            + encoding::message::encoded_len_repeated(17, &self.extras.volumes)
-            + self.extras.unknown.len()
-    }
-}
-
-/// Bytes of a field that carries its length: key, length, body.
-fn delimited(tag_bytes: usize, body: usize) -> usize {
-    tag_bytes + encoding::encoded_len_varint(body as u64) + body
 }

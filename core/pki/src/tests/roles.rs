@@ -47,7 +47,8 @@ fn three() -> (Swarm, RoleManager, [NodeId; 3]) {
 
 #[test]
 fn a_promotion_is_a_change_of_role_at_once() {
-    let (swarm, _, nodes) = three();
+    let (swarm, roles, nodes) = three();
+    assert!(roles.is_idle());
     assert_eq!(swarm.role(&nodes[0]), NodeRole::Manager, "the first node was promoted by its desired role");
 }
 
@@ -60,6 +61,7 @@ fn a_demotion_leaves_raft_first_and_only_then_changes_the_role() {
     assert_eq!(turn(&mut swarm, &mut roles, &all), [RoleAction::RemoveMember(RaftId(3))]);
     assert_eq!(swarm.role(&nodes[2]), NodeRole::Manager, "still a member");
     assert_eq!(turn(&mut swarm, &mut roles, &all), [], "asked already");
+    assert!(!roles.is_idle(), "it has to be asked again");
     swarm.pass(Duration::from_secs(5));
     assert_eq!(turn(&mut swarm, &mut roles, &all), [RoleAction::RemoveMember(RaftId(3))], "asked again later");
     let rest = facts(&[&nodes[0], &nodes[1]]);

@@ -34,7 +34,7 @@ fn unknown_fields_travel_through_log_and_snapshot() {
     let mut store = crate::Store::new();
     store.apply(&decoded).unwrap();
     let mut restored = crate::Store::new();
-    restored.restore(Message::decode(store.snapshot().encode_to_vec().as_slice()).unwrap()).unwrap();
+    restored.restore(Message::decode(crate::fixture::snapshot_bytes(&store).as_slice()).unwrap()).unwrap();
     let kept = crate::Read::service(&restored, &object.id).unwrap();
     assert_eq!(*kept, object);
     assert_eq!(kept.spec.bytes(), &newer_spec());

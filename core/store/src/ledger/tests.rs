@@ -271,3 +271,21 @@ fn what_is_not_there_cannot_be_changed() {
     missing(transact(&mut ledger, 1, |tx| tx.update(service("web"))));
     missing(transact(&mut ledger, 1, |tx| tx.remove::<Service>(&service_id("web"))));
 }
+
+#[test]
+fn others_entries_are_read_as_one_is_told_to() {
+    let told = std::sync::Arc::new(std::sync::Mutex::new(Vec::new()));
+    let seen = std::sync::Arc::clone(&told);
+    let reader = Reader::new(move |facts, id, payload| {
+        seen.lock().unwrap().push(id);
+        facts.decode(payload)
+    });
+    let mut ledger = Ledger::reading(Store::default(), reader);
+    let own = launched(&mut ledger, 1, |tx| tx.create(service("web")));
+    ledger.commit_payload(own.encode()).unwrap();
+    let others = Entry { id: 2, changes: [Change { action: Action::Create, object: service("api").into() }].into() };
+    let (id, events) = ledger.commit_payload(others.encode()).unwrap();
+    assert_eq!((id, events.len()), (2, 1));
+    assert!(ledger.committed().service(&service_id("api")).is_some());
+    assert_eq!(*told.lock().unwrap(), [2], "one's own entry is known");
+}

@@ -1,10 +1,11 @@
+use skep_model::pb::messages::StoreSnapshot;
 use skep_model::pb::objects as pb;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Extension, ExtensionId, Kept, Meta, Resource, ResourceId};
 
 use super::*;
 use crate::change::Change;
-use crate::fixture::{annotations, id, node, node_id, service, service_id, task, task_id};
+use crate::fixture::{annotations, id, node, node_id, service, service_id, snapshot_bytes, task, task_id};
 use crate::read::Read;
 
 fn create(object: impl Into<AnyObject>) -> Change {
@@ -145,7 +146,7 @@ fn two_stores_that_apply_the_same_log_are_equal_and_so_are_their_snapshots() {
                 false => store.apply(entry).map(|events| events.len()),
             })
             .collect();
-        (verdicts, prost::Message::encode_to_vec(&store.snapshot()))
+        (verdicts, snapshot_bytes(&store))
     };
     assert_eq!(run(false), run(true));
     assert!(run(true).0[1].is_err() && run(true).0[3].is_err());
@@ -165,11 +166,14 @@ fn a_snapshot_restores_every_table_and_index() {
             create(resource("r", "plan")),
         ]))
         .unwrap();
-    let bytes = prost::Message::encode_to_vec(&store.snapshot());
+    let bytes = snapshot_bytes(&store);
     let mut restored = Store::new();
     restored.apply(&entry(vec![create(service("gone"))])).unwrap();
     restored.restore(prost::Message::decode(bytes.as_slice()).unwrap()).unwrap();
     assert_eq!(restored.snapshot(), store.snapshot());
+    assert_eq!(store.snapshot().encoded_len(), bytes.len());
+    let message: StoreSnapshot = prost::Message::decode(bytes.as_slice()).unwrap();
+    assert_eq!(prost::Message::encode_to_vec(&message), bytes, "SwarmKit's form, in its order");
     assert_eq!(ids(&restored.tasks_on_node(&node_id("n1"))), ["t1", "t2"]);
     assert!(restored.service_by_name("gone").is_none());
     assert!(restored.cluster().is_some());
@@ -181,7 +185,7 @@ fn a_snapshot_restores_every_table_and_index() {
 fn a_snapshot_that_cannot_be_read_changes_nothing() {
     let mut store = Store::new();
     store.apply(&entry(vec![create(service("web"))])).unwrap();
-    let mut snapshot = store.snapshot();
+    let mut snapshot: StoreSnapshot = prost::Message::decode(snapshot_bytes(&store).as_slice()).unwrap();
     snapshot.services.push(snapshot.services[0].clone());
     assert!(store.restore(snapshot.clone()).is_err());
     snapshot.services[1].value.id = String::new();

@@ -209,7 +209,7 @@ impl Loop {
                 }
             }
             Effect::Sign(signing) => self.outside.sign(signing, self.manager.facts()),
-            Effect::Changed(events) => self.changed(events),
+            Effect::Changed { events, .. } => self.changed(events),
             Effect::Replaced => self.refresh_board(),
             Effect::Members(members) => {
                 self.outside.members(&members);

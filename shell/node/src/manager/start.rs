@@ -190,6 +190,7 @@ impl ManagerRole {
             member: disk.member().clone(),
             genesis,
             certificate_expiry: skep_rpc::identity::certificate_expiry,
+            reader: Default::default(),
         };
         let manager = Manager::new(config, recovered, facts, &mut rng)?;
         let World { transport, skep_nodes, server, pending, troubles } = world;

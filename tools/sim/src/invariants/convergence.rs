@@ -22,7 +22,7 @@ use crate::world::lives::NANO_CPUS;
 pub(crate) fn trouble(world: &World) -> Option<String> {
     let Some(leader) = world.leader() else { return Some("no leader".to_owned()) };
     let manager = world.hosts[leader].manager.as_ref()?;
-    let (facts, applied) = (manager.facts(), manager.status().applied);
+    let (facts, applied) = (manager.facts(), manager.applied());
     managers(world, leader, applied)
         .or_else(|| nodes(world, facts))
         .or_else(|| services(facts))
@@ -39,10 +39,10 @@ fn managers(world: &World, leader: HostId, applied: u64) -> Option<String> {
         if manager.member().raft_id != member.raft_id {
             return Some(format!("h{host} has another seat than member {}", member.raft_id));
         }
-        let status = manager.status();
+        let (at, role) = (manager.applied(), manager.role());
         let told = world.hosts[leader].seat.as_ref().map(|seat| seat.member.raft_id);
-        if status.applied != applied || status.role.leader != told {
-            return Some(format!("h{host} has applied {} of {applied}", status.applied));
+        if at != applied || role.leader != told {
+            return Some(format!("h{host} has applied {at} of {applied}"));
         }
     }
     let running = world.hosts.iter().filter(|host| host.manager.is_some()).count();
@@ -177,7 +177,7 @@ fn hosts(world: &World, facts: &Store) -> Option<String> {
         if let Some(orphan) = host.engine.containers.keys().find(|task| !known.contains(task)) {
             return Some(format!("h{number} has a container of {orphan}, of which nobody knows"));
         }
-        let needed: BTreeSet<_> = stored.iter().flat_map(|task| secrets_of(task)).collect();
+        let needed: BTreeSet<_> = stored.iter().flat_map(|task| secrets_of(&task.spec)).collect();
         if let Some(secret) = host.engine.secrets().iter().find(|secret| !needed.contains(*secret)) {
             return Some(format!("h{number} has secret {secret}, which no task there needs"));
         }

@@ -33,6 +33,7 @@ pub(crate) use unique_numbers::ports_clash;
 use std::fmt;
 use std::sync::Arc;
 
+use skep_model::pb::types::TaskSpec;
 use skep_model::pb::types::service_spec::Mode;
 use skep_model::pb::types::task_spec::Runtime;
 use skep_model::{NodeId, SecretId, Service, ServiceId, Task, TaskState, Time};
@@ -136,7 +137,7 @@ pub(crate) fn holds_resources(task: &Task) -> bool {
 }
 
 /// Secrets that the task refers to.
-pub(crate) fn secrets_of(task: &Task) -> Vec<SecretId> {
-    let Some(Runtime::Container(container)) = &task.spec.runtime else { return Vec::new() };
+pub(crate) fn secrets_of(task: &TaskSpec) -> Vec<SecretId> {
+    let Some(Runtime::Container(container)) = &task.runtime else { return Vec::new() };
     container.secrets.iter().filter_map(|reference| SecretId::optional(&reference.secret_id)).collect()
 }

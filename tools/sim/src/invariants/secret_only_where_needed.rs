@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skep_model::SecretId;
 use skep_model::pb::messages::AssignmentsMessage;
 use skep_model::pb::messages::assignment::Item;
 use skep_model::pb::messages::assignment_change::AssignmentAction;
 use skep_model::pb::messages::assignments_message::Type;
-use skep_model::{SecretId, Task};
 
 use super::{Violation, secrets_of};
 
@@ -36,11 +36,14 @@ impl SecretOnlyWhereNeeded {
                 Some(Item::Secret(secret)) => drop(shelf.secrets.insert(secret.value.id.clone())),
                 Some(Item::Task(task)) if removal => drop(shelf.needs.remove(&task.value.id)),
                 Some(Item::Task(task)) => {
-                    let needs = Task::try_from(task.clone()).map(|task| secrets_of(&task)).unwrap_or_default();
+                    let needs = task.value.spec.as_ref().map(|spec| secrets_of(spec)).unwrap_or_default();
                     shelf.needs.insert(task.value.id.clone(), needs);
                 }
                 _ => {}
             }
+        }
+        if shelf.secrets.is_empty() {
+            return Ok(());
         }
         let needed: BTreeSet<&str> = shelf.needs.values().flatten().map(|secret| secret.as_str()).collect();
         match shelf.secrets.iter().find(|secret| !needed.contains(secret.as_str())) {

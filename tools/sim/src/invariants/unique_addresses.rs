@@ -20,7 +20,8 @@ pub struct UniqueAddresses {
 
 impl Invariant for UniqueAddresses {
     fn committed(&mut self, _: Time, _: &Store, events: &[Event]) -> Result<(), Violation> {
-        for event in events {
+        let events = || events.iter().filter(|event| !holds_the_same(event));
+        for event in events() {
             let before = if event.action == Action::Remove { Some(&event.object) } else { event.old.as_ref() };
             for address in before.map(addresses).unwrap_or_default() {
                 if self.held.get(&address).is_some_and(|holder| *holder == event.object.id()) {
@@ -28,7 +29,7 @@ impl Invariant for UniqueAddresses {
                 }
             }
         }
-        for event in events.iter().filter(|event| event.action != Action::Remove) {
+        for event in events().filter(|event| event.action != Action::Remove) {
             let holder = event.object.id().to_owned();
             for address in addresses(&event.object) {
                 match self.held.insert(address.clone(), holder.clone()) {
@@ -41,6 +42,17 @@ impl Invariant for UniqueAddresses {
             }
         }
         Ok(())
+    }
+}
+
+/// Most updates leave addresses as they are.
+fn holds_the_same(event: &Event) -> bool {
+    match (event.old.as_ref().filter(|_| event.action == Action::Update), &event.object) {
+        (Some(AnyObject::Task(old)), AnyObject::Task(new)) => {
+            old.networks == new.networks && old.has_ended() == new.has_ended()
+        }
+        (Some(AnyObject::Node(old)), AnyObject::Node(new)) => old.attachments == new.attachments,
+        _ => false,
     }
 }
 

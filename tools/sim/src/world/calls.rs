@@ -83,8 +83,10 @@ impl World {
             return self.handle(call);
         }
         let stale = self.plant == Some(Plant::StaleRead) && is_read(&call.body);
-        let leader = self.hosts[at].manager.as_ref().and_then(|manager| manager.status().leader);
-        let leader = leader.and_then(|member| self.addresses.get(&member.addr).copied());
+        let leader = self.hosts[at].manager.as_ref().and_then(|manager| {
+            let member = manager.membership().get(manager.role().leader?)?;
+            self.addresses.get(&member.addr).copied()
+        });
         match leader.filter(|leader| *leader != at && call.via.is_none()) {
             Some(leader) if !stale => {
                 call.via = Some(at);

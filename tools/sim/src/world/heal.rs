@@ -124,8 +124,7 @@ impl World {
         }
         for host in 0..self.hosts.len() {
             let Some(manager) = &self.hosts[host].manager else { continue };
-            let status = manager.status();
-            let verdict = self.oracle.compare(host, status.applied, manager.facts(), manager.membership());
+            let verdict = self.oracle.compare(host, manager.applied(), manager.facts(), manager.membership());
             self.check(verdict);
         }
     }

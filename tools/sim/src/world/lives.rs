@@ -247,7 +247,8 @@ impl World {
         }
         facts = tamper::facts(self.plant, facts);
         let applied = recovered.snapshot.index;
-        let config = Config { member: seat.member, genesis, certificate_expiry: |_| None };
+        let config =
+            Config { member: seat.member, genesis, certificate_expiry: |_| None, reader: self.read_once.reader() };
         match Manager::new(config, recovered, facts, place.dice.source()) {
             Ok(manager) => {
                 place.manager = Some(Box::new(manager));

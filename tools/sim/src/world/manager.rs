@@ -8,6 +8,7 @@ use skep_model::pb::messages as m;
 use skep_model::{Cluster, Code, RaftId};
 
 use super::{Happening, World};
+use crate::disk;
 use crate::host::Host;
 use crate::invariants::Violation;
 use crate::network::HostId;
@@ -66,6 +67,7 @@ impl World {
         let Host { manager: Some(manager), dice, dies_after, .. } = place else { return };
         let effects = manager.turn(now, dice.source());
         let dies = dies_after.take();
+        self.changed.clear();
         for (count, effect) in effects.into_iter().enumerate() {
             if let Some((_, down)) = dies.filter(|(limit, _)| *limit <= count as u64) {
                 self.say(|| format!("h{host} dies after {count} effects"));
@@ -118,10 +120,11 @@ impl World {
             }
             // The simulator damages no snapshot on its way.
             Effect::Fatal(text) => panic!("h{host} cannot go on: {text}"),
-            Effect::Changed(events) => {
+            Effect::Changed { index, events } => {
                 if events.iter().any(|event| event.object.get::<Cluster>().is_some()) {
                     self.follow_key_soon(host);
                 }
+                self.changed.insert(index, events);
             }
             Effect::Replaced => self.follow_key_soon(host),
             // There is no Docker Engine in here, and so no other pace.
@@ -250,11 +253,7 @@ impl World {
         if persist.snapshot.as_ref().is_some_and(|snapshot| snapshot.replaces_log) {
             self.hosts[host].log.clear();
         }
-        if let Some(first) = persist.entries.first() {
-            let log = &mut self.hosts[host].log;
-            log.split_off(&first.index);
-            log.extend(persist.entries.iter().map(|entry| (entry.index, entry.clone())));
-        }
+        disk::append(&mut self.hosts[host].log, &persist.entries);
         let number = persist.number;
         let idle = self.hosts[host].disk.writing == 0;
         self.hosts[host].disk.give(persist);
@@ -329,12 +328,13 @@ impl World {
     /// After a turn: every entry that this manager has applied since the last one.
     fn note_applied(&mut self, host: HostId) {
         let Some(manager) = &self.hosts[host].manager else { return };
-        let applied = manager.status().applied;
+        let applied = manager.applied();
         let before = std::mem::replace(&mut self.hosts[host].applied, applied);
         for index in before + 1..=applied {
             // What came in a snapshot is not in the log.
             let Some(entry) = self.hosts[host].log.remove(&index) else { continue };
-            let verdict = self.oracle.committed(host, &entry, self.time, &mut self.journal);
+            let events = self.changed.remove(&index);
+            let verdict = self.oracle.committed(host, &entry, events, self.time, &mut self.journal);
             self.check(verdict);
         }
     }

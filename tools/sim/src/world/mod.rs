@@ -27,6 +27,8 @@ use skep_manager::Signing;
 use skep_model::pb::types::JoinTokens;
 use skep_model::{ClusterId, NodeId, Now, RaftId, TaskId, Time};
 
+use skep_store::Event;
+
 use crate::dice::{Dice, Purpose};
 use crate::engine::Troubles;
 use crate::host::Host;
@@ -37,6 +39,7 @@ use crate::network::{HostId, Network};
 use crate::oracle::Oracle;
 use crate::plant::Plant;
 use crate::queue::Queue;
+use crate::read_once::ReadOnce;
 use crate::scenario::Plan;
 
 use calls::{Call, Reply};
@@ -100,6 +103,9 @@ pub struct World {
     pub(crate) troubles: Troubles,
     pub(crate) journal: Journal,
     pub(crate) oracle: Oracle,
+    pub(crate) read_once: ReadOnce,
+    /// What the manager whose turn it is has changed, by index.
+    pub(crate) changed: BTreeMap<u64, Vec<Event>>,
     pub(crate) clients: Clients,
     pub(crate) tokens: JoinTokens,
     pub(crate) seats: BTreeMap<RaftId, HostId>,
@@ -130,6 +136,7 @@ impl World {
             containers: Dice::new(seed, Purpose::Containers),
             hosts: Dice::new(seed, Purpose::Hosts),
         };
+        let read_once = ReadOnce::new(plan.codec);
         let mut world = Self {
             plant,
             time: Time(1),
@@ -140,7 +147,9 @@ impl World {
             dice,
             troubles: Troubles::default(),
             journal: Journal::new(journal),
-            oracle: Oracle::new(),
+            oracle: Oracle::new(read_once.clone()),
+            read_once,
+            changed: BTreeMap::new(),
             clients: Clients::default(),
             tokens: JoinTokens::default(),
             seats: BTreeMap::new(),
@@ -289,7 +298,7 @@ impl World {
     /// Who leads; the highest term, if two think so.
     pub(crate) fn leader(&self) -> Option<HostId> {
         let leading = (0..self.hosts.len()).filter(|&host| self.hosts[host].leads());
-        leading.max_by_key(|&host| self.hosts[host].manager.as_ref().map(|manager| manager.status().role.term))
+        leading.max_by_key(|&host| self.hosts[host].manager.as_ref().map(|manager| manager.role().term))
     }
 }
 

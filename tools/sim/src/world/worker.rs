@@ -36,8 +36,12 @@ impl World {
     }
 
     pub(crate) fn worker_wakes(&mut self, host: HostId, life: u64) {
-        self.hosts[host].worker_wake = None;
-        self.tell_worker(host, life, Input::Tick);
+        let place = &mut self.hosts[host];
+        // It may have asked for an earlier moment since, and had it.
+        if place.life == life && place.worker_wake.is_some_and(|at| at <= self.time) {
+            place.worker_wake = None;
+            self.tell_worker(host, life, Input::Tick);
+        }
     }
 
     fn perform_worker(&mut self, host: HostId, effects: Vec<Effect>) {

@@ -1,0 +1,79 @@
+//! Entries are read once for all managers of a run: messages travel decoded, and so does what stands in the log. A
+//! share of the seeds has every manager read for itself, as over a socket.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use skep_store::{Change, CodecError, Entry, Event, Reader, Store};
+
+use crate::codec::Codec;
+
+/// Entries that are remembered: whoever is further behind reads them anew.
+const ENTRIES_MAX: usize = 256;
+
+#[derive(Default)]
+struct Recent {
+    entries: BTreeMap<u64, (Bytes, Entry)>,
+    order: VecDeque<u64>,
+}
+
+impl Recent {
+    fn keep(&mut self, payload: Bytes, entry: Entry) {
+        self.order.push_back(entry.id);
+        self.entries.insert(entry.id, (payload, entry));
+        while self.order.len() > ENTRIES_MAX {
+            if let Some(oldest) = self.order.pop_front() {
+                self.entries.remove(&oldest);
+            }
+        }
+    }
+}
+
+/// What was read lately.
+#[derive(Clone)]
+pub(crate) struct ReadOnce {
+    codec: Codec,
+    recent: Arc<Mutex<Recent>>,
+}
+
+impl ReadOnce {
+    pub fn new(codec: Codec) -> Self {
+        Self { codec, recent: Arc::default() }
+    }
+
+    /// For a manager.
+    pub fn reader(&self) -> Reader {
+        match self.codec {
+            Codec::Encoded => Reader::default(),
+            Codec::Decoded => {
+                let this = self.clone();
+                Reader::new(move |facts, id, payload| this.read(facts, id, payload))
+            }
+        }
+    }
+
+    /// What the payload says.
+    pub fn read(&self, facts: &Store, id: u64, payload: Bytes) -> Result<Entry, CodecError> {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        match recent.entries.get(&id) {
+            Some((known, entry)) if *known == payload && self.codec == Codec::Decoded => Ok(entry.clone()),
+            _ => {
+                let entry = facts.decode(payload.clone())?;
+                recent.keep(payload, entry.clone());
+                Ok(entry)
+            }
+        }
+    }
+
+    /// A manager carried out an entry: what it changed, change by change.
+    pub fn note(&self, payload: &Bytes, events: &[Event]) {
+        let Ok(id) = Entry::peek_id(payload) else { return };
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.codec == Codec::Decoded && !recent.entries.contains_key(&id) {
+            let change = |event: &Event| Change { action: event.action, object: event.object.clone() };
+            let changes = events.iter().map(change).collect();
+            recent.keep(payload.clone(), Entry { id, changes });
+        }
+    }
+}
