@@ -1,12 +1,13 @@
 //! `skep bench`: the same figures of Skep and of a Docker Engine, in one run, on the same hosts, with the same image.
 //!
-//! It must never know a daemon's insides: it speaks the Engine API over unix sockets, kills processes and reads what
-//! the kernel says of their memory. It reports and asserts nothing: a missed target is a line of the table. Flow:
+//! It must never know a daemon's insides: it speaks the Engine API over unix sockets and, as simulated workers, the
+//! cluster's protocol; it kills processes and reads what the kernel says of their memory. It reports and asserts nothing: a missed target is a line of the table. Flow:
 //! `fleet` (hosts and daemons of one product) → `measure` (one module per figure) → `table`. Products run one after the
 //! other, so that neither takes the other's processors. Start reading at `measure`.
 
 #![warn(missing_docs)]
 
+mod agents;
 mod client;
 mod fleet;
 mod image;
@@ -18,16 +19,22 @@ mod table;
 use std::path::PathBuf;
 
 use anyhow::bail;
-use clap::{Parser, ValueEnum};
+use clap::{Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::agents::AgentFlags;
 use crate::fleet::Product;
 use crate::table::Table;
 
 /// `skep bench`.
 #[derive(Parser, Debug)]
-#[command(about = "Measure Skep beside a Docker Engine on hosts of their own (needs root)")]
+#[command(
+    about = "Measure Skep beside a Docker Engine on hosts of their own (needs root)",
+    args_conflicts_with_subcommands = true
+)]
 pub struct Flags {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Only this figure, besides the forming of the swarm that all others need (repeatable)
     #[arg(long, value_name = "NAME", value_enum)]
     pub only: Vec<Part>,
@@ -46,6 +53,12 @@ pub struct Flags {
     /// Where the hosts keep their files
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
     pub directory: PathBuf,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Measure one manager, Skep's or Docker's, with many simulated workers over the real protocol
+    Agents(AgentFlags),
 }
 
 /// What can be measured by itself.
@@ -80,6 +93,10 @@ impl Flags {
 
 /// Measures and prints; progress goes to standard error. INT and TERM take the hosts down first.
 pub fn run(flags: &Flags) -> anyhow::Result<()> {
+    if let Some(Command::Agents(flags)) = &flags.command {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        return runtime.block_on(agents::run(flags));
+    }
     if !nix::unistd::geteuid().is_root() {
         bail!("bench makes hosts (network namespaces, mounts) and so needs root: run this with sudo");
     }
