@@ -106,7 +106,7 @@ fn stop_forgotten() {
 
 #[test]
 fn reservation_forgotten() {
-    caught(Plant::ReservationForgotten, 1, &["node_not_over_reserved"]);
+    caught(Plant::ReservationForgotten, 250, &["node_not_over_reserved"]);
 }
 
 #[test]
