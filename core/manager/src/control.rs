@@ -2,6 +2,7 @@
 
 use rand_core::RngCore;
 use skep_consensus::ProposeError;
+use skep_model::pb::messages::list_tasks_request;
 use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Now, Refusal};
 use skep_store::Entry;
 use skep_store::commands::{self, CommandContext, MemberView};
@@ -17,14 +18,34 @@ impl Manager {
     /// Carries out one request; the answer comes as `Effect::Reply`. On a follower only reads without a leader are
     /// answered (from local state, marked stale); the shell passes everything else on to the leader.
     pub fn control(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
-        if self.waiting.len() >= WAITING_MAX {
-            let message = format!("{WAITING_MAX} requests already wait for a quorum of managers; try again later");
-            return self.reply(request, Err(Refusal::new(Code::ResourceExhausted, message)));
+        if let Err(refusal) = self.has_room() {
+            return self.reply(request, Err(refusal));
         }
         match command.kind() {
             ControlKind::Read => self.read(request, command, now, rng),
             ControlKind::Write => self.write(request, command, now, rng),
         }
+    }
+
+    /// The read of a list of tasks, answered with the tasks as they are stored. Who only answers others' questions need
+    /// not copy 100,000 of them in the manager's own time.
+    pub fn list_tasks(&mut self, request: RequestId, filters: list_tasks_request::Filters) {
+        if let Err(refusal) = self.has_room() {
+            return self.reply(request, Err(refusal));
+        }
+        if self.leading {
+            return self.confirm(request, ReadWait::Tasks(Box::new(filters)));
+        }
+        let tasks = commands::tasks(self.ledger.committed(), &filters);
+        self.reply(request, Ok(Answer::Tasks { tasks, stale: true }));
+    }
+
+    fn has_room(&self) -> Result<(), Refusal> {
+        if self.waiting.len() < WAITING_MAX {
+            return Ok(());
+        }
+        let message = format!("{WAITING_MAX} requests already wait for a quorum of managers; try again later");
+        Err(Refusal::new(Code::ResourceExhausted, message))
     }
 
     pub(crate) fn write(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
@@ -127,6 +148,9 @@ impl Manager {
                 None => self.query(*command, now, rng),
             }
             .map(|response| Answer::Control { response: Box::new(response), stale: false }),
+            ReadWait::Tasks(filters) => {
+                Ok(Answer::Tasks { tasks: commands::tasks(self.ledger.committed(), &filters), stale: false })
+            }
             ReadWait::Decided(result) => *result,
         };
         self.reply(request, result);

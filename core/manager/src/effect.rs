@@ -1,9 +1,11 @@
 //! What a manager wants done, as values.
 
+use std::sync::Arc;
+
 use skep_consensus::{LogRange, Member, Mode, PeerMessage, Persist, Role};
 use skep_dispatch::manager::Effect as DispatchEffect;
 use skep_model::pb::messages as m;
-use skep_model::{ControlResponse, RaftId, Refusal};
+use skep_model::{ControlResponse, RaftId, Refusal, Task};
 use skep_pki::Signing;
 use skep_store::Event;
 
@@ -18,6 +20,13 @@ pub enum Answer {
     Control {
         /// What was asked for.
         response: Box<ControlResponse>,
+        /// Read from local state without a leader: it may be out of date.
+        stale: bool,
+    },
+    /// To `list_tasks`.
+    Tasks {
+        /// As they are stored.
+        tasks: Vec<Arc<Task>>,
         /// Read from local state without a leader: it may be out of date.
         stale: bool,
     },

@@ -376,6 +376,36 @@ fn a_service_becomes_assigned_tasks_and_reaches_the_worker() {
 }
 
 #[test]
+fn a_list_of_tasks_comes_as_it_is_stored_and_says_whether_it_may_be_stale() {
+    let mut group = Group::found(21);
+    group.register(1);
+    group.create("web", 3);
+    group.settle();
+    let all = m::list_tasks_request::Filters::default();
+    let answer = group.request(|manager, request, _, _| manager.list_tasks(request, all.clone())).unwrap();
+    assert_eq!(answer, Answer::Tasks { tasks: group.tasks(RaftId(1)), stale: false });
+    let none = m::list_tasks_request::Filters { service_ids: vec!["other".to_owned()], ..all.clone() };
+    let answer = group.request(|manager, request, _, _| manager.list_tasks(request, none)).unwrap();
+    assert_eq!(answer, Answer::Tasks { tasks: Vec::new(), stale: false });
+    // One that follows answers with what it has.
+    group.join(2);
+    let other = group.managers.keys().copied().find(|id| *id != RaftId(1)).unwrap();
+    group.until(|group| group.tasks(other).len() == 3);
+    let (mut effects, number) = (Vec::new(), RequestId(u64::MAX));
+    let now = group.now();
+    let Group { managers, rng, .. } = &mut group;
+    let follower = managers.get_mut(&other).unwrap();
+    follower.list_tasks(number, all);
+    effects.extend(follower.turn(now, rng));
+    let stale = effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply { request, result } if request == number => Some(result),
+        _ => None,
+    });
+    let expected = Answer::Tasks { tasks: group.tasks(RaftId(1)), stale: true };
+    assert_eq!(stale, Some(Ok(expected)));
+}
+
+#[test]
 fn one_log_entry_carries_new_tasks_from_new_to_assigned() {
     let mut group = Group::found(3);
     group.register(1);

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use skep_model::pb::messages::{IssueNodeCertificateRequest, NodeCertificateStatusRequest};
+use skep_model::pb::messages::{IssueNodeCertificateRequest, NodeCertificateStatusRequest, list_tasks_request};
 use skep_model::{Caller, ControlRequest, ControlResponse, Make, NodeId, Refusal, Time};
 use skep_pki::Signing;
 
@@ -65,6 +65,8 @@ pub(crate) enum HeldWrite {
 pub(crate) enum ReadWait {
     /// To be read then, or read already: what was read counts if nothing has changed by then.
     Query(Box<ControlRequest>, Option<Box<PreparedRead>>),
+    /// Tasks, to be listed then.
+    Tasks(Box<list_tasks_request::Filters>),
     /// Decided upon what this manager holds for the facts, without a change that would have to be committed.
     Decided(Box<Result<Answer, Refusal>>),
 }

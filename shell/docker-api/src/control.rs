@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use skep_model::pb::messages::{SubscribeLogsMessage, SubscribeLogsRequest};
+use skep_model::pb::messages::{ListTasksRequest, SubscribeLogsMessage, SubscribeLogsRequest, list_tasks_request};
+use skep_model::pb::objects as pb;
 use skep_model::{
-    Cluster, Code, Config, ControlCall, ControlRequest, ControlResponse, Network, Node, Refusal, Secret, Service, Task,
+    Cluster, Code, Config, ControlCall, ControlRequest, ControlResponse, Kept, Network, Node, Refusal, Secret, Service,
+    Task,
 };
 use tokio::sync::mpsc;
 
@@ -26,6 +28,10 @@ pub trait Control: Send + Sync + 'static {
     /// Carries out one request. Writes return when they are committed.
     async fn control(&self, request: ControlRequest) -> Result<Answered, Refusal>;
 
+    /// The tasks that pass the filters. Those of this manager come as they are stored: a long list is written while it
+    /// is sent.
+    async fn tasks(&self, filters: list_tasks_request::Filters) -> Result<TaskList, Refusal>;
+
     /// Committed changes from now on. Ends when this node stops being a manager, or when the reader falls too far
     /// behind.
     async fn watch(&self) -> Result<mpsc::Receiver<SwarmEvent>, Refusal>;
@@ -43,6 +49,33 @@ pub async fn call<R: ControlCall>(control: &dyn Control, request: R) -> Result<(
     let response = R::response(answered.response)
         .ok_or_else(|| Refusal::new(Code::Internal, "the control request was answered with another kind of answer"))?;
     Ok((response, answered.stale))
+}
+
+/// A list of tasks, and whether it may be out of date.
+#[derive(Clone, Debug)]
+pub struct TaskList {
+    /// The tasks.
+    pub tasks: Tasks,
+    /// See [`Answered::stale`].
+    pub stale: bool,
+}
+
+/// Tasks as they came.
+#[derive(Clone, Debug)]
+pub enum Tasks {
+    /// This manager's own.
+    Stored(Vec<Arc<Task>>),
+    /// Another manager's.
+    Sent(Vec<Kept<pb::Task>>),
+}
+
+/// The list as an answer to the control request, for those who do not hold the facts.
+pub async fn tasks_by_message(
+    control: &dyn Control,
+    filters: list_tasks_request::Filters,
+) -> Result<TaskList, Refusal> {
+    let (response, stale) = call(control, ListTasksRequest { filters: Some(filters) }).await?;
+    Ok(TaskList { tasks: Tasks::Sent(response.tasks), stale })
 }
 
 /// What happened to an object.

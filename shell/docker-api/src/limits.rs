@@ -26,6 +26,8 @@ pub const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Items waiting in a stream to a slow client before its source waits.
 pub const STREAM_QUEUE: usize = 64;
+/// Tasks of a list that are written at once; a longer list is written while it is sent.
+pub const TASKS_AT_ONCE: usize = 256;
 /// Bytes read at once from an upgraded connection.
 pub const UPGRADED_READ_BYTES: usize = 32 * 1024;
 /// Events of the swarm that are kept for those who ask for the past, as many as Docker keeps.

@@ -78,6 +78,16 @@ pub(crate) fn failure(failure: &Failure) -> Reply {
     json_bytes(failure.status, body.into_bytes())
 }
 
+/// JSON that is written while it is sent; an error breaks the answer off.
+pub(crate) fn json_parts<S>(parts: S) -> Reply
+where
+    S: Stream<Item = std::io::Result<Bytes>> + Send + 'static,
+{
+    let mut reply = Response::new(BodyExt::boxed_unsync(StreamBody::new(parts.map(|part| part.map(Frame::data)))));
+    reply.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    reply
+}
+
 /// A body that goes on until its source ends, or the client closes its side.
 pub(crate) fn stream<S>(content_type: &'static str, source: S) -> Reply
 where

@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use skep_docker_api as api;
-use skep_docker_api::{Answered, SwarmAction, SwarmEvent, SwarmObject};
-use skep_model::pb::messages::{SubscribeLogsMessage, SubscribeLogsRequest};
+use skep_docker_api::{Answered, SwarmAction, SwarmEvent, SwarmObject, TaskList, Tasks};
+use skep_model::pb::messages::{SubscribeLogsMessage, SubscribeLogsRequest, list_tasks_request};
 use skep_model::{Code, ControlKind, ControlRequest, Refusal};
 use skep_rpc::Leader;
 use skep_store::{Action, AnyObject, Event};
@@ -116,6 +116,19 @@ impl api::Control for ControlPort {
             ControlKind::Read => self.read(request).await,
             ControlKind::Write => self.write(request).await,
         }
+    }
+
+    async fn tasks(&self, filters: list_tasks_request::Filters) -> Result<TaskList, Refusal> {
+        let member = self.member()?;
+        if !matches!(self.leader(&member, STALE_PATIENCE).await?, Leader::Other { .. }) {
+            let handle = member.manager_handle().ok_or_else(crate::engine::not_a_manager)?;
+            match handle.tasks(filters.clone()).await {
+                Ok((tasks, stale)) => return Ok(TaskList { tasks: Tasks::Stored(tasks), stale }),
+                Err(refusal) if is_passing(&refusal) => {}
+                Err(refusal) => return Err(refusal),
+            }
+        }
+        api::tasks_by_message(self, filters).await
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<SwarmEvent>, Refusal> {

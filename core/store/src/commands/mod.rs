@@ -30,7 +30,10 @@ pub use cluster::check_cluster;
 pub use context::{CommandContext, MemberView};
 pub use engine::{check_docker_manager, is_skep};
 
-use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Refusal};
+use std::sync::Arc;
+
+use skep_model::pb::messages as m;
+use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Refusal, Task};
 
 use crate::read::Find;
 use crate::tx::Tx;
@@ -94,6 +97,11 @@ pub fn query<F: Find>(
         R::ListVolumes(request) => volume::list(facts, request).into(),
         change => return Err(not_a_question(&change)),
     })
+}
+
+/// The tasks that a list would show, as they are stored: a long list costs whoever holds the facts no copy.
+pub fn tasks<F: Find>(facts: &F, filters: &m::list_tasks_request::Filters) -> Vec<Arc<Task>> {
+    task::matching(facts, filters)
 }
 
 fn not_a_question(request: &ControlRequest) -> Refusal {

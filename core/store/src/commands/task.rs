@@ -23,12 +23,21 @@ pub(super) fn remove(tx: &mut Tx, request: m::RemoveTaskRequest) -> Result<m::Re
 }
 
 pub(super) fn list(facts: &impl Find, request: m::ListTasksRequest) -> m::ListTasksResponse {
-    let filters = request.filters.unwrap_or_default();
-    let passes = |task: &Task| {
+    let found = matching(facts, &request.filters.unwrap_or_default());
+    m::ListTasksResponse { tasks: found.iter().map(|task| Kept::from(&**task)).collect() }
+}
+
+/// The tasks that pass the filters, as they are stored.
+pub(super) fn matching(facts: &impl Find, filters: &m::list_tasks_request::Filters) -> Vec<Arc<Task>> {
+    // A name is made for each task that is asked for it.
+    let by_name = !filters.names.is_empty() || !filters.name_prefixes.is_empty();
+    let named = |task: &Task| {
         let name = task.name();
+        any_of(&name, &filters.names) && any_prefix(&name, &filters.name_prefixes)
+    };
+    let passes = |task: &Task| {
         let on = |id: Option<&str>, wanted: &[String]| any_of(id.unwrap_or_default(), wanted);
-        any_of(&name, &filters.names)
-            && any_prefix(&name, &filters.name_prefixes)
+        (!by_name || named(task))
             && any_prefix(task.id.as_str(), &filters.id_prefixes)
             && has_labels(Some(&task.service_annotations.labels), &filters.labels)
             && on(task.service_id.as_ref().map(ServiceId::as_str), &filters.service_ids)
@@ -37,10 +46,9 @@ pub(super) fn list(facts: &impl Find, request: m::ListTasksRequest) -> m::ListTa
             && (filters.desired_states.is_empty() || filters.desired_states.contains(&task.desired_state.into()))
             && (!filters.up_to_date || is_up_to_date(facts, task))
     };
-    let candidates = candidates(facts, &filters);
-    m::ListTasksResponse {
-        tasks: candidates.iter().filter(|task| passes(task)).map(|task| Kept::from(&**task)).collect(),
-    }
+    let mut found = candidates(facts, filters);
+    found.retain(|task| passes(task));
+    found
 }
 
 /// The narrowest index that holds every task that may pass.

@@ -1,19 +1,21 @@
 //! A pretended cluster: objects in lists, no rules but names, ids and versions.
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use skep_docker_api::{Answered, Control, SwarmEvent};
+use skep_docker_api::{Answered, Control, SwarmEvent, TaskList, Tasks, tasks_by_message};
 use skep_model::pb::messages as m;
 use skep_model::pb::objects as pb;
 use skep_model::pb::types;
-use skep_model::{Code, ControlRequest, ControlResponse, Kept, Refusal};
+use skep_model::{Code, ControlRequest, ControlResponse, Kept, Refusal, Task};
 use tokio::sync::mpsc;
 
 #[derive(Default)]
 pub struct State {
     pub services: Vec<Kept<pb::Service>>,
     pub tasks: Vec<Kept<pb::Task>>,
+    /// Tasks of the manager's own store, in the place of `tasks` where there are any.
+    pub stored: Vec<Arc<Task>>,
     pub nodes: Vec<Kept<pb::Node>>,
     pub networks: Vec<Kept<pb::Network>>,
     pub clusters: Vec<Kept<pb::Cluster>>,
@@ -222,6 +224,14 @@ impl Control for FakeControl {
         state.requests.push(request.clone());
         let stale = state.leaderless;
         Self::answer(&mut state, request).map(|response| Answered { response, stale })
+    }
+
+    async fn tasks(&self, filters: m::list_tasks_request::Filters) -> Result<TaskList, Refusal> {
+        let stored = self.0.lock().unwrap().stored.clone();
+        match stored.is_empty() {
+            true => tasks_by_message(self, filters).await,
+            false => Ok(TaskList { tasks: Tasks::Stored(stored), stale: false }),
+        }
     }
 
     async fn watch(&self) -> Result<mpsc::Receiver<SwarmEvent>, Refusal> {

@@ -12,4 +12,5 @@ mod services;
 mod speed;
 mod streams;
 mod swarm;
+mod tasks;
 mod world;

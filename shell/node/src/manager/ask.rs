@@ -6,7 +6,7 @@ use skep_disk::DataKey;
 use skep_manager::{Answer, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
-use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
+use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal, Task};
 use skep_rpc::backend::{ConnectionId, Ending};
 use skep_store::Event;
 use std::sync::{Arc, RwLock};
@@ -72,6 +72,8 @@ pub enum Ask {
 pub enum Request {
     /// A user's command.
     Control(ControlRequest),
+    /// A list of tasks.
+    Tasks(m::list_tasks_request::Filters),
     /// A manager becomes a member.
     Join(NodeId, String),
     /// A manager is a member no more.
@@ -125,6 +127,14 @@ impl Handle {
         match self.request(Request::Control(request)).await? {
             Answer::Control { response, stale } => Ok((*response, stale)),
             other => Err(Refusal::new(Code::Internal, format!("a command was answered with {other:?}"))),
+        }
+    }
+
+    /// The tasks that pass the filters, as they are stored here; whether they may be out of date.
+    pub async fn tasks(&self, filters: m::list_tasks_request::Filters) -> Result<(Vec<Arc<Task>>, bool), Refusal> {
+        match self.request(Request::Tasks(filters)).await? {
+            Answer::Tasks { tasks, stale } => Ok((tasks, stale)),
+            other => Err(Refusal::new(Code::Internal, format!("a list of tasks was answered with {other:?}"))),
         }
     }
 
