@@ -94,6 +94,14 @@ fn slots_half_way_lose_their_tasks() {
     }
 }
 
+/// A new leader took down a slot beside the one that still waited for its task of the update before.
+#[test]
+fn a_successor_of_an_earlier_update_is_not_counted() {
+    for seed in [1444, 3726, 4348] {
+        passes(Plan::of(seed));
+    }
+}
+
 /// A job's slot that had completed was run again, because the task in its place failed.
 #[test]
 fn a_completed_slot_is_run_again() {

@@ -263,6 +263,12 @@ fn an_update_that_overtakes_another_keeps_its_parallelism() {
     world.update(|spec| spec.update = Some(config(1, 0, FailureAction::Pause)));
     world.turn();
     assert_eq!(world.running(), 4 - 1);
+    // Found by the simulator (seed 1444): the successor is of the update before, and the next leader did not count it.
+    for _ in 0..3 {
+        world.new_leader();
+        world.pass(100);
+        assert_eq!(world.running(), 4 - 1);
+    }
     world.frozen = false;
     for _ in 0..100 {
         world.pass(100);

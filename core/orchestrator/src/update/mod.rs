@@ -42,7 +42,7 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         memory.rollout = None;
         // Nothing new is begun, but a slot that has two tasks comes back to one.
         step::tidy(turn, slots, &plan);
-        let room = config.parallelism.saturating_sub(step::down(service, slots));
+        let room = config.parallelism.saturating_sub(step::down(turn, &mut comparison, service, slots));
         step::stop_halfway(turn, slots, &plan, room);
         return;
     }
@@ -64,8 +64,8 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         status::begin(turn, service);
     }
     let busy = rollout.busy(turn.now, turn.tx, &config, memory);
-    let room = config.parallelism.saturating_sub(busy.max(step::down(service, slots)));
-    let stopped = step::stop_halfway(turn, slots, &plan, room);
+    let busy = busy.max(step::down(turn, &mut comparison, service, slots));
+    let stopped = step::stop_halfway(turn, slots, &plan, config.parallelism.saturating_sub(busy));
     rollout.begin(stopped.iter().map(|task| &**task));
     let busy = busy + stopped.len();
     let begun = step::advance(turn, memory, service, slots, &plan, &config, busy);

@@ -82,9 +82,8 @@ fn best(slot: &Slot, clean: &[usize]) -> Option<usize> {
 /// The slot had its new task already; the old one still runs because the new one failed before it took over. (One that
 /// was stopped belonged to an update that was rolled back, and is now rolled back to.)
 fn was_tried(slot: &Slot, service: &Service) -> bool {
-    let failed = |task: &Task| matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected);
     let mine = |task: &Task| task.spec_version.is_some() && task.spec_version == service.spec_version;
-    slot.newest().is_some_and(|newest| mine(newest) && (facts::is_wanted(newest) || failed(newest)))
+    slot.newest().is_some_and(|newest| mine(newest) && (facts::is_wanted(newest) || has_failed(newest)))
 }
 
 /// Stops what a newer task replaces.
@@ -106,10 +105,23 @@ pub(super) fn stop_halfway(turn: &mut Turn, slots: &mut [Slot], plan: &Plan, roo
     successors
 }
 
-/// How many slots a task of the present version is to take over, and none runs.
-pub(super) fn down(service: &Service, slots: &[Slot]) -> usize {
-    let waits = |slot: &&Slot| !slot.is_running() && slot.is_wanted() && was_tried(slot, service);
-    slots.iter().filter(waits).count()
+/// How many slots an update took down: a task that is up to date is to take them over, and none runs.
+pub(super) fn down(turn: &Turn, comparison: &mut Comparison, service: &Service, slots: &[Slot]) -> usize {
+    let mut waits = |slot: &&Slot| {
+        !slot.is_running() && slot.is_wanted() && (was_tried(slot, service) || is_successor(turn, comparison, slot))
+    };
+    slots.iter().filter(&mut waits).count()
+}
+
+/// The slot's task is up to date, though of an earlier update, and the one before it was stopped for it.
+fn is_successor(turn: &Turn, comparison: &mut Comparison, slot: &Slot) -> bool {
+    let [.., before, newest] = slot.tasks.as_slice() else { return false };
+    let stopped = !facts::is_wanted(before) && !has_failed(before);
+    stopped && facts::is_wanted(newest) && !comparison.is_dirty(turn, newest)
+}
+
+fn has_failed(task: &Task) -> bool {
+    matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
 }
 
 /// Begins the next slots, as many as the parallelism leaves room for; gives back the tasks made.

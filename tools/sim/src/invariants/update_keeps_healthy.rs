@@ -82,11 +82,17 @@ impl UpdateKeepsHealthy {
         let waits =
             |task: &TaskId| facts.task(task).is_some_and(|task| task.is_wanted() && task.state() < TaskState::Running);
         rollout.waits.retain(|_, task| waits(task));
+        // A task of a global service stays with its node: one that is lost or drained holds no update up.
+        let counts = |task: &&TaskId| {
+            let node = facts.task(task).and_then(|task| task.node_id.clone());
+            node.is_none_or(|node| facts.node(&node).is_some_and(|node| node.takes_tasks()))
+        };
+        let waiting = rollout.waits.values().filter(counts).count() as u64;
         let most = match config(&service) {
             Some(config) => config.parallelism,
             None => defaults::UPDATE_PARALLELISM,
         };
-        if most > 0 && rollout.waits.len() as u64 > most {
+        if most > 0 && waiting > most {
             let detail = format!("{} may take down {most} at once, and waits for {:?}", service.name(), rollout.waits);
             return Err(Violation::new("update_keeps_healthy", detail));
         }
