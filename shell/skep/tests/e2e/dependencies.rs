@@ -278,7 +278,7 @@ secrets: {motd: {file: ./motd}}
     motd("three");
     deploy();
     seen("three");
-    swarm.docker(1, &["stack", "rm", "--detach=false", "app"]).expect();
+    swarm.docker(1, &["stack", "rm", "app"]).expect();
     wait_until("every version to be gone", || {
         let mut left = String::new();
         for kind in ["secret", "config"] {

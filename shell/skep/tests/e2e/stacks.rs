@@ -53,7 +53,8 @@ fn wait_services(swarm: &Swarm, stack: &str, expected: &[&str]) {
 /// Removes a stack; nothing of it may stay, on any node.
 #[track_caller]
 fn remove(swarm: &Swarm, stack: &str) {
-    swarm.docker(1, &["stack", "rm", "--detach=false", stack]).expect();
+    // Not with `--detach=false`: that client counts ended tasks up, and waits for ever when they go between two looks.
+    swarm.docker(1, &["stack", "rm", stack]).expect();
     wait_until(&format!("{stack} to be gone"), || {
         let label = format!("label=com.docker.stack.namespace={stack}");
         let mut left = String::new();

@@ -9,6 +9,8 @@ use skep_lab::{Host, Lab, LabError};
 
 /// How often a condition is looked at.
 const POLL_MS: u64 = 20;
+/// A client that has not ended by then never will: `timeout` ends it.
+const CLIENT_PATIENCE_SECONDS: &str = "240";
 /// How long a condition may take before the test fails; generous, because it measures nothing.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -171,8 +173,8 @@ impl Swarm {
     }
 
     fn client(&self, program: &str, number: usize, words: &[&str]) -> Said {
-        Command::new(program)
-            .arg("-H")
+        Command::new("timeout")
+            .args(["--kill-after=10", CLIENT_PATIENCE_SECONDS, program, "-H"])
             .arg(format!("unix://{}", self.socket(number).display()))
             .args(words)
             .env("DOCKER_CLI_HINTS", "false")
