@@ -64,10 +64,12 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         status::begin(turn, service);
     }
     let busy = rollout.busy(turn.now, turn.tx, &config, memory);
-    let busy = busy.max(step::down(turn, &mut comparison, service, slots));
-    let stopped = step::stop_halfway(turn, slots, &plan, config.parallelism.saturating_sub(busy));
+    let down = step::down(turn, &mut comparison, service, slots);
+    // What fails again and again holds up only what would take down more that runs, not the update.
+    let waiting = step::successors(turn, &mut comparison, slots);
+    let stopped = step::stop_halfway(turn, slots, &plan, config.parallelism.saturating_sub(busy.max(down)));
     rollout.begin(stopped.iter().map(|task| &**task));
-    let busy = busy + stopped.len();
+    let busy = busy.max(waiting) + stopped.len();
     let begun = step::advance(turn, memory, service, slots, &plan, &config, busy);
     rollout.begin(begun.iter().map(|task| &**task));
     if plan.outdated.len() <= begun.len()

@@ -113,7 +113,12 @@ pub(super) fn down(turn: &Turn, comparison: &mut Comparison, service: &Service, 
     slots.iter().filter(&mut waits).count()
 }
 
-/// The slot's task is up to date, though of an earlier update, and the one before it was stopped for it.
+/// How many slots wait for an up-to-date task that took over without having failed, whichever update it is of.
+pub(super) fn successors(turn: &Turn, comparison: &mut Comparison, slots: &[Slot]) -> usize {
+    slots.iter().filter(|slot| !slot.is_running() && is_successor(turn, comparison, slot)).count()
+}
+
+/// The slot's task is up to date, though perhaps of an earlier update, and the one before it was stopped for it.
 fn is_successor(turn: &Turn, comparison: &mut Comparison, slot: &Slot) -> bool {
     let [.., before, newest] = slot.tasks.as_slice() else { return false };
     let stopped = !facts::is_wanted(before) && !has_failed(before);

@@ -38,7 +38,9 @@ impl Invariant for UpdateKeepsHealthy {
         let mut touched = BTreeSet::new();
         for (old, new) in task_updates(events) {
             let stopped = old.is_wanted() && new.desired_state == TaskState::Shutdown;
-            if stopped && old.state() == TaskState::Running && self.taken_down(facts, new)? {
+            // One that ended of itself in the same commit is replaced, not taken down.
+            let ran = old.state() == TaskState::Running && new.state() <= TaskState::Running;
+            if stopped && ran && self.taken_down(facts, new)? {
                 touched.extend(new.service_id.clone());
             }
         }
