@@ -264,6 +264,8 @@ impl World {
                 place.turn_due = false;
                 let life = place.manager_life;
                 self.say(|| format!("h{host} manages, from snapshot {applied}"));
+                // The daemon looks again and again; a log that tells of no change must not keep it from it.
+                self.after_us(super::locks::FOLLOW_KEY_US, Happening::FollowKey { host, life });
                 let phase = self.dice.hosts.micros(0, 100_000);
                 self.after(phase, Happening::Tick { host, life });
                 self.want_turn(host);

@@ -10,7 +10,7 @@ use crate::dice::Dice;
 use crate::network::HostId;
 
 /// The shell looks at its board for a changed key after this at the latest.
-const FOLLOW_KEY_US: u64 = 1_000_000;
+pub(super) const FOLLOW_KEY_US: u64 = 1_000_000;
 /// An operator comes with the key within this.
 const UNLOCK_US: u64 = 20_000_000;
 /// Whose key the unlock key is.
