@@ -112,7 +112,8 @@ impl Manager {
         let mut actions = Vec::new();
         let mut troubles = Vec::new();
         let mut never_came = Vec::new();
-        let managers = self.membership().iter().map(|member| member.node_id.clone()).collect();
+        let waits = self.newcomers.wake_at().is_some();
+        let managers = self.membership().iter().filter(|_| waits).map(|member| member.node_id.clone()).collect();
         let Self {
             ledger, consensus, network, orchestrator, scheduler, dispatcher, roles, keys, newcomers, pace, ..
         } = self;

@@ -35,6 +35,7 @@ pub use engine::{
     ByteReader, Engine, ExecStreams, ImageChange, ImportRequest, LocalNetwork, ProcessList, PruneReport, PruneRequest,
 };
 pub use server::{Listener, Stream, serve, serve_connection};
+pub use status::why_not_a_manager;
 pub use swarm::{
     Availability, ClusterSettings, HostFacts, InitRequest, JoinRequest, LeaveRequest, LocalState, Standing, Swarm,
     SwarmInfo,

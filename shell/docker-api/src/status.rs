@@ -83,6 +83,11 @@ fn word(code: Code) -> &'static str {
 
 /// Why this node cannot answer for the swarm; `None` if it can.
 pub(crate) fn not_a_manager(standing: Standing) -> Option<Failure> {
+    why_not_a_manager(standing).map(|text| Failure::new(StatusCode::SERVICE_UNAVAILABLE, text))
+}
+
+/// The same in Docker's words.
+pub fn why_not_a_manager(standing: Standing) -> Option<&'static str> {
     let text = match standing {
         Standing::Manager => return None,
         Standing::Inactive => {
@@ -104,5 +109,5 @@ pub(crate) fn not_a_manager(standing: Standing) -> Option<Failure> {
             "Swarm certificates have expired. To replace them, leave the swarm and join again."
         }
     };
-    Some(Failure::new(StatusCode::SERVICE_UNAVAILABLE, text))
+    Some(text)
 }

@@ -179,22 +179,18 @@ impl api::Engine for EnginePort {
     }
 }
 
-/// A worker without a swarm has no leader to ask.
+/// A node without a swarm has no leader to ask.
 pub fn not_a_manager() -> Refusal {
-    Refusal::new(
-        Code::Unavailable,
-        "This node is not a swarm manager. Use \"docker swarm init\" or \"docker swarm join\" to connect this node to \
-         swarm and try again.",
-    )
+    refusal_of(api::Standing::Inactive)
 }
 
 /// A node of a swarm that manages it no more, or never did.
 pub fn a_worker() -> Refusal {
-    Refusal::new(
-        Code::Unavailable,
-        "This node is not a swarm manager. Worker nodes can't be used to view or modify cluster state. Please run \
-         this command on a manager node or promote the current node to a manager.",
-    )
+    refusal_of(api::Standing::Worker)
+}
+
+fn refusal_of(standing: api::Standing) -> Refusal {
+    Refusal::new(Code::Unavailable, api::why_not_a_manager(standing).unwrap_or_default())
 }
 
 /// Docker's three networks of every node: the bridge, the host's own, and none. Ids of one host are told apart by

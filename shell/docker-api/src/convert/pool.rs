@@ -2,56 +2,10 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use skep_model::Refusal;
 
 use crate::json::IpamConfig;
-
-/// An address, and how many bits of it are the network's.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Block {
-    address: IpAddr,
-    length: u32,
-}
-
-impl Block {
-    fn parse(text: &str) -> Option<Self> {
-        let (address, length) = text.split_once('/')?;
-        let block = Self { address: address.parse().ok()?, length: length.parse().ok()? };
-        (block.length <= width(block.address)).then_some(block)
-    }
-
-    /// With the bits of hosts cleared.
-    fn masked(self) -> Self {
-        let address = match self.address {
-            IpAddr::V4(address) => {
-                IpAddr::V4((address.to_bits() & u32::MAX.checked_shl(32 - self.length).unwrap_or(0)).into())
-            }
-            IpAddr::V6(address) => {
-                IpAddr::V6((address.to_bits() & u128::MAX.checked_shl(128 - self.length).unwrap_or(0)).into())
-            }
-        };
-        Self { address, ..self }
-    }
-
-    fn contains(self, address: IpAddr) -> bool {
-        width(self.address) == width(address)
-            && Self { address, length: self.length }.masked().address == self.masked().address
-    }
-
-    fn overlaps(self, other: Self) -> bool {
-        if self.length <= other.length { self.contains(other.address) } else { other.contains(self.address) }
-    }
-}
-
-impl std::fmt::Display for Block {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(formatter, "{}/{}", self.address, self.length)
-    }
-}
-
-fn width(address: IpAddr) -> u32 {
-    if address.is_ipv4() { 32 } else { 128 }
-}
 
 fn version(address: IpAddr) -> u8 {
     if address.is_ipv4() { 4 } else { 6 }
@@ -62,14 +16,14 @@ fn version(address: IpAddr) -> u8 {
 pub(super) fn check_pools(configs: &[IpamConfig<'_>], ipv6: bool) -> Result<(), Refusal> {
     let mut wrong = Vec::new();
     for config in configs {
-        let Some(subnet) = Block::parse(&config.subnet) else { continue };
-        if subnet.address.is_ipv6() && !ipv6 {
+        let Ok(subnet) = config.subnet.parse::<IpNet>() else { continue };
+        if subnet.addr().is_ipv6() && !ipv6 {
             continue;
         }
-        if subnet != subnet.masked() {
-            wrong.push(format!("invalid subnet {subnet}: it should be {}", subnet.masked()));
+        if subnet != subnet.trunc() {
+            wrong.push(format!("invalid subnet {subnet}: it should be {}", subnet.trunc()));
         }
-        if let Some(range) = Block::parse(&config.range) {
+        if let Ok(range) = config.range.parse() {
             check_range(range, subnet, &mut wrong);
         }
         let mut check = |what: String, address: &str| {
@@ -89,28 +43,28 @@ pub(super) fn check_pools(configs: &[IpamConfig<'_>], ipv6: bool) -> Result<(), 
     }
 }
 
-fn check_range(range: Block, subnet: Block, wrong: &mut Vec<String>) {
-    if version(range.address) != version(subnet.address) {
-        let version = version(subnet.address);
+fn check_range(range: IpNet, subnet: IpNet, wrong: &mut Vec<String>) {
+    if version(range.addr()) != version(subnet.addr()) {
+        let version = version(subnet.addr());
         wrong.push(format!("invalid ip-range {range}: parent subnet is an IPv{version} block"));
         return;
     }
-    if range.length < subnet.length {
+    if range.prefix_len() < subnet.prefix_len() {
         wrong.push(format!("invalid ip-range {range}: CIDR block is bigger than its parent subnet {subnet}"));
     }
-    if range != range.masked() {
-        wrong.push(format!("invalid ip-range {range}: it should be {}", range.masked()));
+    if range != range.trunc() {
+        wrong.push(format!("invalid ip-range {range}: it should be {}", range.trunc()));
     }
-    if !subnet.overlaps(range) {
+    if !subnet.contains(&range.addr()) && !range.contains(&subnet.addr()) {
         wrong.push(format!("invalid ip-range {range}: parent subnet {subnet} doesn't contain ip-range"));
     }
 }
 
-fn outside(address: IpAddr, subnet: Block) -> Option<String> {
-    if version(address) != version(subnet.address) {
-        return Some(format!("parent subnet is an IPv{} block", version(subnet.address)));
+fn outside(address: IpAddr, subnet: IpNet) -> Option<String> {
+    if version(address) != version(subnet.addr()) {
+        return Some(format!("parent subnet is an IPv{} block", version(subnet.addr())));
     }
-    (!subnet.contains(address)).then(|| format!("parent subnet {subnet} doesn't contain this address"))
+    (!subnet.contains(&address)).then(|| format!("parent subnet {subnet} doesn't contain this address"))
 }
 
 #[cfg(test)]

@@ -99,8 +99,13 @@ async fn pump(
 }
 
 async fn send(sender: &mpsc::Sender<Bytes>, message: &Message) -> Result<(), mpsc::error::SendError<Bytes>> {
-    // A message is texts and numbers, which JSON has.
-    let mut line = serde_json::to_vec(message).unwrap_or_default();
+    let mut line = match serde_json::to_vec(message) {
+        Ok(line) => line,
+        Err(error) => {
+            tracing::error!(%error, "an event cannot be written");
+            return Ok(());
+        }
+    };
     line.push(b'\n');
     sender.send(line.into()).await
 }

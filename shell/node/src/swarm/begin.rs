@@ -41,8 +41,7 @@ impl SwarmNode {
     pub(super) async fn init(self: &Arc<Self>, request: api::InitRequest) -> Result<NodeId, Refusal> {
         let node_id = {
             let _one = self.lifecycle.lock().await;
-            // Without a swarm there is nothing to force: a new one, as Docker has it.
-            match request.force_new_cluster && !matches!(self.state(), State::Inactive) {
+            match request.force_new_cluster {
                 true => self.force_new(request).await?,
                 false => self.init_new(request).await?,
             }

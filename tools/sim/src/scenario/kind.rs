@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
+use super::Wish;
 use super::faults::Sort;
-use super::wishes::Subject;
 use crate::dice::Dice;
 
 /// A scenario.
@@ -91,16 +91,18 @@ impl Kind {
     }
 
     /// How often something is asked for.
-    pub(crate) fn weight_of_wish(self, subject: Subject) -> u64 {
-        use Subject as S;
+    pub(crate) fn weight_of_wish(self, wish: Wish) -> u64 {
+        use Wish as W;
         let favoured = match self {
             Self::Everything | Self::Disks | Self::Clocks => false,
-            Self::Quorum => matches!(subject, S::Promote | S::Demote | S::AddHost | S::Leave),
-            Self::Updates => matches!(subject, S::UpdateService | S::RollBackService),
-            Self::Jobs => matches!(subject, S::CreateJob | S::RunJobAgain),
-            Self::Locks => matches!(subject, S::Autolock | S::RotateUnlockKey),
-            Self::Nodes => matches!(subject, S::Availability | S::Retire | S::RemoveNode | S::Leave | S::AddHost),
+            Self::Quorum => matches!(wish, W::Promote | W::Demote | W::AddHost { .. } | W::Leave { .. }),
+            Self::Updates => matches!(wish, W::UpdateService | W::RollBackService),
+            Self::Jobs => matches!(wish, W::CreateJob | W::RunJobAgain),
+            Self::Locks => matches!(wish, W::Autolock { .. } | W::RotateUnlockKey),
+            Self::Nodes => {
+                matches!(wish, W::Availability | W::Retire | W::RemoveNode | W::Leave { .. } | W::AddHost { .. })
+            }
         };
-        subject.usual() * if favoured { FAVOUR } else { 1 }
+        wish.usual() * if favoured { FAVOUR } else { 1 }
     }
 }

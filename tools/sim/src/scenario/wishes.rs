@@ -49,36 +49,8 @@ pub enum Wish {
     RotateUnlockKey,
 }
 
-/// What wishes are about.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Subject {
-    CreateService,
-    CreateJob,
-    UpdateService,
-    RunJobAgain,
-    RollBackService,
-    RemoveService,
-    CreateSecret,
-    UpdateSecret,
-    RemoveSecret,
-    CreateConfig,
-    UpdateConfig,
-    RemoveConfig,
-    CreateNetwork,
-    RemoveNetwork,
-    Read,
-    Availability,
-    Promote,
-    Demote,
-    AddHost,
-    Retire,
-    Leave,
-    RemoveNode,
-    Autolock,
-    RotateUnlockKey,
-}
-
-impl Subject {
+impl Wish {
+    /// What can be asked for at any time; details are diced later.
     const ALL: [Self; 24] = [
         Self::CreateService,
         Self::CreateJob,
@@ -98,11 +70,11 @@ impl Subject {
         Self::Availability,
         Self::Promote,
         Self::Demote,
-        Self::AddHost,
+        Self::AddHost { manager: false },
         Self::Retire,
-        Self::Leave,
+        Self::Leave { again: false },
         Self::RemoveNode,
-        Self::Autolock,
+        Self::Autolock { on: false },
         Self::RotateUnlockKey,
     ];
 
@@ -115,44 +87,24 @@ impl Subject {
             Self::RemoveService | Self::Availability => 8,
             Self::CreateSecret | Self::CreateConfig | Self::CreateNetwork | Self::CreateJob => 4,
             Self::Promote | Self::Demote | Self::RollBackService => 3,
-            Self::Autolock | Self::RotateUnlockKey => 1,
+            Self::Autolock { .. } | Self::RotateUnlockKey => 1,
             _ => 2,
         }
     }
 
-    fn wish(self, dice: &mut Dice) -> Wish {
+    fn diced(self, dice: &mut Dice) -> Self {
         match self {
-            Self::CreateService => Wish::CreateService,
-            Self::CreateJob => Wish::CreateJob,
-            Self::UpdateService => Wish::UpdateService,
-            Self::RunJobAgain => Wish::RunJobAgain,
-            Self::RollBackService => Wish::RollBackService,
-            Self::RemoveService => Wish::RemoveService,
-            Self::CreateSecret => Wish::CreateSecret,
-            Self::UpdateSecret => Wish::UpdateSecret,
-            Self::RemoveSecret => Wish::RemoveSecret,
-            Self::CreateConfig => Wish::CreateConfig,
-            Self::UpdateConfig => Wish::UpdateConfig,
-            Self::RemoveConfig => Wish::RemoveConfig,
-            Self::CreateNetwork => Wish::CreateNetwork,
-            Self::RemoveNetwork => Wish::RemoveNetwork,
-            Self::Read => Wish::Read,
-            Self::Availability => Wish::Availability,
-            Self::Promote => Wish::Promote,
-            Self::Demote => Wish::Demote,
-            Self::AddHost => Wish::AddHost { manager: dice.permille(400) },
-            Self::Retire => Wish::Retire,
-            Self::Leave => Wish::Leave { again: dice.permille(700) },
-            Self::RemoveNode => Wish::RemoveNode,
-            Self::Autolock => Wish::Autolock { on: dice.permille(700) },
-            Self::RotateUnlockKey => Wish::RotateUnlockKey,
+            Self::AddHost { .. } => Self::AddHost { manager: dice.permille(400) },
+            Self::Leave { .. } => Self::Leave { again: dice.permille(700) },
+            Self::Autolock { .. } => Self::Autolock { on: dice.permille(700) },
+            whole => whole,
         }
     }
 }
 
 /// The wishes of a run.
 pub(super) fn plan(dice: &mut Dice, kind: Kind, length: u64, count: u64) -> Vec<Scheduled<Wish>> {
-    let weights = Subject::ALL.map(|subject| (kind.weight_of_wish(subject), subject));
+    let weights = Wish::ALL.map(|wish| (kind.weight_of_wish(wish), wish));
     let mut wishes = Vec::new();
     let job = if kind == Kind::Jobs { Wish::CreateJob } else { Wish::CreateService };
     let early = [Wish::CreateNetwork, Wish::CreateSecret, Wish::CreateConfig, Wish::CreateService, job];
@@ -160,7 +112,7 @@ pub(super) fn plan(dice: &mut Dice, kind: Kind, length: u64, count: u64) -> Vec<
         wishes.push(Scheduled { at: Time((CALM_SECONDS - 4 + number as u64) * 1_000_000), what });
     }
     for _ in 0..count {
-        let what = dice.weighted(&weights).wish(dice);
+        let what = dice.weighted(&weights).diced(dice);
         wishes.push(Scheduled { at: moment(dice, length), what });
     }
     wishes.sort_by_key(|wish| wish.at);

@@ -66,23 +66,22 @@ fn reading(pair: &mut Pair, list: &str) {
     for name in ["one", "tm", "lnl", "nope"] {
         pair.get(&format!("{list} inspect {name}"), &format!("/{list}/{name}"));
     }
-    for filters in [
-        r#"{"name":["one"]}"#,
-        r#"{"name":["on"]}"#,
-        r#"{"names":["one"]}"#,
-        r#"{"label":["a=b"]}"#,
-        r#"{"label":["a"]}"#,
-        r#"{"label":["a=c"]}"#,
-        r#"{"id":["zzz"]}"#,
-        r#"{"foo":["a"]}"#,
-        "{",
-        "[]",
-        r#"{"name":"x"}"#,
-        "null",
-        "{}",
-    ] {
-        pair.filtered(&format!("{list} list"), &format!("/{list}"), filters);
-    }
+    pair.filtered_by(
+        &format!("{list} list"),
+        &format!("/{list}"),
+        &[
+            r#"{"name":["one"]}"#,
+            r#"{"name":["on"]}"#,
+            r#"{"names":["one"]}"#,
+            r#"{"label":["a=b"]}"#,
+            r#"{"label":["a"]}"#,
+            r#"{"label":["a=c"]}"#,
+            r#"{"id":["zzz"]}"#,
+            r#"{"foo":["a"]}"#,
+            "null",
+            "{}",
+        ],
+    );
 }
 
 fn updating(pair: &mut Pair, list: &str) {

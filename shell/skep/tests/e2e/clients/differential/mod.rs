@@ -25,6 +25,8 @@ pub use allowed::matches;
 
 /// What the requests ask for, unless they say otherwise: the newest that both speak.
 const VERSION: &str = "/v1.41";
+/// What every list is asked with besides.
+const MALFORMED_FILTERS: &[&str] = &["{", "[]", r#"{"name":"x"}"#];
 
 #[test]
 fn a_docker_manager_and_skep_answer_alike() {
@@ -97,6 +99,13 @@ impl Pair {
     /// A read.
     pub fn get(&mut self, step: &str, path: &str) {
         self.send(step, "GET", path, None, &[]);
+    }
+
+    /// A list with each of these filters, and with what are none.
+    pub fn filtered_by(&mut self, step: &str, path: &str, filters: &[&str]) {
+        for filters in filters.iter().chain(MALFORMED_FILTERS) {
+            self.filtered(step, path, filters);
+        }
     }
 
     /// A read with filters.

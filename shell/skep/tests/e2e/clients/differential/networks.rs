@@ -86,26 +86,26 @@ fn creation(pair: &mut Pair) {
 }
 
 fn reading(pair: &mut Pair) {
-    for filters in [
-        r#"{"name":["dupe"]}"#,
-        r#"{"name":["dup"]}"#,
-        r#"{"driver":["overlay"]}"#,
-        r#"{"driver":["nope"]}"#,
-        r#"{"scope":["swarm"]}"#,
-        r#"{"scope":["zz"]}"#,
-        r#"{"type":["zz"]}"#,
-        r#"{"dangling":["zz"]}"#,
-        r#"{"label":["a"]}"#,
-        r#"{"id":["zzz"]}"#,
-        r#"{"foo":["x"]}"#,
-        r#"{"dangling":["true"],"name":["dupe"]}"#,
-        r#"{"dangling":["false"],"name":["dupe"]}"#,
-        "{",
-        "[]",
-        "null",
-    ] {
-        pair.filtered("networks", "/networks", filters);
-    }
+    pair.filtered_by(
+        "networks",
+        "/networks",
+        &[
+            r#"{"name":["dupe"]}"#,
+            r#"{"name":["dup"]}"#,
+            r#"{"driver":["overlay"]}"#,
+            r#"{"driver":["nope"]}"#,
+            r#"{"scope":["swarm"]}"#,
+            r#"{"scope":["zz"]}"#,
+            r#"{"type":["zz"]}"#,
+            r#"{"dangling":["zz"]}"#,
+            r#"{"label":["a"]}"#,
+            r#"{"id":["zzz"]}"#,
+            r#"{"foo":["x"]}"#,
+            r#"{"dangling":["true"],"name":["dupe"]}"#,
+            r#"{"dangling":["false"],"name":["dupe"]}"#,
+            "null",
+        ],
+    );
     for query in ["?verbose=true", "?verbose=zz", "?scope=local", "?scope=swarm", "?scope=zz"] {
         pair.get(&format!("network inspect {query}"), &format!("/networks/dupe{query}"));
     }

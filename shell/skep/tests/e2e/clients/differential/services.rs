@@ -79,30 +79,29 @@ fn lists(pair: &mut Pair) {
     pair.get("services with status", "/services?status=true");
     pair.get("services with status of old", "/v1.40/services?status=true");
     pair.get("services with bad status", "/services?status=king");
-    for filters in [
-        r#"{"name":["keep"]}"#,
-        r#"{"name":["ke"]}"#,
-        r#"{"name":{"keep":true}}"#,
-        r#"{"name":{"keep":false}}"#,
-        r#"{"name":["keep","fresh"]}"#,
-        r#"{"id":["zzz"]}"#,
-        r#"{"label":["b"]}"#,
-        r#"{"label":["b=2"]}"#,
-        r#"{"label":["b=3"]}"#,
-        r#"{"mode":["replicated"]}"#,
-        r#"{"mode":["global"]}"#,
-        r#"{"mode":["king"]}"#,
-        r#"{"runtime":["container"]}"#,
-        r#"{"runtime":["plugin"]}"#,
-        r#"{"foo":["a"]}"#,
-        "{",
-        "[]",
-        r#"{"name":"x"}"#,
-        "null",
-        "{}",
-    ] {
-        pair.filtered("services", "/services", filters);
-    }
+    pair.filtered_by(
+        "services",
+        "/services",
+        &[
+            r#"{"name":["keep"]}"#,
+            r#"{"name":["ke"]}"#,
+            r#"{"name":{"keep":true}}"#,
+            r#"{"name":{"keep":false}}"#,
+            r#"{"name":["keep","fresh"]}"#,
+            r#"{"id":["zzz"]}"#,
+            r#"{"label":["b"]}"#,
+            r#"{"label":["b=2"]}"#,
+            r#"{"label":["b=3"]}"#,
+            r#"{"mode":["replicated"]}"#,
+            r#"{"mode":["global"]}"#,
+            r#"{"mode":["king"]}"#,
+            r#"{"runtime":["container"]}"#,
+            r#"{"runtime":["plugin"]}"#,
+            r#"{"foo":["a"]}"#,
+            "null",
+            "{}",
+        ],
+    );
     pair.get("service inspect", "/services/keep");
     pair.get("service inspect with defaults", "/services/keep?insertDefaults=1");
     pair.get("service inspect badly", "/services/keep?insertDefaults=king");

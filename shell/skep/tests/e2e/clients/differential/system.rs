@@ -95,25 +95,24 @@ pub fn nodes(pair: &mut Pair) {
     pair.remember("node", "/0/ID");
     pair.get("node", "/nodes/<node>");
     pair.get("no node", "/nodes/nope");
-    for filters in [
-        r#"{"role":["manager"]}"#,
-        r#"{"role":["worker"]}"#,
-        r#"{"role":["king"]}"#,
-        r#"{"membership":["accepted"]}"#,
-        r#"{"membership":["king"]}"#,
-        r#"{"name":["zzz"]}"#,
-        r#"{"id":["zzz"]}"#,
-        r#"{"label":["a"]}"#,
-        r#"{"node.label":["a"]}"#,
-        r#"{"foo":["a"]}"#,
-        "{",
-        "[]",
-        r#"{"name":"x"}"#,
-        "null",
-        "{}",
-    ] {
-        pair.filtered("nodes", "/nodes", filters);
-    }
+    pair.filtered_by(
+        "nodes",
+        "/nodes",
+        &[
+            r#"{"role":["manager"]}"#,
+            r#"{"role":["worker"]}"#,
+            r#"{"role":["king"]}"#,
+            r#"{"membership":["accepted"]}"#,
+            r#"{"membership":["king"]}"#,
+            r#"{"name":["zzz"]}"#,
+            r#"{"id":["zzz"]}"#,
+            r#"{"label":["a"]}"#,
+            r#"{"node.label":["a"]}"#,
+            r#"{"foo":["a"]}"#,
+            "null",
+            "{}",
+        ],
+    );
     let update = "/nodes/<node>/update?version=<version nodes/(node)>";
     let spec = |more: &[(&str, serde_json::Value)]| {
         let mut spec = json!({ "Role": "manager", "Availability": "active" });

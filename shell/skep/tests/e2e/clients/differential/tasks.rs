@@ -20,28 +20,27 @@ pub fn running_ones(pair: &mut Pair) {
         states.filter(|state| state.as_str() == Some("running")).count() == 2
     });
     // Docker 20.10 keeps tasks of removed jobs for ever, so that the whole list is never the same.
-    for filters in [
-        r#"{"service":["talk"]}"#,
-        r#"{"service":["nope"]}"#,
-        r#"{"node":["nope"]}"#,
-        r#"{"desired-state":["running"],"service":["talk"]}"#,
-        r#"{"desired-state":["shutdown"],"service":["talk"]}"#,
-        r#"{"desired-state":["accepted"],"service":["talk"]}"#,
-        r#"{"desired-state":["king"]}"#,
-        r#"{"_up-to-date":["true"],"service":["talk"]}"#,
-        r#"{"name":["talk"],"service":["talk"]}"#,
-        r#"{"name":["talk.1"],"service":["talk"]}"#,
-        r#"{"label":["x"]}"#,
-        r#"{"runtime":["container"],"service":["talk"]}"#,
-        r#"{"runtime":["plugin"]}"#,
-        r#"{"id":["zzz"]}"#,
-        r#"{"foo":["a"]}"#,
-        "{",
-        "[]",
-        r#"{"name":"x"}"#,
-    ] {
-        pair.filtered("tasks", "/tasks", filters);
-    }
+    pair.filtered_by(
+        "tasks",
+        "/tasks",
+        &[
+            r#"{"service":["talk"]}"#,
+            r#"{"service":["nope"]}"#,
+            r#"{"node":["nope"]}"#,
+            r#"{"desired-state":["running"],"service":["talk"]}"#,
+            r#"{"desired-state":["shutdown"],"service":["talk"]}"#,
+            r#"{"desired-state":["accepted"],"service":["talk"]}"#,
+            r#"{"desired-state":["king"]}"#,
+            r#"{"_up-to-date":["true"],"service":["talk"]}"#,
+            r#"{"name":["talk"],"service":["talk"]}"#,
+            r#"{"name":["talk.1"],"service":["talk"]}"#,
+            r#"{"label":["x"]}"#,
+            r#"{"runtime":["container"],"service":["talk"]}"#,
+            r#"{"runtime":["plugin"]}"#,
+            r#"{"id":["zzz"]}"#,
+            r#"{"foo":["a"]}"#,
+        ],
+    );
     pair.filtered("tasks of slot", "/tasks", r#"{"name":["talk.1"],"service":["talk"]}"#);
     pair.remember("task", "/0/ID");
     pair.get("task", "/tasks/<task>");
