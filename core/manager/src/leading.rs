@@ -46,6 +46,7 @@ impl Manager {
         self.newcomers.lead();
         self.keys.lead();
         self.pace.lead();
+        self.departing.clear();
         self.tell_members();
         self.dirty = true;
         self.found(now, rng);

@@ -132,7 +132,7 @@ impl Manager {
                 known.node_id, known.addr
             ));
         }
-        if !removal_keeps_quorum(&self.voters(), id, &reachable) {
+        if !removal_keeps_quorum(&self.voters(), id, &self.staying_members()) {
             return refuse(format!(
                 "node {} was a manager and has lost its log; without it the other managers have no quorum that could \
                  take its old place from it: start more of them first",
@@ -146,7 +146,8 @@ impl Manager {
         let Some(member) = self.membership().by_node(node).cloned() else {
             return self.reply(request, Ok(Answer::Left));
         };
-        if !removal_keeps_quorum(&self.voters(), member.raft_id, &self.reachable_members()) {
+        self.departing.insert(member.raft_id);
+        if !removal_keeps_quorum(&self.voters(), member.raft_id, &self.staying_members()) {
             let message = "can't remove member from the raft: this would result in a loss of quorum";
             return self.reply(request, Err(Refusal::new(Code::FailedPrecondition, message)));
         }

@@ -12,7 +12,7 @@ use skep_orchestrator::Orchestrator;
 use skep_pki::{Issuance, NetworkKeys, Newcomers, RaftFacts, RaftMemberFacts, RoleManager};
 use skep_scheduler::Scheduler;
 use skep_store::commands::MemberView;
-use skep_store::{Ledger, Reader, Store};
+use skep_store::{Ledger, Read as _, Reader, Store};
 
 use crate::effect::Effect;
 use crate::genesis::Genesis;
@@ -84,6 +84,8 @@ pub struct Manager {
     pub(crate) heard: BTreeSet<RaftId>,
     /// Since when each member answers.
     pub(crate) active_since: BTreeMap<RaftId, Time>,
+    /// Members that asked to be members no more. They go whether or not the quorum could spare them.
+    pub(crate) departing: BTreeSet<RaftId>,
     /// Members that do not vote yet, as this leader has seen them.
     pub(crate) learners: BTreeMap<RaftId, Learner>,
 }
@@ -130,6 +132,7 @@ impl Manager {
             unreachable: BTreeSet::new(),
             heard: BTreeSet::new(),
             active_since: BTreeMap::new(),
+            departing: BTreeSet::new(),
             learners: BTreeMap::new(),
         };
         manager.read_snapshot_policy();
@@ -210,18 +213,30 @@ impl Manager {
         self.membership().iter().map(|member| member.raft_id).filter(answers).collect()
     }
 
+    /// Members that a quorum may be built on: they answer, and do not leave.
+    pub(crate) fn staying_members(&self) -> BTreeSet<RaftId> {
+        let mut staying = self.reachable_members();
+        for member in self.membership().iter() {
+            let has_left = || self.facts().node(&member.node_id).is_some_and(|node| node.has_left());
+            if member.raft_id != self.member.raft_id && (self.departing.contains(&member.raft_id) || has_left()) {
+                staying.remove(&member.raft_id);
+            }
+        }
+        staying
+    }
+
     pub(crate) fn heard_now(&self) -> BTreeSet<RaftId> {
         self.consensus.active()
     }
 
     /// The quorum as the role manager sees it.
     pub(crate) fn raft_facts(&self) -> RaftFacts {
-        let (reachable, voters) = (self.reachable_members(), self.voters());
+        let (staying, voters) = (self.staying_members(), self.voters());
         let facts = |member: &Member| RaftMemberFacts {
             votes: voters.contains(&member.raft_id),
             id: member.raft_id,
             node: member.node_id.clone(),
-            reachable: reachable.contains(&member.raft_id),
+            staying: staying.contains(&member.raft_id),
             active_since: self.active_since.get(&member.raft_id).copied().unwrap_or_default(),
         };
         RaftFacts {

@@ -17,6 +17,7 @@ use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId,
 
 mod handover;
 mod joining;
+mod leaving;
 mod newcomers;
 mod pace;
 

@@ -32,8 +32,8 @@ pub struct RaftMemberFacts {
     pub id: RaftId,
     /// Its node.
     pub node: NodeId,
-    /// Whether the leader hears it; true for the leader.
-    pub reachable: bool,
+    /// Whether the leader hears it and it does not leave; true for the leader.
+    pub staying: bool,
     /// Since when, if it does: the longest heard takes over.
     pub active_since: Time,
     /// Whether it counts for the quorum.
@@ -54,17 +54,17 @@ impl RaftFacts {
         self.members.iter().find(|member| member.node == *node)
     }
 
-    /// Whether the voters that remain and can be heard are a majority of those that remain. One without a vote can
+    /// Whether the voters that remain, stay and can be heard are a majority of those that remain. One without a vote can
     /// always go.
     pub fn can_remove(&self, id: RaftId) -> bool {
         if self.members.iter().any(|member| member.id == id && !member.votes) {
             return true;
         }
         let rest = self.members.iter().filter(|member| member.id != id && member.votes);
-        let (count, reachable) = rest.fold((0, 0), |(count, reachable), member| {
-            (count + 1, reachable + usize::from(member.reachable || member.id == self.me))
+        let (count, staying) = rest.fold((0, 0), |(count, staying), member| {
+            (count + 1, staying + usize::from(member.staying || member.id == self.me))
         });
-        count > 0 && reachable > count / 2
+        count > 0 && staying > count / 2
     }
 
     /// A Docker Engine becomes a manager only once the quorum can take it: its certificate follows from its role.
@@ -73,7 +73,7 @@ impl RaftFacts {
     }
 
     fn successor(&self) -> Option<RaftId> {
-        let others = self.members.iter().filter(|member| member.id != self.me && member.reachable && member.votes);
+        let others = self.members.iter().filter(|member| member.id != self.me && member.staying && member.votes);
         others.min_by_key(|member| (member.active_since, member.id)).map(|member| member.id)
     }
 }
@@ -134,7 +134,10 @@ impl RoleManager {
         for id in self.pending.clone() {
             let settled = match tx.node(&id) {
                 None => self.evict(now, &id, facts, &mut actions),
-                Some(node) if node.role == node.spec.desired_role() => true,
+                // Nobody has to demote what is gone.
+                Some(node) if node.role == node.spec.desired_role() => {
+                    !node.has_left() || self.evict(now, &id, facts, &mut actions)
+                }
                 Some(node) if node.spec.desired_role() == NodeRole::Manager => {
                     let may = facts.may_promote(&node);
                     if may {

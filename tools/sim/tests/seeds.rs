@@ -102,6 +102,14 @@ fn a_successor_of_an_earlier_update_is_not_counted() {
     }
 }
 
+/// A manager left while the quorum could not spare it, and was counted on when another one was demoted after that.
+#[test]
+fn a_manager_that_leaves_is_not_counted_on() {
+    for seed in [11675, 12033] {
+        passes(Plan::of(seed));
+    }
+}
+
 /// A job's slot that had completed was run again, because the task in its place failed.
 #[test]
 fn a_completed_slot_is_run_again() {

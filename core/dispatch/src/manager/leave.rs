@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use skep_model::objects::NODE_LEFT;
 use skep_model::pb::skep::leave_request::Reason;
 use skep_model::pb::skep::{LeaveRequest, LeaveResponse};
 use skep_model::pb::types::{BlacklistedCertificate, NodeRole, NodeStatus, TaskState, node_status};
@@ -71,7 +72,7 @@ impl Dispatcher {
                     self.presences.remove(&node);
                     remove_node(now, tx, &node)
                 }
-                Departure::Leaves { .. } => set_status(tx, &node, node_status::State::Down, "node left the swarm"),
+                Departure::Leaves { .. } => set_status(tx, &node, node_status::State::Down, NODE_LEFT),
             };
             self.warn_of(written);
         }

@@ -17,7 +17,7 @@ pub use cluster::{Cluster, DEFAULT_CLUSTER_NAME, DOCKERS_PACE, PACE_LABEL};
 pub use dependency::{Config, Secret};
 pub use extras::{Extras, TaskExtras};
 pub use network::Network;
-pub use node::{Make, Node, SKEP_ENGINE_LABEL};
+pub use node::{Make, NODE_LEFT, Node, SKEP_ENGINE_LABEL};
 pub use opaque::{Extension, Resource, Volume};
 pub use service::Service;
 pub use task::{Task, TaskAnnotations, task_name};

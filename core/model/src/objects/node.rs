@@ -14,6 +14,10 @@ use crate::verbatim::Verbatim;
 /// the revision of skep.v1.
 pub const SKEP_ENGINE_LABEL: &str = "skep.revision";
 
+/// The status message of a node that said it leaves for good. Docker's own object has no other place for it that other
+/// managers keep, and people read it there.
+pub const NODE_LEFT: &str = "node left the swarm";
+
 /// What runs on a node.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Make {
@@ -58,6 +62,11 @@ impl Node {
     /// Whether it has registered and its heartbeats arrive.
     pub fn is_ready(&self) -> bool {
         self.status.state() == node_status::State::Ready
+    }
+
+    /// Whether it said that it leaves for good: nobody comes back under its id.
+    pub fn has_left(&self) -> bool {
+        self.status.state() == node_status::State::Down && self.status.message == NODE_LEFT
     }
 
     /// What the operator allows on it.

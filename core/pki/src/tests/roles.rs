@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use skep_model::pb::types::NodeRole;
+use skep_model::objects::NODE_LEFT;
+use skep_model::pb::types::{NodeRole, node_status};
 use skep_model::{Node, NodeId, RaftId};
 use skep_store::Read;
 
@@ -15,7 +16,7 @@ fn facts(nodes: &[&NodeId]) -> RaftFacts {
         votes: true,
         id: RaftId(index as u64 + 1),
         node: (*node).clone(),
-        reachable: true,
+        staying: true,
         active_since: time(10 - index as u64),
     };
     RaftFacts {
@@ -89,10 +90,10 @@ fn nothing_costs_the_quorum() {
     swarm.desire(&nodes[1], NodeRole::Worker);
     roles.lead();
     let mut all = facts(&[&nodes[0], &nodes[1], &nodes[2]]);
-    all.members[2].reachable = false;
+    all.members[2].staying = false;
     assert_eq!(turn(&mut swarm, &mut roles, &all), [], "the third is silent: the second must stay");
     swarm.pass(Duration::from_secs(5));
-    all.members[2].reachable = true;
+    all.members[2].staying = true;
     assert_eq!(turn(&mut swarm, &mut roles, &all), [RoleAction::RemoveMember(RaftId(2))]);
     let alone = facts(&[&nodes[0]]);
     assert!(!alone.can_remove(RaftId(1)), "the last manager stays");
@@ -114,4 +115,27 @@ fn members_whose_nodes_are_gone_leave_one_at_a_time() {
     let mut rest = facts(&[&nodes[0], left]);
     rest.members[1].id = if gone == RaftId(2) { RaftId(3) } else { RaftId(2) };
     assert_eq!(turn(&mut swarm, &mut roles, &rest), [RoleAction::RemoveMember(rest.members[1].id)]);
+}
+
+#[test]
+fn a_manager_that_left_for_good_is_taken_out_when_the_quorum_can_spare_it() {
+    let (mut swarm, mut roles, nodes) = three();
+    swarm.change(|tx, _| {
+        let mut node = (*tx.node(&nodes[1]).expect("there")).clone();
+        node.status.set_state(node_status::State::Down);
+        node.status.message = NODE_LEFT.to_owned();
+        tx.update(node)
+    });
+    roles.lead();
+    let mut all = facts(&[&nodes[0], &nodes[1], &nodes[2]]);
+    all.members[1].staying = false;
+    all.members[2].staying = false;
+    assert_eq!(turn(&mut swarm, &mut roles, &all), [], "the third is silent");
+    swarm.pass(Duration::from_secs(5));
+    all.members[2].staying = true;
+    assert_eq!(turn(&mut swarm, &mut roles, &all), [RoleAction::RemoveMember(RaftId(2))]);
+    let rest = facts(&[&nodes[0], &nodes[2]]);
+    assert_eq!(turn(&mut swarm, &mut roles, &rest), []);
+    assert!(roles.is_idle());
+    assert_eq!(swarm.role(&nodes[1]), NodeRole::Manager, "as Docker shows a manager that left");
 }
