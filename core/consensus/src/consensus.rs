@@ -233,6 +233,12 @@ impl Consensus {
         peers
     }
 
+    /// Whether a member does not vote.
+    pub fn has_learners(&self) -> bool {
+        let conf = self.raw.raft.prs().conf();
+        !conf.learners().is_empty() || !conf.learners_next().is_empty()
+    }
+
     /// Own number.
     pub fn id(&self) -> RaftId {
         self.config.id

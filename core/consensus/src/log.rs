@@ -163,6 +163,9 @@ impl Log {
 
     pub(crate) fn take_wanted(&mut self, already_asked: &mut BTreeMap<u64, Vec<GetEntriesContext>>) -> Vec<LogRange> {
         let mut ranges = Vec::new();
+        if self.wanted.get_mut().is_empty() {
+            return ranges;
+        }
         for (low, (range, contexts)) in std::mem::take(&mut *self.wanted.borrow_mut()) {
             let waiting = already_asked.entry(low).or_default();
             if waiting.is_empty() {

@@ -137,7 +137,7 @@ impl Consensus {
 
     pub(crate) fn is_alone(&self) -> bool {
         let voters = self.raw.raft.prs().conf().voters();
-        voters.contains(self.config.id.0) && voters.ids().len() == 1
+        voters.ids().len() == 1 && voters.contains(self.config.id.0)
     }
 
     /// After each step of raft: a new term or role takes its election timeout from our source, not from raft's.

@@ -31,6 +31,9 @@ impl Consensus {
         self.lead_if_alone();
         self.ask_reads();
         while self.raw.has_ready() {
+            if self.send_alone(write.is_some()) {
+                continue;
+            }
             let ready = self.raw.ready();
             self.take_ready(now, ready, &mut effects, &mut write);
             self.settle();
@@ -63,6 +66,27 @@ impl Consensus {
         {
             self.campaign();
         }
+    }
+
+    /// Mostly there are messages and nothing else (heartbeats, and their answers). Those that need not wait for a write
+    /// leave at once: raft's way over a `Ready` makes and moves much for them. Whether that was all.
+    fn send_alone(&mut self, writes: bool) -> bool {
+        let free = self.raw.raft.state == StateRole::Leader || (!writes && self.outstanding.is_empty());
+        if !free || self.raw.raft.msgs.is_empty() {
+            return false;
+        }
+        let mut messages = std::mem::take(&mut self.raw.raft.msgs);
+        let alone = !self.raw.has_ready();
+        if alone {
+            self.outbox.reserve(messages.len());
+            for message in messages.drain(..) {
+                let message = self.wrap_one(message);
+                self.outbox.push(message);
+            }
+        }
+        // Its room is used again.
+        self.raw.raft.msgs = messages;
+        alone
     }
 
     fn take_ready(&mut self, now: Time, mut ready: Ready, effects: &mut Effects, write: &mut Option<Write>) {
@@ -154,11 +178,12 @@ impl Consensus {
     }
 
     pub(crate) fn wrap(&self, messages: Vec<Message>) -> Vec<PeerMessage> {
-        let wrap = |mut message: Message| {
-            self.mend_append(&mut message);
-            PeerMessage::new(message)
-        };
-        messages.into_iter().map(wrap).collect()
+        messages.into_iter().map(|message| self.wrap_one(message)).collect()
+    }
+
+    fn wrap_one(&self, mut message: Message) -> PeerMessage {
+        self.mend_append(&mut message);
+        PeerMessage::new(message)
     }
 
     /// raft joins entries to a waiting append that has none, even one for another place (raft 0.7, `try_batching`): the
@@ -248,6 +273,9 @@ impl Consensus {
     }
 
     fn tell_reads(&mut self, effects: &mut Effects) {
+        if self.reads_new.is_empty() && self.reads_asked.is_empty() && self.reads_ready.is_empty() {
+            return;
+        }
         let raft = &self.raw.raft;
         if raft.state != StateRole::Leader || raft.term != self.told.term || !self.told.is_leader {
             // raft forgot them, or they belong to a term that is over.

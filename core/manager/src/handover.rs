@@ -66,6 +66,9 @@ impl Manager {
 
     /// What became of it will not be learned in time.
     pub(crate) fn close_overdue(&mut self, now: Time) {
+        if self.waiting.open.is_empty() {
+            return;
+        }
         let overdue = self.take_open(|_, until| until <= now);
         self.refuse_proposed(overdue, &lost_leadership());
     }

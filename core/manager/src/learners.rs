@@ -42,8 +42,11 @@ impl Manager {
 
     /// Makes a voter of a learner that has the log; takes one out that will not get it. Whether a change was proposed.
     pub(crate) fn settle_learners(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
-        if !self.leading || self.consensus.may_propose(self.role.term).is_err() {
-            self.learners.clear();
+        let looks = self.leading && self.consensus.has_learners() && self.consensus.may_propose(self.role.term).is_ok();
+        if !looks {
+            if !self.learners.is_empty() {
+                self.learners.clear();
+            }
             return false;
         }
         let seen: Vec<PeerStatus> = self.consensus.peers().into_iter().filter(|peer| !peer.votes).collect();

@@ -174,6 +174,9 @@ impl Manager {
     }
 
     pub(crate) fn answer_for_pace(&mut self) {
+        if self.pace.questions.is_empty() {
+            return;
+        }
         let applied = self.applied;
         let due: Vec<_> = self.pace.questions.extract_if(.., |(_, wanted)| *wanted <= applied).collect();
         for (request, _) in due {

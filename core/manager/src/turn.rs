@@ -13,6 +13,9 @@ use crate::state::Manager;
 /// has answered, so few are ever needed; the rest waits for the next turn.
 const ROUNDS_MAX: usize = 8;
 
+/// No clock comes so far.
+const NEVER: Time = Time(u64::MAX);
+
 impl Manager {
     /// Raft's clock; call it every `Mode::tick_interval`.
     pub fn tick(&mut self, now: Now) {
@@ -27,18 +30,23 @@ impl Manager {
         if !self.leading || self.consensus.may_propose(self.role.term).is_err() {
             return consensus;
         }
-        let deciders = [
-            self.pace.wake_at(),
-            self.dispatcher.wake_at(),
-            self.orchestrator.wake_at(),
-            self.scheduler.wake_at(),
-            self.network.wake_at(),
-            self.roles.wake_at(),
-            self.keys.wake_at(),
-            self.newcomers.wake_at(),
-        ];
-        let deciders = deciders.into_iter().flatten().min().map(|at| at.max(self.paused_until));
-        [consensus, deciders].into_iter().flatten().min()
+        let deciders = self.deciders_due();
+        let at = consensus.map_or(deciders, |at| at.min(deciders));
+        Some(at).filter(|at| *at != NEVER)
+    }
+
+    /// When the deciders want their turn even if nothing happens.
+    fn deciders_due(&self) -> Time {
+        let due = |at: Option<Time>| at.unwrap_or(NEVER);
+        due(self.pace.wake_at())
+            .min(due(self.dispatcher.wake_at()))
+            .min(due(self.orchestrator.wake_at()))
+            .min(due(self.scheduler.wake_at()))
+            .min(due(self.network.wake_at()))
+            .min(due(self.roles.wake_at()))
+            .min(due(self.keys.wake_at()))
+            .min(due(self.newcomers.wake_at()))
+            .max(self.paused_until)
     }
 
     /// Gathers everything that follows from the inputs since the last turn.
@@ -71,14 +79,11 @@ impl Manager {
         // A message to a member that this very batch adds can only go once the transport has been told of it: lost, it
         // would be sent again no sooner than with the next heartbeat.
         let added: BTreeSet<RaftId> = effects.committed.iter().filter_map(added_member).collect();
-        let mut late = Vec::new();
-        for message in effects.send {
-            if added.contains(&message.to) {
-                late.push(message);
-            } else {
-                self.effects.push(Effect::Send(message));
-            }
-        }
+        let (late, soon): (Vec<_>, Vec<_>) = match added.is_empty() {
+            true => (Vec::new(), effects.send),
+            false => effects.send.into_iter().partition(|message| added.contains(&message.to)),
+        };
+        self.effects.extend(soon.into_iter().map(Effect::Send));
         if let Some(snapshot) = effects.install {
             moved = true;
             self.install(snapshot);
@@ -113,7 +118,7 @@ impl Manager {
         if !self.leading || waits {
             return false;
         }
-        if !self.dirty && self.wake_at().is_none_or(|at| at > now.monotonic) {
+        if !self.dirty && self.deciders_due() > now.monotonic {
             return false;
         }
         self.dirty = false;

@@ -36,8 +36,14 @@ struct RequestId {
     id: u64,
 }
 
+/// Number and wire type of the id.
+const ID_KEY: u8 = 1 << 3;
+
 pub(crate) fn peek_id(payload: &Bytes) -> Result<u64, CodecError> {
-    Ok(RequestId::decode(payload.clone())?.id)
+    match payload.split_first() {
+        Some((&ID_KEY, mut rest)) => Ok(encoding::decode_varint(&mut rest)?),
+        _ => Ok(RequestId::decode(payload.clone())?.id),
+    }
 }
 
 macro_rules! targets {
@@ -75,7 +81,7 @@ const CHANGE_TAG: u32 = 2;
 
 /// The payload of an entry. Tasks are many, and so are written without a copy of each.
 pub(crate) fn encode(entry: &Entry) -> Bytes {
-    let mut out = Vec::with_capacity(ENTRY_ID_BYTES + entry.changes.iter().map(change_len).sum::<usize>());
+    let mut out = Vec::with_capacity(ENTRY_ID_BYTES + entry.changes.iter().map(room_for).sum::<usize>());
     if entry.id != 0 {
         encoding::uint64::encode(1, &entry.id, &mut out);
     }
@@ -92,8 +98,20 @@ pub(crate) fn encode(entry: &Entry) -> Bytes {
         encoding::encode_varint(body as u64, &mut out);
         task.encode(&mut out);
     }
+    out.shrink_to_fit();
     Bytes::from(out)
 }
+
+/// Bytes to set aside for a change. What is no task is rare, and to measure it costs as much as to write it.
+fn room_for(change: &Change) -> usize {
+    match &change.object {
+        AnyObject::Task(_) => change_len(change),
+        _ => USUAL_CHANGE_BYTES,
+    }
+}
+
+/// Most nodes, services and networks fit.
+const USUAL_CHANGE_BYTES: usize = 1024;
 
 /// The most that an entry's id takes.
 const ENTRY_ID_BYTES: usize = 11;

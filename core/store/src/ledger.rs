@@ -203,6 +203,10 @@ fn too_large() -> Refusal {
 
 /// Cuts a turn's changes at the limits of one entry.
 fn split(changes: Vec<Written>) -> Vec<Vec<Written>> {
+    // Alone it makes an entry, however long.
+    if changes.len() == 1 {
+        return vec![changes];
+    }
     let mut parts: Vec<Vec<Written>> = Vec::new();
     let mut bytes = 0;
     for change in changes {

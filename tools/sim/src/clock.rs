@@ -58,8 +58,12 @@ impl HostClock {
     pub fn world_time(&self, at: Time) -> Time {
         let missing = at.0.div_ceil(self.unit).saturating_sub(self.monotonic_us);
         // A microsecond early, then step by step: the division rounds.
-        let scaled = u128::from(missing) * 1_000_000 / u128::from(1_000_000u64.saturating_add_signed(self.pace_ppm));
-        let mut time = Time(self.since.0 + u64::try_from(scaled).unwrap_or(u64::MAX / 2).saturating_sub(2));
+        let pace = 1_000_000u64.saturating_add_signed(self.pace_ppm);
+        let scaled = match missing.checked_mul(1_000_000) {
+            Some(product) => product / pace,
+            None => u64::try_from(u128::from(missing) * 1_000_000 / u128::from(pace)).unwrap_or(u64::MAX / 2),
+        };
+        let mut time = Time(self.since.0 + scaled.saturating_sub(2));
         while self.now(time).monotonic < at {
             time.0 += 1;
         }

@@ -9,22 +9,28 @@ use skep_store::{Change, CodecError, Entry, Event, Reader, Store};
 
 use crate::codec::Codec;
 
-/// Entries that are remembered: whoever is further behind reads them anew.
-const ENTRIES_MAX: usize = 256;
+/// Bytes of entries that are remembered: whoever is further behind reads them anew. Enough for all of an ordinary run,
+/// in which managers that start read their whole log again.
+const ENTRIES_BYTES_MAX: usize = 8 << 20;
 
 #[derive(Default)]
 struct Recent {
     entries: BTreeMap<u64, (Bytes, Entry)>,
     order: VecDeque<u64>,
+    bytes: usize,
 }
 
 impl Recent {
     fn keep(&mut self, payload: Bytes, entry: Entry) {
         self.order.push_back(entry.id);
-        self.entries.insert(entry.id, (payload, entry));
-        while self.order.len() > ENTRIES_MAX {
-            if let Some(oldest) = self.order.pop_front() {
-                self.entries.remove(&oldest);
+        self.bytes += payload.len();
+        if let Some((before, _)) = self.entries.insert(entry.id, (payload, entry)) {
+            self.bytes -= before.len();
+        }
+        while self.bytes > ENTRIES_BYTES_MAX {
+            let Some(oldest) = self.order.pop_front() else { return };
+            if let Some((payload, _)) = self.entries.remove(&oldest) {
+                self.bytes -= payload.len();
             }
         }
     }

@@ -13,6 +13,9 @@ impl Dispatcher {
     /// What is to be sent now. To be called after each commit, after calls of workers, and at `wake_at`.
     pub fn flush(&mut self, now: Now, facts: &impl Read) -> Vec<Effect> {
         let mut effects = Vec::new();
+        if self.has_nothing_to_flush() {
+            return effects;
+        }
         if self.leading {
             if std::mem::take(&mut self.cluster_changed) {
                 self.read_cluster(facts);
@@ -26,6 +29,15 @@ impl Dispatcher {
         effects.extend(closing.into_iter().map(|(stream, refusal)| Effect::Close { stream, refusal }));
         effects.extend(std::mem::take(&mut self.warnings).into_iter().map(Effect::Warn));
         effects
+    }
+
+    fn has_nothing_to_flush(&self) -> bool {
+        let quiet = !self.cluster_changed && self.flush_at.is_none();
+        quiet
+            && self.untold.is_empty()
+            && self.unassigned.is_empty()
+            && self.closing.is_empty()
+            && self.warnings.is_empty()
     }
 
     /// The session message of one node, once the store shows what it registered.

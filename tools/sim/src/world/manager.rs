@@ -67,7 +67,9 @@ impl World {
         let Host { manager: Some(manager), dice, dies_after, .. } = place else { return };
         let effects = manager.turn(now, dice.source());
         let dies = dies_after.take();
-        self.changed.clear();
+        if !self.changed.is_empty() {
+            self.changed.clear();
+        }
         for (count, effect) in effects.into_iter().enumerate() {
             if let Some((_, down)) = dies.filter(|(limit, _)| *limit <= count as u64) {
                 self.say(|| format!("h{host} dies after {count} effects"));
