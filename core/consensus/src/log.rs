@@ -161,6 +161,10 @@ impl Log {
         }
     }
 
+    pub(crate) fn wants_entries(&mut self) -> bool {
+        !self.wanted.get_mut().is_empty()
+    }
+
     pub(crate) fn take_wanted(&mut self, already_asked: &mut BTreeMap<u64, Vec<GetEntriesContext>>) -> Vec<LogRange> {
         let mut ranges = Vec::new();
         if self.wanted.get_mut().is_empty() {

@@ -8,6 +8,7 @@ use skep_model::Time;
 use crate::consensus::{Consensus, Outstanding};
 use crate::effect::{Committed, Effects, InstalledSnapshot, Payload, PeerMessage, Persist, ReadReady, SnapshotToSave};
 use crate::member::MembershipChange;
+use crate::state::HardState;
 use crate::{membership_entry, wire};
 
 /// What this turn writes, while it grows.
@@ -17,13 +18,31 @@ struct Write {
 }
 
 impl Write {
-    fn new() -> Self {
+    fn new() -> Box<Self> {
         let waits = Outstanding { number: 0, ready: None, installed: None, own_snapshot: None, held: Vec::new() };
-        Self { persist: Persist::default(), waits }
+        Box::new(Self { persist: Persist::default(), waits })
     }
 }
 
 impl Consensus {
+    /// Whether the inputs since the last call of `take_effects` brought anything about; if not, it need not be called.
+    pub fn has_effects(&mut self) -> bool {
+        let calm = !self.raw.has_ready()
+            && self.outbox.is_empty()
+            && self.own_snapshot.is_none()
+            && self.reads_new.is_empty()
+            && self.reads_asked.is_empty()
+            && self.reads_ready.is_empty()
+            && !self.raw.mut_store().wants_entries()
+            && !self.leads_if_alone()
+            && !self.snapshot_due()
+            && self.state_to_write(false).is_none()
+            && self.role() == self.told;
+        // There is nothing to write before the next tick.
+        self.write_commit &= !calm;
+        !calm
+    }
+
     /// Everything that the inputs since the last call brought about.
     pub fn take_effects(&mut self, now: Time) -> Effects {
         let mut effects = Effects::default();
@@ -58,14 +77,17 @@ impl Consensus {
 
     /// The only voter need not wait for a timeout.
     fn lead_if_alone(&mut self) {
-        if self.raw.raft.state != StateRole::Leader
+        if self.leads_if_alone() {
+            self.campaign();
+        }
+    }
+
+    fn leads_if_alone(&self) -> bool {
+        self.raw.raft.state != StateRole::Leader
             && self.is_alone()
             && self.outstanding.is_empty()
             && self.raw.raft.raft_log.unstable_entries().is_empty()
             && self.raw.raft.raft_log.applied() == self.raw.raft.raft_log.committed
-        {
-            self.campaign();
-        }
     }
 
     /// Mostly there are messages and nothing else (heartbeats, and their answers). Those that need not wait for a write
@@ -89,7 +111,7 @@ impl Consensus {
         alone
     }
 
-    fn take_ready(&mut self, now: Time, mut ready: Ready, effects: &mut Effects, write: &mut Option<Write>) {
+    fn take_ready(&mut self, now: Time, mut ready: Ready, effects: &mut Effects, write: &mut Option<Box<Write>>) {
         let number = ready.number();
         let must_sync = ready.must_sync();
         let entries = ready.take_entries();
@@ -124,7 +146,7 @@ impl Consensus {
         self.hand_out(now, committed, effects);
     }
 
-    fn install(&mut self, ready: &Ready, effects: &mut Effects, write: &mut Option<Write>) -> Option<u64> {
+    fn install(&mut self, ready: &Ready, effects: &mut Effects, write: &mut Option<Box<Write>>) -> Option<u64> {
         let snapshot = ready.snapshot();
         let meta = snapshot.metadata.as_ref().filter(|meta| meta.index > 0)?;
         let meta = wire::meta_from_raft(meta);
@@ -154,7 +176,7 @@ impl Consensus {
     }
 
     /// Adds the hard state and a snapshot of our own, and numbers the write.
-    fn finish_write(&mut self, mut write: Option<Write>) -> Option<Persist> {
+    fn finish_write(&mut self, mut write: Option<Box<Write>>) -> Option<Persist> {
         if let Some((snapshot, compact_to)) = self.own_snapshot.take() {
             let write = write.get_or_insert_with(Write::new);
             write.waits.own_snapshot = Some((snapshot.meta.clone(), compact_to));
@@ -162,19 +184,23 @@ impl Consensus {
             write.persist.snapshot = Some(snapshot);
             write.persist.sync = true;
         }
-        let state = wire::hard_state_from_raft(&self.raw.raft.hard_state());
-        if state != self.written {
-            // The commit index alone can wait for the next tick: raft learns it again.
-            let only_commit = state.term == self.written.term && state.vote == self.written.vote;
-            if !only_commit || self.write_commit || write.is_some() {
-                write.get_or_insert_with(Write::new).persist.hard_state = Some(state);
-                self.written = state;
-            }
+        if let Some(state) = self.state_to_write(write.is_some()) {
+            write.get_or_insert_with(Write::new).persist.hard_state = Some(state);
+            self.written = state;
         }
         self.write_commit = false;
-        let mut write = write?;
-        self.await_write(write.waits, &mut write.persist);
-        Some(write.persist)
+        let Write { mut persist, waits } = *write?;
+        self.await_write(waits, &mut persist);
+        Some(persist)
+    }
+
+    /// The hard state, if it is to be written. The commit index alone can wait for the next tick, or for another write:
+    /// raft learns it again.
+    fn state_to_write(&self, writes: bool) -> Option<HardState> {
+        let state = wire::hard_state_from_raft(&self.raw.raft.hard_state());
+        let only_commit = state.term == self.written.term && state.vote == self.written.vote;
+        let due = state != self.written && (!only_commit || self.write_commit || writes);
+        due.then_some(state)
     }
 
     pub(crate) fn wrap(&self, messages: Vec<Message>) -> Vec<PeerMessage> {

@@ -54,6 +54,17 @@ pub(crate) struct Pace {
     questions: Vec<(RequestId, u64)>,
     /// Members, nodes, the label or the role changed since the mode was chosen.
     pub(crate) is_stale: bool,
+    /// What the members are, as long as nothing is committed or heard that could change it.
+    pub(crate) makes: Option<Makes>,
+}
+
+/// What the members are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Makes {
+    /// One is a Docker Engine.
+    docker: bool,
+    /// All but this manager are known to be Skep.
+    others_are_skep: bool,
 }
 
 /// What the leader wants of the label.
@@ -96,6 +107,9 @@ impl Pace {
 
     /// When the leader has something to do here.
     pub(crate) fn wake_at(&self) -> Option<Time> {
+        if self.expected.is_empty() && self.asked.is_empty() && self.joins.is_empty() {
+            return None;
+        }
         let joins = self.joins.iter().map(|join| join.until);
         self.expected.values().copied().chain(self.asked.values().copied()).chain(joins).min()
     }
@@ -115,6 +129,7 @@ impl Manager {
         };
         was.remove(&node);
         if is.insert(node) {
+            self.pace.makes = None;
             self.dirty = true;
             self.follow_pace();
         }
@@ -132,7 +147,20 @@ impl Manager {
     }
 
     fn docker_manages(&self) -> bool {
-        self.membership().iter().any(|member| self.pace.is_docker(&member.node_id, self.facts()))
+        self.makes().docker
+    }
+
+    fn makes(&self) -> Makes {
+        if let Some(known) = self.pace.makes {
+            return known;
+        }
+        let mut makes = Makes { docker: false, others_are_skep: true };
+        for member in self.membership().iter() {
+            let make = self.pace.make_of(&member.node_id, self.facts());
+            makes.docker |= make == Some(Make::Docker);
+            makes.others_are_skep &= make == Some(Make::Skep) || member.raft_id == self.member.raft_id;
+        }
+        makes
     }
 
     /// Members that must follow and have not said so.
@@ -153,6 +181,7 @@ impl Manager {
     /// Goes at the pace that the facts say. A leader slows down once the others have: until then its heartbeats are
     /// what a follower of the fast pace expects.
     pub(crate) fn follow_pace(&mut self) {
+        self.pace.makes = Some(self.makes());
         let mode = match is_dockers(self.facts()) || self.docker_manages() {
             true if self.leading && !self.docker_manages() && !self.takes_docker() => return,
             true => Mode::Docker,
@@ -173,7 +202,16 @@ impl Manager {
         self.pace.questions.push((request, applied));
     }
 
-    pub(crate) fn answer_for_pace(&mut self) {
+    /// What waits for facts about the pace, after they may have changed.
+    pub(crate) fn look_at_pace(&mut self) {
+        if std::mem::take(&mut self.pace.is_stale) {
+            self.pace.makes = None;
+            self.follow_pace();
+        }
+        self.answer_for_pace();
+    }
+
+    fn answer_for_pace(&mut self) {
         if self.pace.questions.is_empty() {
             return;
         }
@@ -277,6 +315,7 @@ impl Manager {
     /// A Docker Engine gets a manager's certificate, or asks to join.
     pub(crate) fn expect_docker(&mut self, node: NodeId, now: Now) {
         self.pace.docker_nodes.insert(node.clone());
+        self.pace.makes = None;
         self.pace.is_stale = true;
         self.pace.expect(node, now);
         self.dirty = true;
@@ -300,12 +339,10 @@ pub(crate) struct PaceTurn {
 impl PaceTurn {
     /// What the leader knows before its turn.
     pub(crate) fn gather(manager: &Manager, now: Now) -> Self {
-        let others = || manager.membership().iter().filter(|member| member.raft_id != manager.member.raft_id);
-        let skep = |node: &NodeId| manager.pace.make_of(node, manager.facts()) == Some(Make::Skep);
-        let all_skep = others().all(|member| skep(&member.node_id));
+        let makes = manager.makes();
         let expects = manager.pace.expects(now) || !manager.pace.joins.is_empty();
-        let wanted = (expects || manager.docker_manages()).then_some(Wanted::Dockers);
-        Self { wanted, all_skep }
+        let wanted = (expects || makes.docker).then_some(Wanted::Dockers);
+        Self { wanted, all_skep: makes.others_are_skep }
     }
 
     /// Writes the label or takes it away. `waiting`: Docker Engines whose promotion waits for it.

@@ -74,7 +74,12 @@ impl Manager {
 
     /// Takes what consensus has. Whether there was anything.
     fn absorb(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
+        if !self.consensus.has_effects() {
+            self.look_at_pace();
+            return false;
+        }
         let effects = self.consensus.take_effects(now.monotonic);
+        self.pace.makes = None;
         let mut moved = !effects.committed.is_empty() || effects.role.is_some() || !effects.reads.is_empty();
         // A message to a member that this very batch adds can only go once the transport has been told of it: lost, it
         // would be sent again no sooner than with the next heartbeat.
@@ -104,10 +109,7 @@ impl Manager {
             self.take_snapshot();
             moved = true;
         }
-        if std::mem::take(&mut self.pace.is_stale) {
-            self.follow_pace();
-        }
-        self.answer_for_pace();
+        self.look_at_pace();
         moved
     }
 

@@ -166,6 +166,9 @@ impl<'a> Tx<'a> {
     /// What was written since the mark, each object once and as it is now, so that deciders of one turn learn of each
     /// other's changes before they are committed. `old` is not told.
     pub fn written_since(&self, mark: usize) -> Vec<Event> {
+        if self.undo.len() == mark {
+            return Vec::new();
+        }
         let mut seen = BTreeSet::new();
         let places = self.undo.iter().skip(mark).map(|(place, _)| *place).filter(|place| seen.insert(*place));
         let changes = places.filter_map(|place| self.changes[self.tables.change_of(place, self.writer)?].as_ref());

@@ -5,7 +5,7 @@ use prost::Message as _;
 use skep_consensus::{LogRange, MessageKind, PeerMessage, Role};
 use skep_manager::{Effect, Signing};
 use skep_model::pb::messages as m;
-use skep_model::{Cluster, Code, RaftId};
+use skep_model::{Cluster, Code, RaftId, Time};
 
 use super::{Happening, World};
 use crate::disk;
@@ -91,9 +91,14 @@ impl World {
         let place = &mut self.hosts[host];
         let (Some(manager), life) = (&place.manager, place.manager_life) else { return };
         let Some(at) = manager.wake_at() else { return };
+        // Mostly it is woken by then anyway, and need not know more of when.
+        let woken = |earlier: Time| place.clock.now(Time(earlier.0.saturating_sub(1))).monotonic < at;
+        if place.turn_due || place.manager_wake.is_some_and(woken) {
+            return;
+        }
         // Never at once again: what is due and did not move waits a little, as it would for a real loop.
-        let at = place.clock.world_time(at).max(skep_model::Time(self.time.0 + 200));
-        if !place.turn_due && place.manager_wake.is_none_or(|earlier| at < earlier) {
+        let at = place.clock.world_time(at).max(Time(self.time.0 + 200));
+        if place.manager_wake.is_none_or(|earlier| at < earlier) {
             place.manager_wake = Some(at);
             self.queue.put(at, Happening::Turn { host, life });
         }
@@ -153,10 +158,10 @@ impl World {
         };
         if !snapshot && self.dice.network.permille(self.network.duplicate_permille) {
             let later = delay + self.dice.network.micros(0, 60_000);
-            let message = Box::new(message.clone());
+            let message = message.clone();
             self.after(later, Happening::RaftMessage { from: host, to, message });
         }
-        let message = Box::new(self.plan.codec.raft(message));
+        let message = self.plan.codec.raft(message);
         self.after(delay, Happening::RaftMessage { from: host, to, message });
     }
 

@@ -54,7 +54,7 @@ pub(crate) enum Happening {
     Tick { host: HostId, life: u64 },
     Turn { host: HostId, life: u64 },
     DiskDone { host: HostId, life: u64 },
-    RaftMessage { from: HostId, to: HostId, message: Box<PeerMessage> },
+    RaftMessage { from: HostId, to: HostId, message: PeerMessage },
     SnapshotOutcome { host: HostId, life: u64, peer: RaftId, arrived: bool },
     Reachable { host: HostId, life: u64, peer: RaftId, reachable: bool, reset: bool },
     ToldRemoved { host: HostId, life: u64 },
@@ -224,7 +224,7 @@ impl World {
             Happening::Tick { host, life } => self.tick(host, life),
             Happening::Turn { host, life } => self.turn(host, life),
             Happening::DiskDone { host, life } => self.disk_done(host, life),
-            Happening::RaftMessage { from, to, message } => self.raft_arrives(from, to, *message),
+            Happening::RaftMessage { from, to, message } => self.raft_arrives(from, to, message),
             Happening::SnapshotOutcome { host, life, peer, arrived } => {
                 self.snapshot_outcome(host, life, peer, arrived)
             }
