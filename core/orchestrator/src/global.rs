@@ -1,6 +1,7 @@
 //! Global services: one task on each node that suits (interop §7.5).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skep_model::constraint::{self, Constraint};
 use skep_model::pb::types::node_spec::Availability;
@@ -9,9 +10,9 @@ use skep_store::Read;
 
 use crate::memory::Memory;
 use crate::slot::{Place, Slot, by_node};
-use crate::supervise::supervise;
+use crate::supervise::{supervise, take_over};
 use crate::turn::Turn;
-use crate::{facts, make, replicated, update};
+use crate::{facts, replicated, update};
 
 /// The placement that a service asks of every node, parsed once.
 pub(crate) struct Suits {
@@ -63,8 +64,7 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
         if slot.is_wanted() || !rolls_back && slot.is_finished(false) {
             live.push(slot);
         } else if suits.new_task(&node) {
-            let spec = memory.spec.get(service, slot.newest().map(|task| &**task));
-            make::task(turn, service, spec, &slot.place, TaskState::Running);
+            take_over(turn, memory, service, &mut slot, Duration::ZERO);
         }
     }
     for slot in slots.into_values() {

@@ -1,6 +1,7 @@
 //! Jobs: tasks that run to their end, so many times in all or once on each node (interop §7.5).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skep_model::pb::types::ReplicatedJob;
 use skep_model::{Service, Task, TaskState};
@@ -9,7 +10,7 @@ use skep_store::Read;
 use crate::global::Suits;
 use crate::memory::Memory;
 use crate::slot::{Place, Slot, by_node, by_number};
-use crate::supervise::supervise;
+use crate::supervise::{supervise, take_over};
 use crate::turn::Turn;
 use crate::{facts, global, make, replicated};
 
@@ -81,8 +82,7 @@ pub(crate) fn reconcile_global(turn: &mut Turn, memory: &mut Memory, service: &A
         let open = progress(&slot) != Progress::Complete;
         supervise(turn, memory, service, &mut slot, open && suits.new_task(&node));
         if progress(&slot) == Progress::Free && suits.new_task(&node) {
-            let spec = memory.spec.get(service, slot.newest().map(|task| &**task));
-            make::task(turn, service, spec, &slot.place, TaskState::Complete);
+            take_over(turn, memory, service, &mut slot, Duration::ZERO);
         }
     }
     for slot in slots.into_values() {

@@ -1,6 +1,10 @@
 //! Replaces tasks that ended or were lost, and lets held-back tasks start when their time has come.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use skep_model::{Node, Service, Task, TaskState};
+use skep_store::Read;
 
 use crate::make::{self, desired_when_running, is_job};
 use crate::memory::Memory;
@@ -50,23 +54,32 @@ fn end(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut Slot,
     let node = turn.node_of(&task);
     let lost = task.node_id.is_some() && (!task.has_ended() || task.state() == TaskState::Orphaned);
     let delay = if lost || task.node_id.is_some() && facts::loses_tasks(node.as_deref()) {
-        std::time::Duration::ZERO
+        Duration::ZERO
     } else {
         restart::delay(&task)
     };
-    let waits = facts::may_be_alive(&task) && !facts::is_gone(node.as_deref());
-    let desired = if waits || !delay.is_zero() { TaskState::Ready } else { desired_when_running(service) };
-    let spec = memory.spec.get(service, Some(&task));
-    let place = match &slot.place {
-        Place::Number(number) => Place::Number(*number),
-        Place::Node(node) => Place::Node(node.clone()),
-    };
-    let replacement = make::task(turn, service, spec, &place, desired);
-    if desired == TaskState::Ready {
-        memory.starts.insert(replacement.id.clone(), turn.now.monotonic.after(delay));
-        memory.wake_at(turn.now.monotonic.after(delay));
+    take_over(turn, memory, service, slot, delay);
+}
+
+/// Puts a new task into the slot: held back for `delay`, and while something that nobody wants any more still runs there.
+pub(crate) fn take_over(
+    turn: &mut Turn,
+    memory: &mut Memory,
+    service: &Service,
+    slot: &mut Slot,
+    delay: Duration,
+) -> Arc<Task> {
+    let waits = !delay.is_zero() || holds_stopping(turn, service, slot);
+    let desired = if waits { TaskState::Ready } else { desired_when_running(service) };
+    let spec = memory.spec.get(service, slot.newest().map(|task| &**task));
+    let task = make::task(turn, service, spec, &slot.place, desired);
+    if waits {
+        memory.starts.insert(task.id.clone(), turn.now.monotonic.after(delay));
+        let look = if delay.is_zero() { restart::OLD_TASK_STOP_TIMEOUT } else { delay };
+        memory.wake_at(turn.now.monotonic.after(look));
     }
-    slot.push(replacement);
+    slot.push(Arc::clone(&task));
+    task
 }
 
 /// During an update the slot's new task takes over anyway.
@@ -76,7 +89,8 @@ fn has_successor(service: &Service, slot: &Slot) -> bool {
         .any(|task| facts::is_wanted(task) && !task.has_ended() && task.spec_version == service.spec_version)
 }
 
-/// A held-back task starts after its delay, and once whatever ran in its place has stopped (or a minute has passed).
+/// A held-back task starts after its delay, and once whatever ran in its place has stopped. Elsewhere than on a node of
+/// its own it does so after a minute all the same; two tasks of a global service never run on one node.
 fn start_when_due(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut Slot, index: usize) {
     let task = slot.tasks[index].clone();
     let predecessor = predecessor(slot, &task).cloned();
@@ -86,8 +100,10 @@ fn start_when_due(turn: &mut Turn, memory: &mut Memory, service: &Service, slot:
     if !memory.has_come(turn.now, start) {
         return;
     }
-    let stopping = slot.tasks.iter().any(|other| is_stopping(turn.node_of(other).as_deref(), other));
-    if stopping {
+    if holds_stopping(turn, service, slot) {
+        if matches!(slot.place, Place::Node(_)) {
+            return;
+        }
         let patience = memory.patience_of(turn.now, &task);
         if !memory.has_come(turn.now, patience) {
             return;
@@ -97,11 +113,24 @@ fn start_when_due(turn: &mut Turn, memory: &mut Memory, service: &Service, slot:
     turn.desire(&mut slot.tasks[index], desired_when_running(service));
 }
 
+/// Whether something that nobody wants any more may still run in the slot. On a node of its own that is whatever the
+/// service has there, what is to be removed too.
+fn holds_stopping(turn: &Turn, service: &Service, slot: &Slot) -> bool {
+    let is_stopping = |task: &Arc<Task>| is_stopping(turn.node_of(task).as_deref(), task);
+    match &slot.place {
+        Place::Number(_) => slot.tasks.iter().any(is_stopping),
+        Place::Node(node) => {
+            let there = turn.tx.tasks_on_node(node);
+            there.iter().filter(|task| task.service_id.as_ref() == Some(&service.id)).any(is_stopping)
+        }
+    }
+}
+
 fn is_stopping(node: Option<&Node>, task: &Task) -> bool {
     !facts::is_wanted(task) && facts::may_be_alive(task) && !facts::is_gone(node)
 }
 
 /// What ran in the slot before `task` was made.
-fn predecessor<'a>(slot: &'a Slot, task: &Task) -> Option<&'a std::sync::Arc<Task>> {
+fn predecessor<'a>(slot: &'a Slot, task: &Task) -> Option<&'a Arc<Task>> {
     slot.tasks.iter().rev().find(|other| other.id != task.id && !facts::is_wanted(other))
 }

@@ -101,12 +101,12 @@ fn slot_forgotten() {
 
 #[test]
 fn stop_forgotten() {
-    caught(Plant::StopForgotten, 268, &["state_never_back"]);
+    caught(Plant::StopForgotten, 307, &["state_never_back"]);
 }
 
 #[test]
 fn reservation_forgotten() {
-    caught(Plant::ReservationForgotten, 250, &["node_not_over_reserved"]);
+    caught(Plant::ReservationForgotten, 320, &["node_not_over_reserved"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::node_status::State;
 use skep_model::pb::types::service_spec::Mode;
-use skep_model::pb::types::{GlobalService, Placement, TaskState};
+use skep_model::pb::types::{GlobalJob, GlobalService, Placement, TaskState};
 
 use super::world::{World, node, spec};
 
@@ -88,4 +88,51 @@ fn constraints_move_it() {
     label(&mut world, "n2", "a");
     world.pass(500);
     assert_eq!(nodes(&world), ["n2"]);
+}
+
+/// What a node still runs when it comes back ends before its new task starts, however long that takes.
+#[test]
+fn a_node_that_comes_back_never_runs_two() {
+    for mode in [Mode::Global(GlobalService {}), Mode::GlobalJob(GlobalJob {})] {
+        let mut world = World::new(&["n1"]);
+        world.create(spec("a", mode));
+        world.pass(500);
+        let old = world.wanted()[0].clone();
+        world.frozen = true;
+        world.set_state("n1", State::Down);
+        world.pass(500);
+        assert_eq!(world.wanted().len(), 0, "nothing is wanted on a node that is down");
+        world.set_state("n1", State::Ready);
+        world.pass(61_000);
+        world.new_leader();
+        world.pass(61_000);
+        let new = world.wanted();
+        assert_eq!((new.len(), new[0].desired_state), (1, TaskState::Ready), "the old one still runs");
+        world.report(&old.id, TaskState::Shutdown);
+        world.pass(500);
+        assert_eq!(world.wanted()[0].id, new[0].id);
+        assert!(world.wanted()[0].desired_state > TaskState::Ready, "nothing is in its way any more");
+    }
+}
+
+/// As above, where it is the node's label that goes and comes back.
+#[test]
+fn a_label_that_comes_back_never_makes_two_run() {
+    let mut world = World::new(&["n1"]);
+    label(&mut world, "n1", "a");
+    let mut spec = spec("a", Mode::Global(GlobalService {}));
+    let constraints = vec!["node.labels.zone==a".to_owned()];
+    spec.task.get_or_insert_default().placement = Some(Placement { constraints, ..Default::default() });
+    world.create(spec);
+    world.pass(500);
+    world.frozen = true;
+    label(&mut world, "n1", "b");
+    world.pass(500);
+    label(&mut world, "n1", "a");
+    world.pass(500);
+    let new = world.wanted();
+    assert_eq!((new.len(), new[0].desired_state), (1, TaskState::Ready));
+    world.frozen = false;
+    world.pass(500);
+    assert_eq!(nodes(&world), ["n1"]);
 }

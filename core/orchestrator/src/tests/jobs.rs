@@ -118,3 +118,19 @@ fn a_slot_that_has_completed_is_not_run_again() {
     world.pass(30_000);
     assert_eq!(world.tasks().len(), 2);
 }
+
+#[test]
+fn another_run_waits_for_what_the_earlier_one_left_on_the_node() {
+    let mut world = World::new(&["n1"]);
+    world.create(spec("a", Mode::GlobalJob(GlobalJob {})));
+    world.pass(500);
+    let old = world.wanted()[0].clone();
+    world.frozen = true;
+    world.set_image("b");
+    world.pass(61_000);
+    let new = world.wanted();
+    assert_eq!((new.len(), new[0].desired_state), (1, TaskState::Ready), "the earlier one still runs");
+    world.report(&old.id, TaskState::Shutdown);
+    world.pass(500);
+    assert_eq!(world.wanted()[0].desired_state, TaskState::Complete);
+}

@@ -1,6 +1,7 @@
 //! Which slots an update touches now, and how.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use skep_model::{Service, Task, TaskState};
 
@@ -9,8 +10,9 @@ use super::difference::Comparison;
 use crate::make::{self, desired_when_running};
 use crate::memory::Memory;
 use crate::slot::Slot;
+use crate::supervise::take_over;
 use crate::turn::Turn;
-use crate::{facts, rebalance, restart};
+use crate::{facts, rebalance};
 
 /// What the slots need.
 #[derive(Debug, Default)]
@@ -145,7 +147,6 @@ pub(super) fn advance(
 }
 
 fn replace(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut Slot, config: &Config) -> Arc<Task> {
-    let running = desired_when_running(service);
     let wanted = slot.wanted();
     // A slot that was overtaken by the next update may hold two old tasks: one is enough to go on with.
     let kept = if config.start_first { best(slot, &wanted) } else { None };
@@ -153,18 +154,12 @@ fn replace(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut S
         memory.forget(&slot.tasks[index].id);
         turn.desire(&mut slot.tasks[index], TaskState::Shutdown);
     }
-    let waits = !config.start_first
-        && slot.tasks.iter().any(|task| {
-            !facts::is_wanted(task) && facts::may_be_alive(task) && !facts::is_gone(turn.node_of(task).as_deref())
-        });
-    let desired = if waits { TaskState::Ready } else { running };
-    let spec = memory.spec.get(service, None);
-    let task = make::task(turn, service, spec, &slot.place, desired);
-    if waits {
-        // No delay: the task starts as soon as the old one has stopped, at the latest when patience ends.
-        memory.starts.insert(task.id.clone(), turn.now.monotonic);
-        memory.wake_at(turn.now.monotonic.after(restart::OLD_TASK_STOP_TIMEOUT));
+    if !config.start_first {
+        // No delay: the new task starts as soon as the old one has stopped.
+        return take_over(turn, memory, service, slot, Duration::ZERO);
     }
+    let spec = memory.spec.get(service, None);
+    let task = make::task(turn, service, spec, &slot.place, desired_when_running(service));
     slot.push(Arc::clone(&task));
     task
 }

@@ -1,8 +1,10 @@
 //! In the store, one task per slot (of global services: per node) is wanted to run; during a start-first update two.
+//! And of a global service nothing is told to run on a node where an earlier task may still be alive.
 //! Source: decision 19.
 
 use std::collections::BTreeSet;
 
+use skep_model::pb::types::node_status::State;
 use skep_model::pb::types::update_config::UpdateOrder;
 use skep_model::{Service, ServiceId, Task, TaskState, Time};
 use skep_store::{Event, Read, Store};
@@ -31,8 +33,18 @@ impl Invariant for OneTaskPerSlot {
         for (id, place) in touched {
             let Some(service) = facts.service(&id) else { continue };
             let there = place.tasks(facts, &id);
+            let first = self.started_first.contains(&id);
+            if let (false, Place::Node(node)) = (first, &place) {
+                let up = facts.node(node).is_some_and(|node| node.status.state() != State::Down);
+                let told = there.iter().find(|task| is_wanted(task) && task.desired_state > TaskState::Ready);
+                let stopping = there.iter().find(|task| !is_wanted(task) && may_be_alive(task));
+                if let (true, Some(told), Some(stopping)) = (up, told, stopping) {
+                    let detail = format!("{} runs {} beside {} on {node}", service.name(), told.id, stopping.id);
+                    return Err(Violation::new("one_task_per_slot", detail));
+                }
+            }
             let wanted: Vec<_> = there.iter().filter(|task| is_wanted(task)).map(|task| &task.id).collect();
-            let most = if self.started_first.contains(&id) { 2 } else { 1 };
+            let most = if first { 2 } else { 1 };
             if wanted.len() > most {
                 let detail = format!("{} wants {wanted:?} in {place:?}", service.name());
                 return Err(Violation::new("one_task_per_slot", detail));
@@ -45,6 +57,11 @@ impl Invariant for OneTaskPerSlot {
 /// To run, or (of a job) to complete.
 fn is_wanted(task: &Task) -> bool {
     task.desired_state <= TaskState::Complete
+}
+
+/// A node may still run it.
+fn may_be_alive(task: &Task) -> bool {
+    (TaskState::Assigned..=TaskState::Running).contains(&task.state())
 }
 
 fn may_start_first(service: &Service) -> bool {
