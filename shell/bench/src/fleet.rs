@@ -1,4 +1,4 @@
-//! Five hosts with a daemon of one product each.
+//! Hosts with a daemon of one product each.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -13,9 +13,9 @@ use skep_lab::{Host, Lab};
 use crate::client::Client;
 use crate::memory::{self, Process};
 
-/// Managers, the first hosts.
+/// Managers of the table's swarm, the first hosts.
 pub const MANAGERS: usize = 3;
-/// Workers, the hosts after them.
+/// Its workers, the hosts after them.
 pub const WORKERS: usize = 2;
 /// Longest wait for anything; whatever takes longer has failed.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -44,7 +44,7 @@ pub struct Fleet {
 
 impl Fleet {
     /// Makes the hosts and starts all daemons.
-    pub async fn start(product: Product, dockerd: &Path, directory: &Path) -> anyhow::Result<Self> {
+    pub async fn start(product: Product, hosts: usize, dockerd: &Path, directory: &Path) -> anyhow::Result<Self> {
         let binary = match product {
             Product::Skep => std::env::current_exe().context("where this program is")?,
             Product::Docker => dockerd.to_owned(),
@@ -52,12 +52,12 @@ impl Fleet {
         let lab = Lab::new(directory)?;
         let name = lab.directory().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let mut fleet = Self { product, binary, daemons: Vec::new(), lab, control_groups: ControlGroups(name) };
-        for index in 0..MANAGERS + WORKERS {
+        for index in 0..hosts {
             fleet.lab.add_host(&format!("h{}", index + 1))?;
             fleet.daemons.push(None);
             fleet.start_daemon(index)?;
         }
-        for index in 0..MANAGERS + WORKERS {
+        for index in 0..hosts {
             fleet.answers(index).await?;
         }
         Ok(fleet)

@@ -11,7 +11,7 @@ use crate::client::Client;
 use crate::fleet::PATIENCE;
 
 /// The port of a swarm's managers.
-const PORT: u16 = 2377;
+pub const PORT: u16 = 2377;
 /// Stops at once: ending containers is not measured.
 const STOP_SIGNAL: &str = "SIGKILL";
 

@@ -25,6 +25,11 @@ pub enum Figure {
     MemoryServices,
     MemoryShim,
     MemoryShimParent,
+    AgentsJoined,
+    AgentsSessions,
+    AgentsReplicas,
+    AgentsProcessors,
+    AgentsMemory,
 }
 
 /// How a figure is shown and judged.
@@ -58,6 +63,11 @@ impl Figure {
             Self::MemoryServices => less("memory of a manager, 400 services", "MiB", 1.0, Some(15.0)),
             Self::MemoryShim => less("memory of a shim", "MiB", 1.0, Some(2.0)),
             Self::MemoryShimParent => less("memory of the process that shims are forked from", "MiB", 1.0, None),
+            Self::AgentsJoined => less("simulated workers joined, each with a certificate", "s", 1.0, None),
+            Self::AgentsSessions => less("all their sessions begun", "s", 1.0, None),
+            Self::AgentsReplicas => less("service created, all replicas running", "s", 1.0, None),
+            Self::AgentsProcessors => less("the manager's processors for it", "s", 1.0, None),
+            Self::AgentsMemory => less("the manager's memory then", "MiB", 1.0, None),
         }
     }
 }

@@ -8,7 +8,7 @@ mod services;
 mod tasks;
 mod weight;
 
-use crate::fleet::{Fleet, Product};
+use crate::fleet::{Fleet, MANAGERS, Product, WORKERS};
 use crate::swarm;
 use crate::table::Table;
 use crate::{Flags, Part};
@@ -16,7 +16,7 @@ use crate::{Flags, Part};
 /// Forms a swarm of the product and measures what the flags ask for.
 pub async fn measure(flags: &Flags, product: Product, table: &mut Table) -> anyhow::Result<()> {
     eprintln!("{product:?}:");
-    let mut fleet = Fleet::start(product, &flags.dockerd, &flags.directory).await?;
+    let mut fleet = Fleet::start(product, MANAGERS + WORKERS, &flags.dockerd, &flags.directory).await?;
     if product == Product::Docker {
         let version = fleet.client(0).get("/version").await?;
         table.set_docker_version(version["Version"].as_str().unwrap_or_default().to_owned());

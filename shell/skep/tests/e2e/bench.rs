@@ -29,3 +29,18 @@ fn simulated_workers_join_run_replicas_and_leave_nothing() {
     let said = agents(&token, &["--agents", "100000"]).expect_failure();
     assert!(said.contains("ulimit -n"), "{said}");
 }
+
+#[test]
+fn without_a_manager_one_of_each_product_is_made_and_measured() {
+    // Only where hosts can be made.
+    if Swarm::formed(1, 0).is_none() {
+        return;
+    }
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_skep"))
+        .args(["bench", "agents", "--skip-docker", "--agents", "3", "--replicas", "12"])
+        .output();
+    let said = Said::from(output.expect("the bench starts")).expect();
+    for part in ["Skep:", "all replicas running in ", "| service created, all replicas running | – | "] {
+        assert!(said.contains(part), "{said}");
+    }
+}
