@@ -79,6 +79,14 @@ impl IdText {
         }
     }
 
+    #[inline]
+    fn len(&self) -> usize {
+        match self {
+            Self::Short { length, .. } => usize::from(*length),
+            Self::Long(text) => text.len(),
+        }
+    }
+
     fn as_str(&self) -> &str {
         match self {
             // Only whole texts are put in.
@@ -99,6 +107,7 @@ impl IdText {
     }
 
     /// Equal for equal ids, and well spread: for look-up tables that are never iterated.
+    #[inline]
     fn fingerprint(&self) -> u32 {
         let mut padded = [0; 32];
         match self {
@@ -122,6 +131,7 @@ const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 pub type IdPrefix = [u8; 16];
 
 impl PartialEq for IdText {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Short { bytes: left, .. }, Self::Short { bytes: right, .. }) => left == right,
@@ -199,13 +209,21 @@ macro_rules! id {
             pub fn as_str(&self) -> &str {
                 self.0.as_str()
             }
+
+            /// Bytes of the text.
+            #[inline]
+            pub fn text_len(&self) -> usize {
+                self.0.len()
+            }
         }
 
         impl Identifier for $name {
+            #[inline]
             fn prefix(&self) -> IdPrefix {
                 self.0.prefix()
             }
 
+            #[inline]
             fn fingerprint(&self) -> u32 {
                 self.0.fingerprint()
             }

@@ -27,11 +27,15 @@ pub(crate) struct Candidates {
 impl Candidates {
     pub(crate) fn new(picture: &mut Picture, wanted: &Requirements, failing: BTreeMap<NodeNumber, u32>) -> Self {
         let class = picture.class_of(wanted);
+        let is_new = failing.is_empty() && wanted.service.is_none_or(|service| picture.nodes_of(service).is_empty());
+        let mut candidates = Self { failing, known: BinaryHeap::new(), class, drawn: None, exhausted: false };
+        if is_new {
+            return candidates;
+        }
         let with_tasks = wanted.service.into_iter().flat_map(|service| picture.nodes_of(service).nodes());
-        let mut numbers: Vec<NodeNumber> = with_tasks.chain(failing.keys().copied()).collect();
+        let mut numbers: Vec<NodeNumber> = with_tasks.chain(candidates.failing.keys().copied()).collect();
         numbers.sort_unstable();
         numbers.dedup();
-        let mut candidates = Self { failing, known: BinaryHeap::new(), class, drawn: None, exhausted: false };
         for number in numbers {
             candidates.put(picture, wanted, number);
         }

@@ -125,13 +125,12 @@ impl Scheduler {
         for service in tx.services() {
             self.picture.service_number(&service.id);
         }
-        for task in tx.tasks() {
-            if has_failed(&task) {
-                self.picture.note_failure(now, &task);
+        tx.each_task(|task| {
+            if has_failed(task) {
+                self.picture.note_failure(now, task);
             }
-            let id = task.id.clone();
-            self.look_at_task(now, &id, Some(task));
-        }
+            self.look_at_task(now, &task.id, Some(task));
+        });
         self.nodes.clear();
         self.tasks.clear();
     }
@@ -153,40 +152,39 @@ impl Scheduler {
 
     fn look_at_tasks(&mut self, now: Now, tx: &Tx) {
         for id in std::mem::take(&mut self.tasks) {
-            self.look_at_task(now, &id, tx.task(&id));
+            self.look_at_task(now, &id, tx.task(&id).as_ref());
         }
     }
 
     /// Sorts a task by its state: nothing to do with it, pending, or on a node.
-    fn look_at_task(&mut self, now: Now, id: &TaskId, task: Option<Arc<Task>>) {
+    fn look_at_task(&mut self, now: Now, id: &TaskId, task: Option<&Arc<Task>>) {
         match task {
             Some(task) if task.state() == TaskState::Pending => self.look_at_pending(task),
             Some(task) if task.state() == TaskState::New => {}
-            Some(task) if !task.has_ended() => self.room |= self.picture.put_task(task),
+            Some(task) if !task.has_ended() => self.room |= self.picture.put_task(Arc::clone(task)),
             ended => {
-                if let Some(task) = ended.as_ref().filter(|task| has_failed(task) && self.picture.placed(id).is_some())
-                {
+                if let Some(task) = ended.filter(|task| has_failed(task) && self.picture.placed(id).is_some()) {
                     self.picture.note_failure(now, task);
                 }
                 self.room |= self.picture.remove_task(id);
-                self.forget_pending(id, ended.as_ref());
+                self.forget_pending(id, ended);
             }
         }
     }
 
-    fn look_at_pending(&mut self, task: Arc<Task>) {
+    fn look_at_pending(&mut self, task: &Arc<Task>) {
         // An assignment that was not committed after all holds nothing.
         self.room |= self.picture.remove_task(&task.id);
-        if !picture::is_wanted(&task) {
-            self.forget_pending(&task.id, Some(&task));
+        if !picture::is_wanted(task) {
+            self.forget_pending(&task.id, Some(task));
         } else if task.node_id.is_some() {
             if !self.stuck_preassigned.contains(&task.id) {
                 self.preassigned.insert(task.id.clone());
             }
         } else {
             let is_stuck = |group: &Group| group.contains(&(task.slot, task.id.clone()));
-            if self.stuck.is_empty() || !self.stuck.get(&key_of(&task)).is_some_and(is_stuck) {
-                self.wait(task);
+            if self.stuck.is_empty() || !self.stuck.get(&key_of(task)).is_some_and(is_stuck) {
+                self.wait(Arc::clone(task));
             }
         }
     }

@@ -102,6 +102,10 @@ impl Find for View<'_> {
         T::table(self.tables).rows(Sight::Current)
     }
 
+    fn each<T: Stored>(&self, visit: impl FnMut(&Arc<T>)) {
+        T::table(self.tables).each(Sight::Current).for_each(visit);
+    }
+
     fn named<T: Stored>(&self, name: &str) -> Option<Arc<T>> {
         T::table(self.tables).by_name(Sight::Current, name).cloned()
     }

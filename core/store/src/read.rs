@@ -15,6 +15,9 @@ pub trait Find {
     fn find<T: Stored>(&self, id: &T::Id) -> Option<Arc<T>>;
     /// All objects of a kind, in id order.
     fn list<T: Stored>(&self) -> Vec<Arc<T>>;
+    /// Shows every object of a kind, in no order that means anything: for who only sorts them, and would be slow if
+    /// they lay far apart.
+    fn each<T: Stored>(&self, visit: impl FnMut(&Arc<T>));
     /// The object with this unique name, whatever its case.
     fn named<T: Stored>(&self, name: &str) -> Option<Arc<T>>;
     /// Tasks of a service, in id order.
@@ -41,6 +44,8 @@ macro_rules! read {
             fn nodes(&self) -> Vec<Arc<Node>>;
             fn task(&self, id: &TaskId) -> Option<Arc<Task>>;
             fn tasks(&self) -> Vec<Arc<Task>>;
+            /// Shows every task, in no order that means anything.
+            fn each_task(&self, visit: impl FnMut(&Arc<Task>));
             fn tasks_of_service(&self, service: &ServiceId) -> Vec<Arc<Task>>;
             fn tasks_in_slot(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>>;
             fn tasks_on_node(&self, node: &NodeId) -> Vec<Arc<Task>>;
@@ -59,6 +64,7 @@ macro_rules! read {
             fn nodes(&self) -> Vec<Arc<Node>> { self.list() }
             fn task(&self, id: &TaskId) -> Option<Arc<Task>> { self.find(id) }
             fn tasks(&self) -> Vec<Arc<Task>> { self.list() }
+            fn each_task(&self, visit: impl FnMut(&Arc<Task>)) { self.each(visit) }
             fn tasks_of_service(&self, service: &ServiceId) -> Vec<Arc<Task>> { self.service_tasks(service) }
             fn tasks_in_slot(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> { self.slot_tasks(service, slot) }
             fn tasks_on_node(&self, node: &NodeId) -> Vec<Arc<Task>> { self.node_tasks(node) }

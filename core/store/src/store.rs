@@ -187,6 +187,10 @@ impl Find for Store {
         T::table(&self.tables).rows(Sight::Committed)
     }
 
+    fn each<T: Stored>(&self, visit: impl FnMut(&Arc<T>)) {
+        T::table(&self.tables).each(Sight::Committed).for_each(visit);
+    }
+
     fn named<T: Stored>(&self, name: &str) -> Option<Arc<T>> {
         T::table(&self.tables).by_name(Sight::Committed, name).cloned()
     }

@@ -126,6 +126,11 @@ impl<T: Stored> Table<T> {
         self.committed
     }
 
+    /// Every row, in no order that means anything: where they lie, which is quickest to read.
+    pub(crate) fn each(&self, sight: Sight) -> impl Iterator<Item = &Arc<T>> {
+        (0..self.slots.len() as Handle).filter_map(move |handle| self.see(sight, handle))
+    }
+
     /// Every row, in id order.
     pub(crate) fn rows(&self, sight: Sight) -> Vec<Arc<T>> {
         let mut rows: Vec<Arc<T>> = Vec::with_capacity(self.order.len());
@@ -182,13 +187,16 @@ impl<T: Stored> Table<T> {
     pub(crate) fn set_pending(&mut self, handle: Handle, next: Option<Pending<Arc<T>>>) -> Option<Pending<Arc<T>>> {
         let at = self.slots[handle as usize].pending;
         let before = if at == NONE { None } else { self.pending[at as usize].take() };
-        let committed = self.slots[handle as usize].committed.clone();
+        // Taken out for the time of the look at it.
+        let committed = self.slots[handle as usize].committed.take();
         {
             let old: Versions<'_, T> =
                 [committed.as_deref(), before.as_ref().and_then(Pending::live).map(|row| &**row)];
             let new: Versions<'_, T> = [committed.as_deref(), next.as_ref().and_then(Pending::live).map(|row| &**row)];
             self.follow(handle, old, new);
         }
+        let is_new = committed.is_none();
+        self.slots[handle as usize].committed = committed;
         let at = match (at, next.is_some()) {
             (NONE, true) => self.free_pending.pop().unwrap_or(self.pending.len() as Handle),
             (at, _) => at,
@@ -202,7 +210,7 @@ impl<T: Stored> Table<T> {
             self.slots[handle as usize].pending = if keeps { at } else { NONE };
             if !keeps {
                 self.free_pending.push(at);
-                if let (None, Some(before)) = (&committed, &before) {
+                if let Some(before) = before.as_ref().filter(|_| is_new) {
                     self.forget(handle, before.row.id());
                 }
             }

@@ -218,6 +218,10 @@ impl Find for Tx<'_> {
         self.view().list()
     }
 
+    fn each<T: Stored>(&self, visit: impl FnMut(&Arc<T>)) {
+        self.view().each(visit);
+    }
+
     fn named<T: Stored>(&self, name: &str) -> Option<Arc<T>> {
         self.view().named(name)
     }

@@ -31,7 +31,12 @@ impl TaskExtras {
 
 impl From<Extras> for TaskExtras {
     fn from(extras: Extras) -> Self {
-        Self((extras != Extras::default()).then(|| Box::new(extras)))
+        let Extras { assigned_generic_resources, job_iteration, volumes, unknown } = &extras;
+        let none = assigned_generic_resources.is_empty()
+            && job_iteration.is_none()
+            && volumes.is_empty()
+            && unknown.is_empty();
+        Self((!none).then(|| Box::new(extras)))
     }
 }
 

@@ -67,6 +67,7 @@ object!(Task, TaskId, "task", |_task| "");
 
 impl Task {
     /// Where the task is in its life.
+    #[inline]
     pub fn state(&self) -> TaskState {
         self.status.state()
     }

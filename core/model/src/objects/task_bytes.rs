@@ -18,15 +18,15 @@ const KEY_BYTES: usize = 1;
 impl Task {
     /// Bytes of its encoding, without making it.
     pub fn encoded_len(&self) -> usize {
-        let text = |text: &str| if text.is_empty() { 0 } else { delimited(KEY_BYTES, text.len()) };
+        let text = |length: usize| if length == 0 { 0 } else { delimited(KEY_BYTES, length) };
         let number = |number: u64| if number == 0 { 0 } else { KEY_BYTES + encoding::encoded_len_varint(number) };
         let meta: pb::Meta = self.meta.into();
-        text(self.id.as_str())
+        text(self.id.text_len())
             + delimited(KEY_BYTES, meta.encoded_len())
             + delimited(KEY_BYTES, self.spec.bytes().len())
-            + text(self.service_text())
+            + text(self.service_id.as_ref().map_or(0, ServiceId::text_len))
             + number(self.slot)
-            + text(self.node_text())
+            + text(self.node_id.as_ref().map_or(0, NodeId::text_len))
             + delimited(KEY_BYTES, self.annotations_len())
             + delimited(KEY_BYTES, self.service_annotations.encoded_len())
             + delimited(KEY_BYTES, self.status.encoded_len())
@@ -92,14 +92,22 @@ impl Task {
         }
     }
 
-    fn usual_name_len(&self, place: &str) -> usize {
-        self.service_annotations.name.len() + 1 + place.len() + 1 + self.id.as_str().len()
+    /// Bytes of that.
+    fn place_len(&self) -> usize {
+        match &self.node_id {
+            Some(node) if self.slot == 0 => node.text_len(),
+            _ => self.slot.checked_ilog10().map_or(1, |tens| tens as usize + 1),
+        }
+    }
+
+    fn usual_name_len(&self) -> usize {
+        self.service_annotations.name.len() + 1 + self.place_len() + 1 + self.id.text_len()
     }
 
     fn annotations_len(&self) -> usize {
         match &self.annotations {
             TaskAnnotations::Written(written) => written.encoded_len(),
-            TaskAnnotations::Usual => delimited(KEY_BYTES, self.usual_name_len(&self.place_text())),
+            TaskAnnotations::Usual => delimited(KEY_BYTES, self.usual_name_len()),
         }
     }
 
@@ -108,7 +116,7 @@ impl Task {
             return encoding::message::encode(7, written, out);
         }
         let place = self.place_text();
-        let name = self.usual_name_len(&place);
+        let name = self.usual_name_len();
         encoding::encode_key(7, WireType::LengthDelimited, out);
         encoding::encode_varint(delimited(KEY_BYTES, name) as u64, out);
         encoding::encode_key(1, WireType::LengthDelimited, out);
