@@ -31,8 +31,12 @@ impl Filters {
                 return Err(Failure::bad_request(format!("invalid filter '{key}'")));
             }
             let values = match value {
-                // Docker looks at the keys alone, too.
-                Value::Object(values) => values.into_iter().map(|(value, _)| value).collect(),
+                Value::Null => Vec::new(),
+                // Docker looks at the keys alone, too, but wants to see truth values.
+                Value::Object(values) => values
+                    .into_iter()
+                    .map(|(value, truth)| (truth.is_boolean() || truth.is_null()).then_some(value).ok_or_else(invalid))
+                    .collect::<Result<_, _>>()?,
                 Value::Array(values) => values
                     .into_iter()
                     .map(|value| value.as_str().map(str::to_owned).ok_or_else(invalid))

@@ -126,6 +126,34 @@ fn what_is_stuck_is_explained_once_and_placed_when_there_is_room() {
     assert_eq!(world.node_of("web-0004").as_deref(), Some("n1"));
 }
 
+/// SwarmKit waits until 50 ms pass without a change, at most a second. Here what is new is placed at once, and what found
+/// no node is tried again after 50 ms whatever happens meanwhile.
+#[test]
+fn a_storm_of_changes_puts_nothing_off() {
+    let mut world = World::new([node("n1")]);
+    world.add((1..=3).map(|slot| task("web", slot, reserving(400))));
+    world.turn();
+    world.pass(100);
+    world.report("web-0001", TaskState::Complete);
+    world.turn();
+    assert_eq!(world.node_of("web-0003").as_deref(), Some("n1"), "the last try is long ago");
+    world.add([task("web", 4, reserving(400))]);
+    world.turn();
+    world.report("web-0002", TaskState::Complete);
+    world.turn();
+    for number in 1..=4 {
+        world.pass(10);
+        world.add([task("noise", number, TaskSpec::default())]);
+        world.turn();
+        assert_eq!(world.node_of(&format!("noise-{number:04}")).as_deref(), Some("n1"), "at once");
+        assert_eq!(world.node_of("web-0004"), None, "after {number}0 ms");
+    }
+    world.pass(10);
+    world.add([task("noise", 5, TaskSpec::default())]);
+    world.turn();
+    assert_eq!(world.node_of("web-0004").as_deref(), Some("n1"));
+}
+
 #[test]
 fn unwanted_and_removed_tasks_are_not_placed() {
     let mut world = World::new([]);

@@ -16,6 +16,10 @@ use crate::tx::Tx;
 
 /// Marks the networks that every engine has, such as `host`.
 const PREDEFINED_LABEL: &str = "com.docker.swarm.predefined";
+/// Option of an overlay's driver: its VXLAN numbers.
+const NUMBERS_OPTION: &str = "com.docker.network.driver.overlay.vxlanid_list";
+/// A VXLAN number has 24 bits.
+const VXLAN_NUMBER_MAX: u32 = (1 << 24) - 1;
 /// Drivers that need no plugin.
 const BUILT_IN_DRIVERS: [&str; 6] = ["overlay", "bridge", "host", "ipvlan", "macvlan", "null"];
 
@@ -109,6 +113,7 @@ fn validate_spec(spec: &NetworkSpec) -> Result<(), Refusal> {
         return Err(Refusal::new(Code::Unimplemented, message));
     }
     validate_driver(spec.driver_config.as_ref(), &BUILT_IN_DRIVERS)?;
+    spec.driver_config.as_ref().map_or(Ok(()), validate_numbers)?;
     spec.ipam.as_ref().map_or(Ok(()), validate_ipam)
 }
 
@@ -123,6 +128,16 @@ fn validate_driver(driver: Option<&Driver>, known: &[&str]) -> Result<(), Refusa
     }
 }
 
+/// VXLAN numbers of the user's own. One that is none would leave the network without an allocation for ever.
+fn validate_numbers(driver: &Driver) -> Result<(), Refusal> {
+    let Some(list) = driver.options.get(NUMBERS_OPTION) else { return Ok(()) };
+    let is_number = |text: &str| text.parse::<u32>().is_ok_and(|number| number <= VXLAN_NUMBER_MAX);
+    if list.split(',').map(str::trim).all(|text| text.is_empty() || is_number(text)) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("option {NUMBERS_OPTION}: {list:?} is no list of numbers up to {VXLAN_NUMBER_MAX}")))
+}
+
 fn validate_ipam(ipam: &IpamOptions) -> Result<(), Refusal> {
     let driver = ipam.driver.as_ref().map(|driver| Driver { name: driver.name.to_lowercase(), ..driver.clone() });
     validate_driver(driver.as_ref(), &["default"])?;
@@ -135,6 +150,11 @@ fn validate_pool(config: &IpamConfig) -> Result<(), Refusal> {
         Refusal::invalid(format!("ipam configuration: subnet {} does not contain {what} {text}", config.subnet))
     };
     let subnet = cidr(&config.subnet).ok_or_else(|| invalid("subnet", &config.subnet))?;
+    let longest = if subnet.0.is_ipv4() { 30 } else { 126 };
+    if subnet.1 > longest {
+        let text = format!("ipam configuration: subnet {} has no room: use /{longest} or a larger one", config.subnet);
+        return Err(Refusal::invalid(text));
+    }
     if !config.range.is_empty() {
         let (address, _) = cidr(&config.range).ok_or_else(|| invalid("range", &config.range))?;
         if !contains(subnet, address) {
@@ -146,6 +166,10 @@ fn validate_pool(config: &IpamConfig) -> Result<(), Refusal> {
         if !contains(subnet, address) {
             return Err(outside("gateway", &config.gateway));
         }
+        if is_nobodys(subnet, address) {
+            let text = format!("ipam configuration: gateway {} is nobody's in {}", config.gateway, config.subnet);
+            return Err(Refusal::invalid(text));
+        }
     }
     Ok(())
 }
@@ -154,6 +178,17 @@ fn cidr(text: &str) -> Option<(IpAddr, u32)> {
     let (address, length) = text.split_once('/')?;
     let (address, length): (IpAddr, u32) = (address.parse().ok()?, length.parse().ok()?);
     (length <= if address.is_ipv4() { 32 } else { 128 }).then_some((address, length))
+}
+
+/// The subnet's own address, and its broadcast address where there is one.
+fn is_nobodys((_, length): (IpAddr, u32), address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(address) => {
+            let mask = u32::MAX.checked_shr(length).unwrap_or(0);
+            [0, mask].contains(&(address.to_bits() & mask))
+        }
+        IpAddr::V6(address) => address.to_bits() & u128::MAX.checked_shr(length).unwrap_or(0) == 0,
+    }
 }
 
 fn contains((network, length): (IpAddr, u32), address: IpAddr) -> bool {

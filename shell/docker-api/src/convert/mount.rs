@@ -13,6 +13,8 @@ pub(crate) fn out(mount: &types::Mount) -> json::Mount<'_> {
         source: text(&mount.source),
         target: text(&mount.target),
         read_only: mount.readonly,
+        // Never shown, as in Docker: it means nothing on Linux.
+        consistency: json::Text::default(),
         bind_options: mount.bind_options.as_ref().map(|options| json::BindOptions {
             propagation: text(words::word(options.propagation())),
             non_recursive: options.nonrecursive,

@@ -117,7 +117,7 @@ pub(crate) fn restart_out(policy: &types::RestartPolicy) -> json::RestartPolicy<
 pub(crate) fn restart_in(policy: json::RestartPolicy<'_>) -> Result<types::RestartPolicy, Refusal> {
     let condition = match policy.condition.as_ref() {
         "" => types::restart_policy::RestartCondition::Any,
-        word => words::parse(word).ok_or_else(|| Refusal::invalid(format!("invalid RestartCondition: {word:?}")))?,
+        word => words::exact(word).ok_or_else(|| Refusal::invalid(format!("invalid RestartCondition: {word:?}")))?,
     };
     Ok(types::RestartPolicy {
         condition: condition.into(),

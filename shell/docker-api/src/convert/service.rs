@@ -159,12 +159,12 @@ fn update_in(update: json::UpdateConfig<'_>) -> Result<types::UpdateConfig, Refu
     let failure_action = match update.failure_action.as_ref() {
         "" => types::update_config::FailureAction::Pause,
         word => {
-            words::parse(word).ok_or_else(|| Refusal::invalid(format!("unrecognized update failure action {word}")))?
+            words::exact(word).ok_or_else(|| Refusal::invalid(format!("unrecognized update failure action {word}")))?
         }
     };
     let order = match update.order.as_ref() {
         "" => types::update_config::UpdateOrder::StopFirst,
-        word => words::parse(word).ok_or_else(|| Refusal::invalid(format!("unrecognized update order {word}")))?,
+        word => words::exact(word).ok_or_else(|| Refusal::invalid(format!("unrecognized update order {word}")))?,
     };
     Ok(types::UpdateConfig {
         parallelism: update.parallelism,
@@ -180,7 +180,7 @@ fn update_in(update: json::UpdateConfig<'_>) -> Result<types::UpdateConfig, Refu
 fn endpoint_in(spec: json::EndpointSpec<'_>) -> Result<types::EndpointSpec, Refusal> {
     let mode = match spec.mode.as_ref() {
         "" => types::endpoint_spec::ResolutionMode::Vip,
-        word => words::parse(word).ok_or_else(|| Refusal::invalid(format!("invalid resolution mode: {word:?}")))?,
+        word => words::exact(word).ok_or_else(|| Refusal::invalid(format!("invalid resolution mode: {word:?}")))?,
     };
     let ports = spec.ports.into_iter().map(port_in).collect::<Result<_, _>>()?;
     Ok(types::EndpointSpec { mode: mode.into(), ports })

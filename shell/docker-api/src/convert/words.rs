@@ -7,7 +7,7 @@ use skep_model::pb::types::{
 };
 
 /// An enumeration with a word for each value.
-pub(crate) trait Word: Sized {
+pub(crate) trait Word: Copy {
     /// Docker's word.
     fn word(self) -> &'static str;
     /// The value of a word, without regard to case, as Docker looks them up.
@@ -22,6 +22,11 @@ pub(crate) fn word<T: Word>(value: T) -> &'static str {
 /// The value of a word.
 pub(crate) fn parse<T: Word>(word: &str) -> Option<T> {
     T::parse(word)
+}
+
+/// The value of a word that Docker takes only as it is written.
+pub(crate) fn exact<T: Word>(word: &str) -> Option<T> {
+    T::parse(word).filter(|value| value.word() == word)
 }
 
 /// Declares the words of an enumeration.

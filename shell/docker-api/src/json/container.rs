@@ -92,6 +92,7 @@ shape!(Mount<'a> {
     source: Text<'a> => "Source" if "empty",
     target: Text<'a> => "Target" if "empty",
     read_only: bool => "ReadOnly" if "empty",
+    consistency: Text<'a> => "Consistency" if "empty",
     bind_options: Option<BindOptions<'a>> => "BindOptions" if "empty",
     volume_options: Option<VolumeOptions<'a>> => "VolumeOptions" if "empty",
     tmpfs_options: Option<TmpfsOptions> => "TmpfsOptions" if "empty",

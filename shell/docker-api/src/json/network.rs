@@ -85,6 +85,7 @@ shape!(EndpointResource {
 
 shape!(NetworkCreate<'a> {
     name: Text<'a> => "Name",
+    check_duplicate: bool => "CheckDuplicate",
     driver: Text<'a> => "Driver",
     scope: Text<'a> => "Scope",
     ipv6: Option<bool> => "EnableIPv6",

@@ -4,7 +4,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use base64::engine::general_purpose::STANDARD;
+use base64::alphabet;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::{DecodeError, Engine};
 use bytes::Bytes;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -75,6 +76,9 @@ macro_rules! empty_numbers {
 }
 empty_numbers!(i32, i64, u32, u64, usize);
 
+const LENIENT: GeneralPurpose =
+    GeneralPurpose::new(&alphabet::STANDARD, GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true));
+
 /// Go's `[]byte`: base64.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Base64(pub(crate) Bytes);
@@ -94,7 +98,9 @@ impl Serialize for Base64 {
 impl<'de> Deserialize<'de> for Base64 {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = Cow::<str>::deserialize(deserializer)?;
-        let bytes = STANDARD.decode(text.as_bytes()).map_err(|error| {
+        // As Go: line ends are passed over, and what is left of the last digit.
+        let text: Cow<'_, str> = if text.contains(['\r', '\n']) { text.replace(['\r', '\n'], "").into() } else { text };
+        let bytes = LENIENT.decode(text.as_bytes()).map_err(|error| {
             // Go's words, on which clients match, with its place: of what is no digit, else of the last group.
             let place = match error {
                 DecodeError::InvalidByte(place, _) => place,
@@ -206,6 +212,17 @@ mod tests {
         let written = |number| serde_json::to_string(&Float(number)).unwrap();
         assert_eq!([0.0, 1.0, 0.25, 0.1].map(written), ["0", "1", "0.25", "0.1"]);
         assert_eq!(serde_json::from_str::<Float>("1").unwrap(), Float(1.0));
+    }
+
+    #[test]
+    fn base64_reads_as_go_reads_it() {
+        let read = |text: &str| serde_json::from_str::<Base64>(text).map(|bytes| bytes.0).ok();
+        for text in [r#""aGk=""#, r#""aGk=\n""#, r#""aG\r\nk=""#, r#""aGl=""#] {
+            assert_eq!(read(text).as_deref(), Some(&b"hi"[..]), "{text}");
+        }
+        for text in [r#""aGk""#, r#"" aGk=""#, r#""a""#, r#""_-8=""#, "[1]"] {
+            assert_eq!(read(text), None, "{text}");
+        }
     }
 
     #[test]

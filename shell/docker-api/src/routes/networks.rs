@@ -123,10 +123,10 @@ pub(crate) async fn inspect(api: &Api, request: Request, term: &str) -> Answer {
     }
     let local = api.engine.networks().await?;
     let mut exact = local.iter().filter(|network| network.id == term || network.name == term);
-    if let Some(network) = exact.next().filter(|_| scope != "swarm") {
+    if let Some(network) = exact.next().filter(|_| matches!(scope, "" | "local")) {
         return reply::ok(&local_out(network));
     }
-    if scope != "local" && api.manager().is_ok() {
+    if matches!(scope, "" | "swarm") && api.manager().is_ok() {
         match lookup::network(api, term).await {
             Ok((network, stale)) => {
                 return Ok(reply::stale(reply::ok(&convert::network::out(&network.value))?, stale));
@@ -135,7 +135,7 @@ pub(crate) async fn inspect(api: &Api, request: Request, term: &str) -> Answer {
             Err(failure) => return Err(failure),
         }
     }
-    let mut prefixed = local.iter().filter(|network| scope != "swarm" && network.id.starts_with(term));
+    let mut prefixed = local.iter().filter(|network| matches!(scope, "" | "local") && network.id.starts_with(term));
     match (prefixed.next(), prefixed.next()) {
         (Some(network), None) => reply::ok(&local_out(network)),
         (Some(_), Some(_)) => Err(Failure::bad_request(format!("network {term} is ambiguous"))),

@@ -29,6 +29,26 @@ async fn malformed_json_is_refused_with_the_field() {
     assert!(form.message().starts_with("unsupported Content-Type header (text/plain)"));
 }
 
+/// Docker knows its words only as it writes them.
+#[tokio::test]
+async fn words_of_specs_are_taken_as_they_are_written() {
+    let world = World::manager();
+    for (part, expected) in [
+        (r#""UpdateConfig":{"Order":"Stop-first"}"#, "unrecognized update order Stop-first"),
+        (r#""UpdateConfig":{"FailureAction":"Pause"}"#, "unrecognized update failure action Pause"),
+        (r#""RollbackConfig":{"FailureAction":"Pause"}"#, "unrecognized update failure action Pause"),
+        (r#""EndpointSpec":{"Mode":"VIP"}"#, "invalid resolution mode: \"VIP\""),
+    ] {
+        let body = format!(r#"{{"Name":"a","TaskTemplate":{{"ContainerSpec":{{"Image":"a"}}}},{part}}}"#);
+        let answer = post(&world.socket, "/services/create", &body).await;
+        assert_eq!((answer.status, answer.message()), (400, expected.to_owned()), "{part}");
+    }
+    let body = r#"{"Name":"a","TaskTemplate":{"ContainerSpec":{"Image":"a"},"RestartPolicy":{"Condition":"Any"}}}"#;
+    let answer = post(&world.socket, "/services/create", body).await;
+    assert_eq!((answer.status, answer.message()), (400, "invalid RestartCondition: \"Any\"".to_owned()));
+    assert!(world.control.0.lock().unwrap().services.is_empty());
+}
+
 #[tokio::test]
 async fn oversized_requests_are_refused() {
     let world = World::manager();
@@ -146,6 +166,8 @@ async fn odd_paths_and_parameters_are_refused() {
         ("//services", 404),
         ("/v1.41", 404),
         ("/services?filters=%7B", 400),
+        ("/services?filters=%7B%22name%22%3A%7B%22x%22%3A1%7D%7D", 400),
+        ("/services?filters=%7B%22name%22%3Anull%7D", 200),
         ("/services?filters=%7B%22bad%22%3A%5B%22x%22%5D%7D", 400),
         ("/services?status=maybe", 400),
         ("/services/x?insertDefaults=2", 400),

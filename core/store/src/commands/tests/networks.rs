@@ -58,6 +58,11 @@ fn specs_are_refused_in_swarmkits_words() {
             pool("10.1.0.0/24", "10.1.1.0/28", ""),
             "ipam configuration: subnet 10.1.0.0/24 does not contain range 10.1.1.0/28",
         ),
+        (pool("10.1.0.0/31", "", ""), "ipam configuration: subnet 10.1.0.0/31 has no room: use /30 or a larger one"),
+        (pool("fd00::/127", "", ""), "ipam configuration: subnet fd00::/127 has no room: use /126 or a larger one"),
+        (pool("10.1.0.0/24", "", "10.1.0.0"), "ipam configuration: gateway 10.1.0.0 is nobody's in 10.1.0.0/24"),
+        (pool("10.1.0.0/24", "", "10.1.0.255"), "ipam configuration: gateway 10.1.0.255 is nobody's in 10.1.0.0/24"),
+        (pool("fd00::/64", "", "fd00::"), "ipam configuration: gateway fd00:: is nobody's in fd00::/64"),
         (pool("10.1.0.0/24", "", "x"), "ipam configuration: invalid gateway x"),
         (
             pool("10.1.0.0/24", "", "10.1.1.1"),
@@ -65,6 +70,14 @@ fn specs_are_refused_in_swarmkits_words() {
         ),
     ] {
         refused(t::NetworkSpec { ipam, ..spec("net") }, I, message);
+    }
+    for list in ["x", "4096,x", "-1", "16777216"] {
+        let options = [("com.docker.network.driver.overlay.vxlanid_list".to_owned(), list.to_owned())].into();
+        let driver_config = Some(t::Driver { name: "overlay".to_owned(), options });
+        let message = format!(
+            "option com.docker.network.driver.overlay.vxlanid_list: {list:?} is no list of numbers up to 16777215"
+        );
+        refused(t::NetworkSpec { driver_config, ..spec("net") }, I, &message);
     }
     let ipam = pool("fd00::/64", "fd00::/80", "fd00::1");
     made(&mut swarm, t::NetworkSpec { ipam, driver_config: driver("overlay"), ..spec("net") });

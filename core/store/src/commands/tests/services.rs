@@ -123,6 +123,11 @@ fn resources_restarts_updates_and_placement_are_checked() {
         "invalid cpu value -1e-09: Must be at least 0.001",
     );
     refused(
+        limit(t::Resources { nano_cpus: i64::MIN, ..Default::default() }),
+        I,
+        "invalid cpu value -9.223372036854776e+09: Must be at least 0.001",
+    );
+    refused(
         limit(t::Resources { memory_bytes: 1024, ..Default::default() }),
         I,
         "invalid memory value 1024: Must be at least 4MiB",

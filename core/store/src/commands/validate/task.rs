@@ -61,16 +61,15 @@ fn resources(resources: &Resources) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// As Go prints it: tiny numbers with an exponent of two digits.
+/// As Go prints it: tiny numbers and those with many digits before the point with an exponent of two digits.
 fn go_float(number: f64) -> String {
-    if number == 0.0 || number.abs() >= 1e-4 {
+    if number == 0.0 || (1e-4..1e6).contains(&number.abs()) {
         return number.to_string();
     }
     let text = format!("{number:e}");
-    match text.split_once("e-") {
-        Some((digits, exponent)) if exponent.len() == 1 => format!("{digits}e-0{exponent}"),
-        _ => text,
-    }
+    let Some((digits, exponent)) = text.split_once('e') else { return text };
+    let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+    format!("{digits}e{sign}{exponent:0>2}")
 }
 
 fn restart(policy: &RestartPolicy) -> Result<(), Refusal> {

@@ -2,6 +2,7 @@
 //! what `allowed` lists with its reason.
 
 mod allowed;
+mod bounds;
 pub mod compare;
 mod dependencies;
 mod events;
@@ -49,6 +50,7 @@ fn a_docker_manager_and_skep_answer_alike() {
     dependencies::secrets_and_configs(&mut pair);
     networks::networks(&mut pair);
     service_specs::accepted_and_refused(&mut pair);
+    bounds::of_every_field(&mut pair);
     services::updates(&mut pair);
     tasks::running_ones(&mut pair);
     events::of_the_swarm(&mut pair);
