@@ -186,6 +186,8 @@ impl Manager {
         if let Err(refusal) = self.propose(entries) {
             self.effects.push(Effect::Warn(format!("the deciders' changes were not taken: {refusal}")));
             self.paused_until = now.monotonic.after(PAUSE_AFTER_REFUSAL);
+            // Deciding it all again before there is room would take the time that committing needs.
+            self.paused_above = self.ledger.in_flight() / 2;
             return false;
         }
         true

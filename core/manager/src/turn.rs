@@ -26,8 +26,8 @@ impl Manager {
     /// When `turn` wants to be called even if nothing happens (ticks apart).
     pub fn wake_at(&self) -> Option<Time> {
         let consensus = self.consensus.wake_at();
-        // What cannot be proposed waits for the disk, or for the handover: nothing is due before.
-        if !self.leading || self.consensus.may_propose(self.role.term).is_err() {
+        // What cannot be proposed waits for the disk, for commits or for the handover: nothing is due before.
+        if !self.leading || !self.may_decide() {
             return consensus;
         }
         let deciders = self.deciders_due();
@@ -113,17 +113,22 @@ impl Manager {
         moved
     }
 
+    /// Whether what is decided now would be taken, as far as that can be told.
+    fn may_decide(&self) -> bool {
+        self.ledger.in_flight() <= self.paused_above && self.consensus.may_propose(self.role.term).is_ok()
+    }
+
     /// Lets the deciders have their turn, if anything happened or is due. Whether something was proposed.
     fn decide(&mut self, now: Now, rng: &mut dyn RngCore) -> bool {
         // Deciding what cannot be proposed would lose what the deciders were told, for nothing.
-        let waits = self.paused_until > now.monotonic || self.consensus.may_propose(self.role.term).is_err();
-        if !self.leading || waits {
+        if !self.leading || self.paused_until > now.monotonic || !self.may_decide() {
             return false;
         }
         if !self.dirty && self.deciders_due() > now.monotonic {
             return false;
         }
         self.dirty = false;
+        self.paused_above = usize::MAX;
         self.keep_pace(now, rng);
         self.sign_waiting();
         let proposed = self.leaders_turn(now, rng);
