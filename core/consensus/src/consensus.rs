@@ -205,12 +205,14 @@ impl Consensus {
 
     /// Members that answered this leader within the last election timeout, itself included; none on a follower.
     pub fn active(&self) -> BTreeSet<RaftId> {
-        if self.raw.raft.state != StateRole::Leader {
-            return BTreeSet::new();
-        }
-        let active =
-            self.raw.raft.prs().iter().filter(|(id, progress)| progress.recent_active || **id == self.config.id.0);
-        active.map(|(&id, _)| RaftId(id)).collect()
+        self.active_ids().collect()
+    }
+
+    /// As [`Self::active`], in no order.
+    pub fn active_ids(&self) -> impl Iterator<Item = RaftId> {
+        let progress = (self.raw.raft.state == StateRole::Leader).then(|| self.raw.raft.prs().iter());
+        let active = progress.into_iter().flatten();
+        active.filter(|(id, progress)| progress.recent_active || **id == self.config.id.0).map(|(&id, _)| RaftId(id))
     }
 
     /// All members as the leader sees them, by number; empty on a follower, which sees nobody.

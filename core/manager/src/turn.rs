@@ -19,7 +19,10 @@ const NEVER: Time = Time(u64::MAX);
 impl Manager {
     /// Raft's clock; call it every `Mode::tick_interval`.
     pub fn tick(&mut self, now: Now) {
-        self.heard = self.heard_now();
+        let known = |id| self.heard.contains(&id);
+        if self.consensus.active_ids().count() != self.heard.len() || !self.consensus.active_ids().all(known) {
+            self.heard = self.heard_now();
+        }
         self.consensus.tick(now.monotonic);
     }
 
@@ -96,7 +99,9 @@ impl Manager {
         for committed in effects.committed {
             self.apply(committed, rng);
         }
-        self.effects.extend(late.into_iter().map(Effect::Send));
+        if !late.is_empty() {
+            self.effects.extend(late.into_iter().map(Effect::Send));
+        }
         if let Some(role) = effects.role {
             self.change_role(role, now, rng);
         }

@@ -40,6 +40,9 @@ impl Newcomers {
 
     /// When the next one is given up.
     pub fn wake_at(&self) -> Option<Time> {
+        if self.since.is_empty() {
+            return None;
+        }
         self.since.values().min().map(|since| since.after(NEWCOMER_PATIENCE))
     }
 

@@ -398,8 +398,10 @@ impl Group {
     pub(super) fn settle(&mut self, id: u64) {
         for _ in 0..1000 {
             let now = self.now;
+            let announced = self.consensus(id).has_effects();
             let effects = self.consensus(id).take_effects(now);
             let quiet = self.perform(id, effects);
+            assert!(announced || quiet, "member {id} has effects of which it did not say that it has them");
             if quiet {
                 return;
             }
