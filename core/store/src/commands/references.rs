@@ -1,7 +1,7 @@
 //! What a service refers to must be there, and what is referred to must stay.
 
 use skep_model::pb::types::{ContainerSpec, NetworkAttachmentConfig, ServiceSpec};
-use skep_model::{Code, ConfigId, Network, NetworkId, Refusal, SecretId, Service};
+use skep_model::{Code, ConfigId, Network, NetworkId, Object as _, Refusal, SecretId, Service};
 
 use super::service::container;
 use crate::read::{Find, Read};
@@ -22,15 +22,25 @@ pub(super) fn is_ingress(network: &Network) -> bool {
     network.spec.ingress || legacy && network.name() == "ingress"
 }
 
-/// Nobody attaches to the ingress network by name.
-pub(super) fn check_networks(facts: &impl Find, spec: &ServiceSpec) -> Result<(), Refusal> {
-    for attachment in spec.task.iter().flat_map(|task| &task.networks) {
+/// Networks must be there, unless the service had them before; nobody attaches to the ingress network by name. SwarmKit
+/// lets a service wait for a network that is gone for ever, since its id never comes again; its clients look first.
+pub(super) fn check_networks(
+    facts: &impl Find,
+    spec: &ServiceSpec,
+    stored: Option<&ServiceSpec>,
+) -> Result<(), Refusal> {
+    let has_it = |target: &str| stored.is_some_and(|spec| networks(spec).iter().any(|known| known.target == target));
+    for attachment in networks(spec) {
         let network = NetworkId::optional(&attachment.target).and_then(|id| facts.network(&id));
-        if let Some(network) = network.filter(|network| is_ingress(network)) {
-            return Err(Refusal::invalid(format!(
-                "Service cannot be explicitly attached to the ingress network {:?}",
-                network.name()
-            )));
+        match network {
+            Some(network) if is_ingress(&network) => {
+                return Err(Refusal::invalid(format!(
+                    "Service cannot be explicitly attached to the ingress network {:?}",
+                    network.name()
+                )));
+            }
+            None if !has_it(&attachment.target) => return Err(Refusal::not_found(Network::KIND, &attachment.target)),
+            _ => {}
         }
     }
     Ok(())

@@ -22,7 +22,7 @@ pub(super) fn create(
 ) -> Result<m::CreateServiceResponse, Refusal> {
     let spec = request.spec.ok_or_else(invalid_argument)?;
     validate::service(&spec, context.extended_constraints)?;
-    references::check_networks(tx, &spec)?;
+    references::check_networks(tx, &spec, None)?;
     ports::check_ingress(&spec, None)?;
     ports::check_conflicts(tx, &spec, None)?;
     references::check_dependencies(tx, &spec)?;
@@ -56,8 +56,8 @@ pub(super) fn update(
         return Err(invalid_argument());
     }
     validate::service(&spec, context.extended_constraints)?;
-    references::check_networks(tx, &spec)?;
     let stored = required::<Service>(tx, &request.service_id)?;
+    references::check_networks(tx, &spec, Some(&stored.spec))?;
     ports::check_ingress(&spec, Some(&stored))?;
     if spec.endpoint.is_some() && spec.endpoint != stored.spec.endpoint {
         ports::check_conflicts(tx, &spec, Some(&stored.id))?;
@@ -72,6 +72,7 @@ pub(super) fn update(
     }
     if rollback {
         if let Some(previous) = &service.previous_spec {
+            references::check_networks(tx, previous, Some(&stored.spec))?;
             references::check_dependencies(tx, previous)?;
         }
         roll_back(&mut service, context.now)?;

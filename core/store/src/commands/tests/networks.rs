@@ -1,4 +1,5 @@
 use skep_model::pb::messages as m;
+use skep_model::pb::messages::update_service_request::Rollback;
 use skep_model::pb::types as t;
 use skep_model::{Code, Service, Verbatim};
 
@@ -122,6 +123,38 @@ fn a_network_in_use_stays() {
     swarm.ask(remove(&id)).unwrap();
     let gone = swarm.ask(remove(&id)).unwrap_err();
     assert_eq!(gone.message, format!("network {id} not found"));
+}
+
+/// A client may have found the network before somebody removed it (seed 17218 of the simulator).
+#[test]
+fn a_service_does_not_wait_for_a_network_that_is_gone() {
+    let mut swarm = Swarm::new();
+    let (first, second) = (made(&mut swarm, spec("first")), made(&mut swarm, spec("second")));
+    swarm.ask(m::CreateServiceRequest { spec: Some(Verbatim::new(on(&first))) }).unwrap();
+    let update = |swarm: &Swarm, spec, rollback: Rollback| {
+        let web = swarm.ledger.committed().service_by_name("web").unwrap();
+        m::UpdateServiceRequest {
+            service_id: web.id.to_string(),
+            service_version: Some(t::Version { index: web.meta.version }),
+            spec: Some(Verbatim::new(spec)),
+            rollback: rollback.into(),
+        }
+    };
+    let moved = update(&swarm, on(&second), Rollback::None);
+    swarm.ask(moved).unwrap();
+    swarm.ask(remove(&first)).unwrap();
+
+    let gone = (Code::NotFound, format!("network {first} not found"));
+    let mut other = on(&first);
+    other.annotations.as_mut().unwrap().name = "other".to_owned();
+    for refused in [
+        swarm.ask(m::CreateServiceRequest { spec: Some(Verbatim::new(other)) }).unwrap_err(),
+        swarm.ask(update(&swarm, on(&first), Rollback::None)).unwrap_err(),
+        swarm.ask(update(&swarm, on(&second), Rollback::Previous)).unwrap_err(),
+    ] {
+        assert_eq!((refused.code, refused.message), gone);
+    }
+    assert_eq!(swarm.ledger.committed().services().len(), 1);
 }
 
 #[test]
