@@ -83,12 +83,6 @@ pub enum StepError {
         /// The sender.
         from: RaftId,
     },
-    /// A vote is asked only by members.
-    #[error("a vote was asked by {from}, which is not a member")]
-    UnknownSender {
-        /// The sender.
-        from: RaftId,
-    },
     /// Members contradict each other about what is committed: a state directory went back in time or was mixed up.
     /// Going on would lose acknowledged writes.
     #[error("this manager's log contradicts the swarm's: {reason}; demote this manager and let it join again")]
@@ -103,7 +97,6 @@ impl From<StepError> for Refusal {
         let code = match &error {
             StepError::Removed { .. } => Code::NotFound,
             StepError::Malformed { .. } => Code::InvalidArgument,
-            StepError::UnknownSender { .. } => Code::PermissionDenied,
             StepError::Diverged { .. } => Code::Internal,
         };
         Self::new(code, error.to_string())

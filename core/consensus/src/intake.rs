@@ -5,7 +5,7 @@ use raft::eraftpb::{Message, MessageType};
 use skep_model::RaftId;
 
 use crate::consensus::Consensus;
-use crate::effect::{MessageKind, PeerMessage};
+use crate::effect::PeerMessage;
 use crate::error::StepError;
 use crate::screen::{self, Verdict};
 
@@ -24,8 +24,11 @@ fn add_receiver(message: &mut Message) {
 
 impl Consensus {
     /// A message from a peer. An error is for the sender's ears (`StepError::Removed`) or the log; this member goes on.
+    /// Somebody unknown may ask for a vote: members that were added while this one was away can need it for their
+    /// quorum (Raft dissertation, 4.1: a vote goes by the candidate's configuration; SwarmKit refuses, and such a group
+    /// never has a leader again). Who hears a leader gives none, and a log that lacks what is committed here gets none.
     pub fn step(&mut self, message: PeerMessage) -> Result<(), StepError> {
-        let PeerMessage { from, kind, mut message, .. } = message;
+        let PeerMessage { from, mut message, .. } = message;
         if self.membership.is_removed(from) {
             return Err(StepError::Removed { from });
         }
@@ -33,10 +36,6 @@ impl Consensus {
             return Ok(());
         }
         add_receiver(&mut message);
-        let known = self.raw.raft.prs().get(message.from).is_some();
-        if kind == MessageKind::Vote && !known && !self.raw.raft.prs().conf().voters().ids().is_empty() {
-            return Err(StepError::UnknownSender { from });
-        }
         screen::agreement(&message, self.raw.raft.term, &self.raw.raft.raft_log)?;
         let takes_over = message.msg_type == MessageType::MsgTimeoutNow as i32;
         if takes_over && !self.may_campaign() {

@@ -76,6 +76,7 @@ pub fn greeting(node: &NodeId) -> HelloRequest {
         revision: SKEP_REVISION,
         node_id: node.to_string(),
         wall_clock_ms: crate::clock::wall().0 / 1_000_000,
+        ..Default::default()
     }
 }
 

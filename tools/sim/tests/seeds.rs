@@ -110,6 +110,22 @@ fn a_manager_that_leaves_is_not_counted_on() {
     }
 }
 
+/// A manager that had been away knew none of the others, and gave none of them its vote.
+#[test]
+fn a_manager_votes_for_one_that_joined_meanwhile() {
+    for seed in [19513, 29790, 29898] {
+        passes(Plan::of(seed));
+    }
+}
+
+/// A service was made on a network that had just been removed, and waited for it.
+#[test]
+fn a_service_waits_for_no_network_that_is_gone() {
+    for seed in [17218, 22846, 26754] {
+        passes(Plan::of(seed));
+    }
+}
+
 /// A job's slot that had completed was run again, because the task in its place failed.
 #[test]
 fn a_completed_slot_is_run_again() {

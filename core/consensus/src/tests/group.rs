@@ -184,6 +184,37 @@ fn a_removed_leader_rests_and_the_others_elect() {
     group.converge();
 }
 
+/// Of the three that there are now one joined, and one went, while a third was away: without the one that led it takes
+/// the votes of both others, one of which does not know the other.
+#[test]
+fn a_member_votes_for_one_that_joined_while_it_was_away() {
+    let mut group = Group::of(13, Mode::Skep, 3);
+    let leader = group.wait_for_leader();
+    let others: Vec<u64> = group.alive().into_iter().filter(|&id| id != leader).collect();
+    let (away, goes) = (others[0], others[1]);
+    group.crash(away);
+    group.join(4);
+    let leader = group.wait_for_leader();
+    let goes = if leader == goes {
+        others.iter().copied().chain([1, 2, 3]).find(|&id| id != away && id != leader)
+    } else {
+        Some(goes)
+    };
+    let term = group.consensus(leader).role().term;
+    group.consensus(leader).propose_membership(term, 1, &MembershipChange::Remove(RaftId(goes.unwrap()))).unwrap();
+    group.settle(leader);
+    group.run(20);
+    group.crash(goes.unwrap());
+    group.crash(leader);
+    group.start(away);
+    let heir = group.wait_for_leader();
+    assert_eq!(heir, 4);
+    let said = group.say(heir);
+    group.run(20);
+    assert!(said.is_some_and(|said| group.acknowledged.contains(&said)));
+    group.converge();
+}
+
 #[test]
 fn a_removed_member_is_told_so() {
     let mut group = Group::of(12, Mode::Skep, 3);

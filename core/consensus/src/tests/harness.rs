@@ -362,7 +362,7 @@ impl Group {
                 // Removed members are told so; nothing else may be refused among honest members.
                 let message = PeerMessage::decode(&bytes).unwrap();
                 match self.consensus(to).step(message) {
-                    Ok(()) | Err(StepError::Removed { .. } | StepError::UnknownSender { .. }) => {}
+                    Ok(()) | Err(StepError::Removed { .. }) => {}
                     Err(error) => panic!("{from} → {to}: {error}"),
                 }
                 self.settle(to);

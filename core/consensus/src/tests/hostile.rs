@@ -121,7 +121,7 @@ fn a_snapshot_that_does_not_name_its_receiver_is_taken() {
 }
 
 #[test]
-fn writes_reads_and_votes_of_strangers_are_not_taken() {
+fn writes_and_reads_are_not_taken_and_votes_of_strangers_unseat_nobody() {
     let (mut group, leader, follower) = follower();
     let last = group.consensus(leader).last_index();
     let mut propose = message(&mut group, MessageType::MsgPropose, follower, leader);
@@ -136,7 +136,9 @@ fn writes_reads_and_votes_of_strangers_are_not_taken() {
     assert_eq!(group.consensus(leader).last_index(), last);
     let mut vote = message(&mut group, MessageType::MsgRequestVote, 99, leader);
     vote.term += 5;
-    assert_eq!(step(&mut group, &vote), Err(StepError::UnknownSender { from: RaftId(99) }));
+    step(&mut group, &vote).unwrap();
+    group.run(3);
+    assert_eq!(group.leader(), Some(leader), "who hears a quorum does not listen to strangers");
 }
 
 #[test]

@@ -148,6 +148,20 @@ impl ManagerBackend {
         }
     }
 
+    /// A manager that joined while this one was away, as far as this one can know: it may need our vote, so that we
+    /// must be able to answer it. Its certificate says that it is a manager.
+    fn meet_stranger(&self, call: &Call, request: &skep::HelloRequest) {
+        let (id, node) = (RaftId(request.raft_id), &call.caller.node);
+        let by_itself = call.caller.role == NodeRole::Manager && request.node_id == node.as_str();
+        let unknown = || matches!(self.raft_standing(id), RaftStanding::Unknown);
+        if id.0 == 0 || request.raft_address.is_empty() || !by_itself || !unknown() {
+            return;
+        }
+        if let Err(refusal) = self.transport.set_stranger(id, node.clone(), &request.raft_address) {
+            tracing::warn!("manager {node} cannot be answered at {:?}: {refusal}", request.raft_address);
+        }
+    }
+
     /// Finds out what wants to be a member: before a Docker Engine can be one, everybody goes over to its pace
     /// (decision 12).
     async fn meet_joiner(&self, node: &NodeId, address: &str) -> Result<(), Refusal> {
@@ -346,8 +360,9 @@ impl Backend for ManagerBackend {
     }
 
     async fn hello(&self, call: Call, request: skep::HelloRequest) -> Result<skep::HelloResponse, Refusal> {
+        self.meet_stranger(&call, &request);
         self.meet(&call, request);
-        let skep::HelloRequest { version, revision, node_id, wall_clock_ms } = host::greeting(&self.own);
+        let skep::HelloRequest { version, revision, node_id, wall_clock_ms, .. } = host::greeting(&self.own);
         Ok(skep::HelloResponse { version, revision, node_id, wall_clock_ms })
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use skep_consensus::{Member, Membership, Persist, Recovered};
@@ -116,6 +116,8 @@ pub struct ManagerRole {
 
 /// What a manager is started into.
 struct World {
+    /// This member, once it is known.
+    own: Arc<OnceLock<Member>>,
     transport: Arc<RaftTransport>,
     skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
     server: Arc<Server>,
@@ -142,7 +144,9 @@ impl ManagerRole {
             .map_err(|source| StartError::Listen { address: parts.listen.clone(), source })?;
         let skep_nodes = Arc::new(Mutex::new(BTreeSet::new()));
         let (events, pending) = mpsc::channel(RAFT_EVENT_QUEUE);
-        let transport = RaftTransport::new(Arc::clone(&parts.credentials), greeting(parts.node.clone()), events);
+        let own = Arc::new(OnceLock::new());
+        let transport =
+            RaftTransport::new(Arc::clone(&parts.credentials), greeting(&parts.node, Arc::clone(&own)), events);
         let backend = Arc::new(ManagerBackend::new(
             parts.node.clone(),
             Arc::clone(&transport),
@@ -158,7 +162,7 @@ impl ManagerRole {
         )
         .map_err(|source| StartError::Listen { address: parts.listen.clone(), source })?;
         let server = Arc::new(server);
-        let world = World { transport, skep_nodes, server: Arc::clone(&server), pending, troubles };
+        let world = World { own, transport, skep_nodes, server: Arc::clone(&server), pending, troubles };
         match Self::run(&parts, beginning, &backend, world).await {
             Ok((handle, thread, events)) => Ok(Self { handle, backend, server, thread: Some(thread), events }),
             Err(error) => {
@@ -193,7 +197,8 @@ impl ManagerRole {
             reader: Default::default(),
         };
         let manager = Manager::new(config, recovered, facts, &mut rng)?;
-        let World { transport, skep_nodes, server, pending, troubles } = world;
+        let World { own, transport, skep_nodes, server, pending, troubles } = world;
+        own.get_or_init(|| disk.member().clone());
         let outside = Outside::new(OutsideParts {
             disk,
             transport,
@@ -244,8 +249,12 @@ impl ManagerRole {
     }
 }
 
-fn greeting(node: NodeId) -> Arc<dyn Fn() -> skep::HelloRequest + Send + Sync> {
-    Arc::new(move || crate::host::greeting(&node))
+fn greeting(node: &NodeId, own: Arc<OnceLock<Member>>) -> Arc<dyn Fn() -> skep::HelloRequest + Send + Sync> {
+    let node = node.clone();
+    Arc::new(move || {
+        let (raft_id, raft_address) = own.get().map(|own| (own.raft_id.0, own.addr.clone())).unwrap_or_default();
+        skep::HelloRequest { raft_id, raft_address, ..crate::host::greeting(&node) }
+    })
 }
 
 /// Carries the transport's news to the loop.

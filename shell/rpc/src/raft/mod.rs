@@ -10,4 +10,4 @@ mod transport;
 
 pub use message::{PIECE_BYTES_MAX, SNAPSHOT_BYTES_MAX};
 pub(crate) use message::{join_snapshot, read_message};
-pub use transport::{QUEUE_MAX, RaftEvent, RaftTransport};
+pub use transport::{QUEUE_MAX, RaftEvent, RaftTransport, STRANGERS_MAX};

@@ -16,6 +16,8 @@ use crate::tls::Credentials;
 
 /// Messages that wait for one member; more means that it is unreachable.
 pub const QUEUE_MAX: usize = 4096;
+/// Managers that introduced themselves and are not known as members: more than a group gets while one of it is away.
+pub const STRANGERS_MAX: usize = 8;
 /// How long a member may take to say that it is well.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -56,21 +58,33 @@ pub struct RaftTransport {
     events: mpsc::Sender<RaftEvent>,
     runtime: tokio::runtime::Handle,
     peers: Mutex<BTreeMap<RaftId, Peer>>,
+    /// Peers that introduced themselves and are no members that we know, the latest last.
+    strangers: Mutex<Vec<RaftId>>,
 }
 
 impl RaftTransport {
     /// `events` must be read: a full queue holds transport up.
     pub fn new(credentials: Arc<Credentials>, greeting: Greeting, events: mpsc::Sender<RaftEvent>) -> Arc<Self> {
         let runtime = tokio::runtime::Handle::current();
-        Arc::new(Self { credentials, greeting, events, runtime, peers: Mutex::new(BTreeMap::new()) })
+        let (peers, strangers) = Default::default();
+        Arc::new(Self { credentials, greeting, events, runtime, peers, strangers })
     }
 
     fn peers(&self) -> std::sync::MutexGuard<'_, BTreeMap<RaftId, Peer>> {
         self.peers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn strangers(&self) -> std::sync::MutexGuard<'_, Vec<RaftId>> {
+        self.strangers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds a member, or moves it to another address. Its queue starts empty.
     pub fn set_peer(&self, id: RaftId, node: NodeId, address: &str) -> Result<(), Refusal> {
+        self.strangers().retain(|known| *known != id);
+        self.put_peer(id, node, address)
+    }
+
+    fn put_peer(&self, id: RaftId, node: NodeId, address: &str) -> Result<(), Refusal> {
         let mut peers = self.peers();
         if peers.get(&id).is_some_and(|peer| peer.member.address == address && peer.member.node == node) {
             return Ok(());
@@ -80,6 +94,23 @@ impl RaftTransport {
         let _entered = self.runtime.enter();
         let peer = Peer::start(member, credentials, Arc::clone(&self.greeting), self.events.clone())?;
         peers.insert(id, peer);
+        Ok(())
+    }
+
+    /// Adds somebody who says that it is a manager, so that it can be answered. A member stays what it is; of strangers
+    /// the latest few are kept.
+    pub fn set_stranger(&self, id: RaftId, node: NodeId, address: &str) -> Result<(), Refusal> {
+        let mut strangers = self.strangers();
+        if !strangers.contains(&id) && self.peers().contains_key(&id) {
+            return Ok(());
+        }
+        self.put_peer(id, node, address)?;
+        strangers.retain(|known| *known != id);
+        strangers.push(id);
+        if strangers.len() > STRANGERS_MAX {
+            let oldest = strangers.remove(0);
+            self.peers().remove(&oldest);
+        }
         Ok(())
     }
 
@@ -133,7 +164,7 @@ impl RaftTransport {
     pub fn reconnect(&self) -> Result<(), Refusal> {
         let members = self.members();
         self.peers().clear();
-        members.into_iter().try_for_each(|(id, node, address)| self.set_peer(id, node, &address))
+        members.into_iter().try_for_each(|(id, node, address)| self.put_peer(id, node, &address))
     }
 }
 

@@ -26,7 +26,7 @@ impl Services {
                 let sentence = format!("raft member {} is node {node}, not {}", message.from, call.caller.node);
                 return Err(Refusal::new(Code::PermissionDenied, sentence));
             }
-            RaftStanding::Unknown if message.kind == RaftKind::Vote => return Ok(()),
+            // A candidate that joined while we were away introduced itself, or cannot be reached.
             RaftStanding::Member(_) | RaftStanding::Unknown => {}
         }
         match message.kind {

@@ -7,7 +7,7 @@ use prost::Message;
 use skep_model::pb::skep::HelloRequest;
 use skep_model::{NodeId, RaftId};
 use skep_rpc::backend::RaftStanding;
-use skep_rpc::raft::{PIECE_BYTES_MAX, QUEUE_MAX};
+use skep_rpc::raft::{PIECE_BYTES_MAX, QUEUE_MAX, STRANGERS_MAX};
 use skep_rpc::{RaftEvent, RaftKind, RaftMessage, RaftTransport};
 use tokio::sync::mpsc;
 
@@ -149,7 +149,7 @@ async fn a_removed_member_hears_it_from_both_kinds_of_member() {
 }
 
 #[tokio::test]
-async fn votes_are_swallowed_for_strangers_and_for_candidates_that_do_not_answer() {
+async fn votes_are_swallowed_for_candidates_that_do_not_answer() {
     let (me, peer) = pair().await;
     let sender = Sender::new(&me, peer.node.clone(), &peer.address);
     *peer.fake.reachable.lock().unwrap() = false;
@@ -160,12 +160,38 @@ async fn votes_are_swallowed_for_strangers_and_for_candidates_that_do_not_answer
     *peer.fake.reachable.lock().unwrap() = true;
     assert!(sender.transport.send(message(RaftKind::Vote, 4, 0)));
     eventually("the fourth", || peer.fake.raft.lock().unwrap().len() == 2).await;
+    // One that joined while we were away is asked as well.
     *peer.fake.members.lock().unwrap() = Box::new(|_| RaftStanding::Unknown);
     assert!(sender.transport.send(message(RaftKind::Vote, 5, 0)));
-    assert!(sender.transport.send(message(RaftKind::Other, 6, 0)));
-    eventually("the sixth", || peer.fake.raft.lock().unwrap().len() == 3).await;
+    eventually("the fifth", || peer.fake.raft.lock().unwrap().len() == 3).await;
+    *peer.fake.reachable.lock().unwrap() = false;
+    assert!(sender.transport.send(message(RaftKind::Vote, 6, 0)));
+    assert!(sender.transport.send(message(RaftKind::Other, 7, 0)));
+    eventually("the seventh", || peer.fake.raft.lock().unwrap().len() == 4).await;
     let arrived: Vec<u64> = peer.fake.raft.lock().unwrap().iter().map(|message| message.index).collect();
-    assert_eq!(arrived, [3, 4, 6]);
+    assert_eq!(arrived, [3, 4, 5, 7]);
+}
+
+#[tokio::test]
+async fn strangers_can_be_answered_and_are_few() {
+    let (me, peer) = pair().await;
+    let sender = Sender::new(&me, peer.node.clone(), &peer.address);
+    let transport = &sender.transport;
+    let known = |id| transport.members().into_iter().find(|member| member.0 == id).map(|member| member.2);
+    transport.set_stranger(PEER, peer.node.clone(), "192.0.2.1:2377").unwrap();
+    assert_eq!(known(PEER).as_ref(), Some(&peer.address), "a member stays where it is");
+    for id in 100..=100 + STRANGERS_MAX as u64 {
+        transport.set_stranger(RaftId(id), peer.node.clone(), &peer.address).unwrap();
+    }
+    assert_eq!(known(RaftId(100)), None, "the oldest is forgotten");
+    assert_eq!(transport.members().len(), 1 + STRANGERS_MAX);
+    assert!(transport.send(RaftMessage { to: RaftId(101), ..message(RaftKind::Vote, 1, 0) }));
+    transport.set_peer(RaftId(101), peer.node.clone(), &peer.address).unwrap();
+    for id in 200..220 {
+        transport.set_stranger(RaftId(id), peer.node.clone(), &peer.address).unwrap();
+    }
+    assert!(known(RaftId(101)).is_some(), "it has become a member");
+    assert_eq!(transport.members().len(), 2 + STRANGERS_MAX);
 }
 
 #[tokio::test]

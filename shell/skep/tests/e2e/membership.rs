@@ -148,6 +148,47 @@ fn roles_change_and_the_quorum_stays() {
     all_ready(&swarm, 2, 4);
 }
 
+/// h4 joined and h2 went while h3 was away. When the leader is lost, h3 and h4 are two of three managers, and h3 has never
+/// heard of h4.
+#[test]
+fn managers_that_never_met_are_a_quorum() {
+    let Some(mut swarm) = Swarm::start(4) else { return };
+    swarm.init();
+    swarm.join(2, "manager");
+    swarm.join(3, "manager");
+    wait_manager(&swarm, 1, "h3", "Reachable");
+    swarm.kill_daemon(3);
+    swarm.join(4, "manager");
+    wait_manager(&swarm, 1, "h4", "Reachable");
+    swarm.docker(1, &["node", "demote", "h2"]).expect();
+    wait_manager(&swarm, 1, "h2", "");
+    assert_eq!(swarm.leader(4).as_deref(), Some("h1"));
+    swarm.kill_daemon(1);
+    swarm.start_daemon(3);
+    wait_manager(&swarm, 3, "h4", "Leader");
+    swarm.docker(3, &["network", "create", "-d", "overlay", "afterwards"]).expect();
+}
+
+/// Leaving by force asks nobody. The others stay on two votes of three only until they can do without the third.
+#[test]
+fn a_manager_that_left_by_force_is_taken_out_of_the_quorum() {
+    let Some(mut swarm) = Swarm::start(3) else { return };
+    swarm.init();
+    swarm.join(2, "manager");
+    swarm.join(3, "manager");
+    wait_manager(&swarm, 1, "h3", "Reachable");
+    swarm.kill_daemon(3);
+    wait_manager(&swarm, 1, "h3", "Unreachable");
+    swarm.docker(2, &["swarm", "leave", "--force"]).expect();
+    wait_manager(&swarm, 1, "h1", "Reachable");
+    let refusal = swarm.docker(1, &["network", "create", "-d", "overlay", "meanwhile"]).expect_failure();
+    assert!(refusal.contains("does not have a leader"), "{refusal}");
+    swarm.start_daemon(3);
+    wait_manager(&swarm, 3, "h2", "");
+    let list = swarm.docker(3, &["node", "ls", "--format", "{{.Hostname}} {{.Status}}"]).expect();
+    assert!(list.contains("h2 Down"), "{list}");
+}
+
 #[test]
 fn node_settings_are_kept_and_filtered() {
     let Some(swarm) = Swarm::formed(1, 1) else { return };
