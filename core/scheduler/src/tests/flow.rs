@@ -45,6 +45,25 @@ fn spreads_over_labels() {
 }
 
 #[test]
+fn spreads_over_labels_as_they_are_now() {
+    let nodes = [labelled("n1", "zone", "a"), labelled("n2", "zone", "b"), labelled("n3", "zone", "b")];
+    let mut world = World::new(nodes);
+    let spread = types::SpreadOver { spread_descriptor: "node.labels.zone".into() };
+    let preference = types::placement_preference::Preference::Spread(spread);
+    let preferences = vec![types::PlacementPreference { preference: Some(preference) }];
+    let spec = TaskSpec { placement: Some(Placement { preferences, ..Default::default() }), ..Default::default() };
+    world.add((1..=4).map(|slot| task("web", slot, spec.clone())));
+    world.turn();
+    assert_eq!(world.counts(), counts(&[("n1", 2), ("n2", 1), ("n3", 1)]));
+    // The third node moves to the first one's zone: 3 run in a, 1 in b.
+    world.write(|tx| tx.update(labelled("n3", "zone", "a")));
+    world.turn();
+    world.add((5..=8).map(|slot| task("web", slot, spec.clone())));
+    world.turn();
+    assert_eq!(world.counts(), counts(&[("n1", 2), ("n2", 4), ("n3", 2)]), "what runs stays");
+}
+
+#[test]
 fn nodes_where_the_service_fails_come_last() {
     let mut world = World::new([node("n1"), node("n2")]);
     world.write(|tx| tx.create(service("web")));
