@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use skep_consensus::Member;
 use skep_model::NodeId;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::{NodeRole, Peer};
 use skep_store::Read as _;
 
 use super::clients::Sort;
-use super::nodes::NodeChange;
+use super::nodes::{LEAVE_LOOKS_MAX, NodeChange};
 use super::specs;
 use super::{Happening, World};
 use crate::dice::{Dice, Purpose};
@@ -98,9 +99,21 @@ impl World {
         }
     }
 
-    /// A node that was away so long that nobody whom it knows manages any more: its operator tells it who does.
+    /// A node that was away so long that nobody whom it knows manages any more: its operator tells it who does. A manager
+    /// that was taken out meanwhile is made to leave, and joins anew: none of the members that it knows can tell it.
     fn show_the_way(&mut self) {
-        let managers = self.manager_peers();
+        let Some(manager) = self.leader().and_then(|leader| self.hosts[leader].manager.as_ref()) else { return };
+        let told = |member: &Member| Peer { node_id: member.node_id.to_string(), addr: member.addr.clone() };
+        let members = manager.membership();
+        let managers: Vec<Peer> = members.iter().map(told).collect();
+        let outcasts: Vec<usize> = (0..self.hosts.len())
+            .filter(|&host| {
+                self.hosts[host].manager.as_ref().is_some_and(|other| {
+                    members.is_removed(other.member().raft_id)
+                        && other.membership().iter().all(|known| members.get(known.raft_id).is_none())
+                })
+            })
+            .collect();
         let lost: Vec<usize> = (0..self.hosts.len())
             .filter(|&host| {
                 let place = &self.hosts[host];
@@ -109,6 +122,11 @@ impl World {
                 place.up && known.is_some_and(|worker| !worker.remotes().iter().any(manages))
             })
             .collect();
+        for host in outcasts {
+            self.say(|| format!("h{host} is no member any more, and nobody is there who could tell it"));
+            let life = self.hosts[host].life;
+            self.leaving(host, life, LEAVE_LOOKS_MAX, true);
+        }
         for host in lost {
             self.say(|| format!("h{host} knows no manager any more"));
             self.kill(host, false, Some(Duration::from_secs(1)));

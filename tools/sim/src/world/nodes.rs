@@ -22,7 +22,7 @@ const RESTART_HOLD_MS: u64 = 60_000;
 const FAREWELL_US: u64 = 20_000;
 /// How often a node that leaves looks whether its tasks have ended, and how often it looks at most.
 const LEAVE_LOOK_US: u64 = 500_000;
-const LEAVE_LOOKS_MAX: u64 = 60;
+pub(crate) const LEAVE_LOOKS_MAX: u64 = 60;
 
 /// What is done to a node.
 #[derive(Clone, Copy, Debug)]
