@@ -8,6 +8,7 @@ use skep_store::Entry;
 use skep_store::commands::{self, CommandContext, MemberView};
 
 use crate::effect::{Answer, Effect, RequestId};
+use crate::leading::tell_of_nodes;
 use crate::state::Manager;
 use crate::waiting::{HeldWrite, PreparedRead, ReadWait, WAITING_MAX};
 
@@ -65,7 +66,9 @@ impl Manager {
         let skep_nodes = self.pace.skep_nodes.clone();
         let last_index = self.consensus.last_index();
         let number = Self::request_number(rng);
-        let done = self.ledger.transact(now, last_index, number, |tx| {
+        let Self { ledger, network, orchestrator, scheduler, .. } = self;
+        let done = ledger.transact(now, last_index, number, |tx| {
+            let begin = tx.mark();
             let mut context = CommandContext {
                 now,
                 rng: &mut *rng,
@@ -74,7 +77,10 @@ impl Manager {
                 extended_constraints,
                 skep_nodes: &skep_nodes,
             };
-            commands::execute(tx, &mut context, command)
+            let response = commands::execute(tx, &mut context, command)?;
+            // The deciders' next turn may come before this is committed.
+            tell_of_nodes(tx, begin, network, orchestrator, scheduler);
+            Ok::<_, Refusal>(response)
         });
         match done {
             Ok((response, entry)) => {

@@ -5,6 +5,9 @@ use std::time::Duration;
 use rand_core::RngCore;
 use skep_consensus::Role;
 use skep_model::{Now, Refusal};
+use skep_network::Allocator;
+use skep_orchestrator::Orchestrator;
+use skep_scheduler::Scheduler;
 use skep_store::{AnyObject, Event, Read as _, Tx};
 
 use crate::effect::Effect;
@@ -134,14 +137,7 @@ impl Manager {
                 Ok(gone) => never_came = gone,
                 Err(refusal) => troubles.push(refusal),
             }
-            // Who reads facts sees a lost node at once: who remembers nodes must not send tasks there meanwhile.
-            tell(tx, begin, |event| {
-                if matches!(event.object, AnyObject::Node(_)) {
-                    network.observe(event);
-                    orchestrator.observe(event);
-                    scheduler.observe(event);
-                }
-            });
+            tell_of_nodes(tx, begin, network, orchestrator, scheduler);
             for _ in 0..DECIDER_ROUNDS_MAX {
                 let mark = tx.mark();
                 network.turn(now, rng, tx);
@@ -212,6 +208,23 @@ impl NumberSource {
         self.first = self.first.wrapping_add(2);
         self.first
     }
+}
+
+/// Who reads facts sees a lost or removed node at once: who remembers nodes must not send tasks there meanwhile.
+pub(crate) fn tell_of_nodes(
+    tx: &Tx<'_>,
+    since: usize,
+    network: &mut Allocator,
+    orchestrator: &mut Orchestrator,
+    scheduler: &mut Scheduler,
+) {
+    tell(tx, since, |event| {
+        if matches!(event.object, AnyObject::Node(_)) {
+            network.observe(event);
+            orchestrator.observe(event);
+            scheduler.observe(event);
+        }
+    });
 }
 
 /// What one decider wrote in this turn marks the others' dirt at once, not only when it is committed.

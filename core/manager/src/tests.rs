@@ -20,6 +20,7 @@ mod joining;
 mod leaving;
 mod newcomers;
 mod pace;
+mod removal;
 mod room;
 
 const TICK_MICROS: u64 = 100_000;
