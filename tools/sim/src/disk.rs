@@ -47,6 +47,15 @@ pub fn append(log: &mut BTreeMap<u64, LogEntry>, entries: &[LogEntry]) {
     log.extend(entries.iter().map(|entry| (entry.index, entry.clone())));
 }
 
+/// The planted bug: a write without its end, which no checksum finds.
+fn torn(persist: &Persist) -> Persist {
+    let mut torn = persist.clone();
+    if let Some(last) = torn.entries.last_mut() {
+        last.data.truncate(last.data.len() / 2);
+    }
+    torn
+}
+
 /// The disk, with what is on its way to it.
 #[derive(Default, Debug)]
 pub struct Disk {
@@ -103,7 +112,7 @@ impl Disk {
     /// The process or the machine dies: some of what was not synced is lost. Only the machine takes along what the
     /// kernel already has; then the first write that is lost may have been written in part, which the next start finds
     /// by its checksum and drops.
-    pub fn crash(&mut self, power: bool, dice: &mut Dice) {
+    pub fn crash(&mut self, power: bool, plant: Option<Plant>, dice: &mut Dice) {
         let mut survivors: Vec<Persist> = self.cached.drain(..).collect();
         let written = survivors.len();
         survivors.extend(self.queued.drain(..self.writing.min(self.queued.len())));
@@ -113,6 +122,9 @@ impl Disk {
         let count = dice.between(least as u64, survivors.len() as u64) as usize;
         for persist in &survivors[..count] {
             self.durable.write(persist);
+        }
+        if let Some(first_lost) = survivors.get(count).filter(|_| power && plant == Some(Plant::TornWrite)) {
+            self.durable.write(&torn(first_lost));
         }
         self.seen = self.durable.clone();
     }

@@ -9,6 +9,7 @@ use skep_store::{Entry, Event, Read as _, Store};
 use crate::invariants::committed_never_differs::CommittedNeverDiffers;
 use crate::invariants::no_stale_append::NoStaleAppend;
 use crate::invariants::one_leader_per_term::OneLeaderPerTerm;
+use crate::invariants::reads_are_current::PutBack;
 use crate::invariants::secret_only_where_needed::SecretOnlyWhereNeeded;
 use crate::invariants::unlock_key_was_told::UnlockKeyWasTold;
 use crate::invariants::{self, Invariant, Verdict, Violation};
@@ -27,21 +28,23 @@ pub(crate) struct Oracle {
     truth: CommittedNeverDiffers,
     secrets: SecretOnlyWhereNeeded,
     keys: UnlockKeyWasTold,
+    put_back: PutBack,
     membership: Option<(u64, Membership)>,
 }
 
 impl Oracle {
-    pub fn new(read_once: ReadOnce) -> Self {
+    pub fn new(read_once: ReadOnce, clocks_agree: bool) -> Self {
         Self {
             store: Store::new(),
             read_once,
             applied: 0,
-            laws: invariants::all(),
+            laws: invariants::all(clocks_agree),
             leaders: OneLeaderPerTerm::default(),
             appends: NoStaleAppend::default(),
             truth: CommittedNeverDiffers::default(),
             secrets: SecretOnlyWhereNeeded::default(),
             keys: UnlockKeyWasTold::default(),
+            put_back: PutBack::default(),
             membership: None,
         }
     }
@@ -75,6 +78,11 @@ impl Oracle {
         self.keys.locked(host, key)
     }
 
+    /// What rollbacks put back.
+    pub fn put_back(&self) -> &PutBack {
+        &self.put_back
+    }
+
     pub fn stream_gone(&mut self, stream: u64) {
         self.secrets.ended(stream);
     }
@@ -105,6 +113,7 @@ impl Oracle {
             let words: Vec<String> = events.iter().map(describe).collect();
             format!("  {} commits: {}", entry.index, words.join(", "))
         });
+        self.put_back.committed(&events);
         self.keys.committed(time, &self.store, &events)?;
         for law in &mut self.laws {
             law.committed(time, &self.store, &events)?;

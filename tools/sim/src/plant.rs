@@ -47,11 +47,20 @@ pub enum Plant {
     CompletionForgotten,
     /// A rollback goes to another spec than the one before.
     RollbackElsewhere,
+    /// The last write before the power went is torn, and taken for whole.
+    TornWrite,
+    /// A task that starts is taken for one that runs: the update goes on to more slots than it may, a move begins too early.
+    StartTakenForRun,
+    /// A task that was told to stop is taken for one that has: its successor starts beside it, and it stays when its node
+    /// goes.
+    StopTakenForEnd,
+    /// Tasks are taken to have a secret's new version: the update is over before it began.
+    VersionOverlooked,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 21] = [
+    pub const ALL: [Plant; 25] = [
         Plant::EarlyAcknowledgement,
         Plant::LostSync,
         Plant::VoteForgotten,
@@ -73,6 +82,10 @@ impl Plant {
         Plant::NodeMistaken,
         Plant::CompletionForgotten,
         Plant::RollbackElsewhere,
+        Plant::TornWrite,
+        Plant::StartTakenForRun,
+        Plant::StopTakenForEnd,
+        Plant::VersionOverlooked,
     ];
 
     /// By its name, as `Debug` prints it.
@@ -80,9 +93,19 @@ impl Plant {
         Self::ALL.into_iter().find(|plant| format!("{plant:?}").eq_ignore_ascii_case(name))
     }
 
-    /// It is planted in what a restarted manager believes.
+    /// It is planted in how followers read the log.
+    pub(crate) fn tampers_with_entries(self) -> bool {
+        matches!(self, Self::StartTakenForRun | Self::StopTakenForEnd | Self::VersionOverlooked)
+    }
+
+    /// It shows only where managers restart or take over often.
+    pub(crate) fn needs_many_leaders(self) -> bool {
+        self.tampers_with_entries() || matches!(self, Self::DeposedWrite | Self::StopForgotten)
+    }
+
+    /// It is planted in what managers believe.
     pub(crate) fn tampers_with_facts(self) -> bool {
-        matches!(
+        let restarted = matches!(
             self,
             Self::AddressForgotten
                 | Self::SlotForgotten
@@ -91,6 +114,7 @@ impl Plant {
                 | Self::NodeMistaken
                 | Self::CompletionForgotten
                 | Self::RollbackElsewhere
-        )
+        );
+        restarted || self.tampers_with_entries()
     }
 }

@@ -8,6 +8,8 @@ use bytes::Bytes;
 use skep_store::{Change, CodecError, Entry, Event, Reader, Store};
 
 use crate::codec::Codec;
+use crate::plant::Plant;
+use crate::world::tamper;
 
 /// Bytes of entries that are remembered: whoever is further behind reads them anew. Enough for all of an ordinary run,
 /// in which managers that start read their whole log again.
@@ -49,13 +51,14 @@ impl ReadOnce {
     }
 
     /// For a manager.
-    pub fn reader(&self) -> Reader {
-        match self.codec {
-            Codec::Encoded => Reader::default(),
-            Codec::Decoded => {
-                let this = self.clone();
-                Reader::new(move |facts, id, payload| this.read(facts, id, payload))
-            }
+    pub fn reader(&self, plant: Option<Plant>) -> Reader {
+        let this = self.clone();
+        match (plant.filter(|plant| plant.tampers_with_entries()), self.codec) {
+            (Some(plant), _) => Reader::new(move |facts, id, payload| {
+                this.read(facts, id, payload).map(|entry| tamper::entry(plant, facts, entry))
+            }),
+            (None, Codec::Encoded) => Reader::default(),
+            (None, Codec::Decoded) => Reader::new(move |facts, id, payload| this.read(facts, id, payload)),
         }
     }
 

@@ -8,18 +8,22 @@ pub mod committed_never_differs;
 pub(crate) mod convergence;
 pub mod decisions_fit;
 pub mod job_completions_once;
+pub mod moves_keep_count;
 pub mod no_busy_loop;
 pub mod no_panic;
 pub mod no_stale_append;
 pub mod node_not_over_reserved;
 pub mod one_leader_per_term;
 pub mod one_task_per_slot;
+pub mod one_version_after_update;
 pub mod reads_are_current;
 pub mod recovery;
+pub mod removed_node_is_empty;
 pub mod restart_storm;
 pub mod rollback_ends_where_it_began;
 pub mod secret_only_where_needed;
 pub mod state_never_back;
+pub mod successor_waits;
 pub mod task_keeps_node;
 pub mod transition_owner;
 pub mod unique_addresses;
@@ -70,9 +74,10 @@ pub trait Invariant {
     fn committed(&mut self, time: Time, facts: &Store, events: &[Event]) -> Verdict;
 }
 
-/// All laws about committed facts.
-pub fn all() -> Vec<Box<dyn Invariant>> {
-    vec![
+/// All laws about committed facts. After a fail-over patience is told by wall clocks: `clocks_agree` says whether they
+/// can be relied upon.
+pub fn all(clocks_agree: bool) -> Vec<Box<dyn Invariant>> {
+    let mut laws: Vec<Box<dyn Invariant>> = vec![
         Box::new(state_never_back::StateNeverBack),
         Box::new(transition_owner::TransitionOwner),
         Box::new(task_keeps_node::TaskKeepsNode),
@@ -84,7 +89,14 @@ pub fn all() -> Vec<Box<dyn Invariant>> {
         Box::new(restart_storm::RestartStorm::default()),
         Box::new(update_keeps_healthy::UpdateKeepsHealthy::default()),
         Box::new(rollback_ends_where_it_began::RollbackEndsWhereItBegan::default()),
-    ]
+        Box::new(one_version_after_update::OneVersionAfterUpdate),
+        Box::new(moves_keep_count::MovesKeepCount),
+        Box::new(removed_node_is_empty::RemovedNodeIsEmpty),
+    ];
+    if clocks_agree {
+        laws.push(Box::new(successor_waits::SuccessorWaits::default()));
+    }
+    laws
 }
 
 /// The task before and after each update of one.

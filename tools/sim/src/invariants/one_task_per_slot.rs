@@ -1,9 +1,10 @@
-//! In the store, one task per slot (of global services: per node) is wanted to run; during a start-first update two.
-//! And of a global service nothing is told to run on a node where an earlier task may still be alive.
-//! Source: decision 19.
+//! In the store, one task per slot (of global services: per node) is wanted to run; two during a start-first update, and
+//! while one moves to a better place. And of a global service nothing is told to run on a node where an earlier task may
+//! still be alive. Source: decision 19 (and docs/design/orchestration.md for moves).
 
 use std::collections::BTreeSet;
 
+use skep_model::labels;
 use skep_model::pb::types::node_status::State;
 use skep_model::pb::types::update_config::UpdateOrder;
 use skep_model::{Service, ServiceId, Task, TaskState, Time};
@@ -14,14 +15,14 @@ use super::{Invariant, Place, Violation};
 /// See the file's head.
 #[derive(Default)]
 pub struct OneTaskPerSlot {
-    /// Services that once might start first: a slot may still be half way.
+    /// Services that once might start first, or move tasks: a slot may still be half way.
     started_first: BTreeSet<ServiceId>,
 }
 
 impl Invariant for OneTaskPerSlot {
     fn committed(&mut self, _: Time, facts: &Store, events: &[Event]) -> Result<(), Violation> {
         for service in events.iter().filter_map(|event| event.object.get::<Service>()) {
-            if may_start_first(service) && !self.started_first.contains(&service.id) {
+            if (may_start_first(service) || may_move(service)) && !self.started_first.contains(&service.id) {
                 self.started_first.insert(service.id.clone());
             }
         }
@@ -67,4 +68,8 @@ fn may_be_alive(task: &Task) -> bool {
 fn may_start_first(service: &Service) -> bool {
     let configs = [service.spec.update.as_ref(), service.spec.rollback.as_ref()];
     configs.into_iter().flatten().any(|config| config.order() == UpdateOrder::StartFirst)
+}
+
+fn may_move(service: &Service) -> bool {
+    service.spec.annotations.as_ref().is_some_and(|annotations| labels::rebalances(&annotations.labels))
 }

@@ -1,9 +1,15 @@
 //! A read that claims to be current shows the last acknowledged value, or one whose writing had no clear outcome, or
-//! (of a service) an earlier one that the managers say they rolled back to. Source: linearizability of reads (decisions
+//! (of a service) an earlier one that the managers rolled back to. Source: linearizability of reads (decisions
 //! 1 and 8).
+
+use std::collections::BTreeMap;
+
+use skep_model::{Service, ServiceId};
+use skep_store::{Action, Event};
 
 use super::acknowledged_never_lost::Existence;
 use super::{Verdict, Violation};
+use crate::world::specs;
 
 /// A value whose writing had no clear outcome.
 #[derive(Clone, Copy, Debug)]
@@ -29,7 +35,7 @@ pub struct Seen {
     pub value: Option<u64>,
     /// Its version.
     pub version: u64,
-    /// The managers say that they put back an earlier spec.
+    /// The managers put it back.
     pub rolled_back: bool,
 }
 
@@ -53,6 +59,11 @@ impl Register {
     /// Nobody said what became of it.
     pub fn doubtful(&mut self, value: u64, quoted: u64) {
         self.doubts.push(Doubt { value, quoted });
+    }
+
+    /// A writing may still be on its way.
+    pub fn is_in_doubt(&self) -> bool {
+        !self.doubts.is_empty()
     }
 
     /// A read that claims to be current.
@@ -79,5 +90,50 @@ impl Register {
         }
         self.doubts.retain(|doubt| doubt.quoted >= version);
         Ok(())
+    }
+}
+
+/// A value that a rollback put back, and the versions of the service that have it.
+#[derive(Clone, Copy, Debug)]
+struct Spell {
+    value: u64,
+    from: u64,
+    /// The first version with another value.
+    to: Option<u64>,
+}
+
+/// What rollbacks put back. The service's own word is not enough: new data of a secret begins another update.
+#[derive(Default)]
+pub struct PutBack {
+    spells: BTreeMap<ServiceId, Vec<Spell>>,
+}
+
+impl PutBack {
+    /// One entry was applied.
+    pub fn committed(&mut self, events: &[Event]) {
+        for event in events {
+            let Some(new) = event.object.get::<Service>() else { continue };
+            if event.action == Action::Remove {
+                self.spells.remove(&new.id);
+            }
+            let Some(old) = event.old.as_ref().and_then(|old| old.get::<Service>()) else { continue };
+            let value = specs::value_of(new.spec.annotations.as_ref());
+            if new.spec == old.spec || value == specs::value_of(old.spec.annotations.as_ref()) {
+                continue;
+            }
+            let spells = self.spells.entry(new.id.clone()).or_default();
+            let version = new.meta.version;
+            spells.iter_mut().filter(|spell| spell.to.is_none()).for_each(|spell| spell.to = Some(version));
+            if let Some(value) = value.filter(|_| super::rollback_ends_where_it_began::begins(new)) {
+                spells.push(Spell { value, from: version, to: None });
+            }
+        }
+    }
+
+    /// Whether the service has this value, in this version, because of a rollback.
+    pub fn did(&self, service: &str, value: Option<u64>, version: u64) -> bool {
+        let Some(spells) = ServiceId::optional(service).and_then(|id| self.spells.get(&id)) else { return false };
+        let covers = |spell: &Spell| spell.from <= version && spell.to.is_none_or(|to| version < to);
+        spells.iter().any(|spell| Some(spell.value) == value && covers(spell))
     }
 }

@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use skep_model::pb::types::ServiceSpec;
 use skep_model::pb::types::update_status::UpdateState;
-use skep_model::{Service, ServiceId, Time, Verbatim};
+use skep_model::{Config, Secret, Service, ServiceId, Time, Verbatim};
+use skep_store::versions::Dependency;
 use skep_store::{Action, Event, Read, Store};
 
 use super::{Invariant, Place, Verdict, Violation};
@@ -13,8 +14,9 @@ use super::{Invariant, Place, Verdict, Violation};
 /// See the file's head.
 #[derive(Default)]
 pub struct RollbackEndsWhereItBegan {
-    /// The spec before the present one.
-    before: BTreeMap<ServiceId, Verbatim<ServiceSpec>>,
+    /// The specs before the present one, oldest first: more than one where new versions of secrets and configs came
+    /// in between, which may count as one step with what came before them.
+    before: BTreeMap<ServiceId, Vec<Verbatim<ServiceSpec>>>,
 }
 
 impl Invariant for RollbackEndsWhereItBegan {
@@ -26,13 +28,15 @@ impl Invariant for RollbackEndsWhereItBegan {
             }
             let Some(old) = event.old.as_ref().and_then(|old| old.get::<Service>()) else { continue };
             if new.spec != old.spec {
-                if state(new) == UpdateState::RollbackStarted
-                    && self.before.get(&new.id).is_some_and(|before| *before != new.spec)
-                {
+                let before = self.before.entry(new.id.clone()).or_default();
+                if begins(new) && !before.is_empty() && !before.contains(&new.spec) {
                     let detail = format!("{} rolls back to a spec that it did not have before", new.name());
                     return Err(broken(detail));
                 }
-                self.before.insert(new.id.clone(), old.spec.clone());
+                if before.last().is_none_or(|last| without_versions(last) != without_versions(&old.spec)) {
+                    before.clear();
+                }
+                before.push(old.spec.clone());
             }
             if state(new) == UpdateState::RollbackCompleted && state(old) != UpdateState::RollbackCompleted {
                 completed(facts, new)?;
@@ -44,6 +48,21 @@ impl Invariant for RollbackEndsWhereItBegan {
 
 fn state(service: &Service) -> UpdateState {
     service.update_status.as_ref().map_or(UpdateState::Unknown, |status| status.state())
+}
+
+/// Of a service whose spec was changed: a rollback did it. (One that has nothing to do is over at once.)
+pub(crate) fn begins(service: &Service) -> bool {
+    use UpdateState as S;
+    matches!(state(service), S::RollbackStarted | S::RollbackPaused | S::RollbackCompleted)
+}
+
+fn without_versions(spec: &ServiceSpec) -> ServiceSpec {
+    let mut spec = spec.clone();
+    if let Some(task) = &mut spec.task {
+        Secret::visit(task, &mut String::clear);
+        Config::visit(task, &mut String::clear);
+    }
+    spec
 }
 
 fn broken(detail: String) -> Violation {

@@ -96,11 +96,14 @@ impl Kind {
         let favoured = match self {
             Self::Everything | Self::Disks | Self::Clocks => false,
             Self::Quorum => matches!(wish, W::Promote | W::Demote | W::AddHost { .. } | W::Leave { .. }),
-            Self::Updates => matches!(wish, W::UpdateService | W::RollBackService),
+            Self::Updates => {
+                matches!(wish, W::UpdateService | W::RollBackService | W::UpdateSecret | W::UpdateConfig)
+            }
             Self::Jobs => matches!(wish, W::CreateJob | W::RunJobAgain),
             Self::Locks => matches!(wish, W::Autolock { .. } | W::RotateUnlockKey),
             Self::Nodes => {
-                matches!(wish, W::Availability | W::Retire | W::RemoveNode | W::Leave { .. } | W::AddHost { .. })
+                matches!(wish, W::Availability | W::Retire | W::RemoveNode | W::ForceOut { .. })
+                    || matches!(wish, W::Leave { .. } | W::AddHost { .. })
             }
         };
         wish.usual() * if favoured { FAVOUR } else { 1 }

@@ -23,6 +23,11 @@ const LENGTH_SECONDS_MIN: u64 = 40;
 const LENGTH_SECONDS_MAX: u64 = 150;
 /// One seed in so many sends its messages through the real codec.
 const CODEC_SHARE: u64 = 8;
+/// See [`Plan::clocks_agree`].
+const CLOCKS_AGREE_MS: u64 = 5_000;
+/// See [`Plan::of_many_leaders`].
+const LEADER_LASTS: Duration = Duration::from_millis(4_300);
+const LEADER_DOWN: Duration = Duration::from_millis(900);
 /// What a run of a given length keeps for the time after the faults.
 const HEALING_SECONDS: u64 = 60;
 
@@ -108,6 +113,23 @@ impl Plan {
             codec,
             ..Self::calm(seed, managers, workers)
         }
+    }
+
+    /// The same, but leaders do not last: for what only who has followed will do.
+    pub(crate) fn of_many_leaders(mut self) -> Self {
+        let mut at = Time(CALM_SECONDS * 1_000_000);
+        while at < self.heal_at {
+            let what = Fault::Kill { target: Target::Leader, power: false, down: LEADER_DOWN };
+            self.faults.push(Scheduled { at, what });
+            at = at.after(LEADER_LASTS);
+        }
+        self
+    }
+
+    /// Whether wall clocks are never more than some seconds apart.
+    pub fn clocks_agree(&self) -> bool {
+        let jumps = |fault: &Scheduled<Fault>| matches!(fault.what, Fault::WallJump { .. });
+        self.skew_ms <= CLOCKS_AGREE_MS && !self.faults.iter().any(jumps)
     }
 
     /// Nothing breaks and nobody asks for anything: for tests that say themselves what happens.

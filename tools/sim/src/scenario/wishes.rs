@@ -42,6 +42,10 @@ pub enum Wish {
     },
     /// What is gone is taken off the list of nodes.
     RemoveNode,
+    /// A worker that runs is taken off the list by force; it leaves a while later, and joins again if `again`.
+    ForceOut {
+        again: bool,
+    },
     /// Autolock on or off.
     Autolock {
         on: bool,
@@ -51,7 +55,7 @@ pub enum Wish {
 
 impl Wish {
     /// What can be asked for at any time; details are diced later.
-    const ALL: [Self; 24] = [
+    const ALL: [Self; 25] = [
         Self::CreateService,
         Self::CreateJob,
         Self::UpdateService,
@@ -74,6 +78,7 @@ impl Wish {
         Self::Retire,
         Self::Leave { again: false },
         Self::RemoveNode,
+        Self::ForceOut { again: false },
         Self::Autolock { on: false },
         Self::RotateUnlockKey,
     ];
@@ -87,7 +92,7 @@ impl Wish {
             Self::RemoveService | Self::Availability => 8,
             Self::CreateSecret | Self::CreateConfig | Self::CreateNetwork | Self::CreateJob => 4,
             Self::Promote | Self::Demote | Self::RollBackService => 3,
-            Self::Autolock { .. } | Self::RotateUnlockKey => 1,
+            Self::Autolock { .. } | Self::RotateUnlockKey | Self::ForceOut { .. } => 1,
             _ => 2,
         }
     }
@@ -96,6 +101,7 @@ impl Wish {
         match self {
             Self::AddHost { .. } => Self::AddHost { manager: dice.permille(400) },
             Self::Leave { .. } => Self::Leave { again: dice.permille(700) },
+            Self::ForceOut { .. } => Self::ForceOut { again: dice.permille(700) },
             Self::Autolock { .. } => Self::Autolock { on: dice.permille(700) },
             whole => whole,
         }

@@ -79,6 +79,9 @@ impl World {
         if !self.hosts[at].up || self.hosts[at].manager.is_none() {
             return self.refuse(&call, Refusal::new(Code::Unavailable, "connection refused"));
         }
+        if self.was_removed(&call) {
+            return self.refuse(&call, Refusal::new(Code::PermissionDenied, "this node was removed from swarm"));
+        }
         if self.hosts[at].leads() {
             return self.handle(call);
         }
@@ -97,6 +100,15 @@ impl World {
             _ if is_read(&call.body) && matches!(call.origin, Origin::Client { .. }) => self.handle(call),
             _ => self.refuse(&call, Refusal::no_leader()),
         }
+    }
+
+    /// The manager's transport refuses certificates of nodes that were taken off the list.
+    fn was_removed(&self, call: &Call) -> bool {
+        let cluster = self.hosts[call.at].manager.as_ref().and_then(|manager| manager.facts().cluster());
+        let node = self.hosts[call.from].node();
+        node.is_some_and(|node| {
+            cluster.is_some_and(|cluster| cluster.blacklisted_certificates.contains_key(node.as_str()))
+        })
     }
 
     fn caller(&self, call: &Call) -> Option<Caller> {

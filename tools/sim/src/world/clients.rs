@@ -7,19 +7,17 @@ use std::collections::BTreeMap;
 
 use skep_manager::Answer;
 use skep_model::pb::messages as m;
-use skep_model::pb::messages::update_service_request::Rollback;
-use skep_model::pb::types;
-use skep_model::{Code, ControlRequest, ControlResponse, Refusal, Verbatim};
+use skep_model::{Code, ControlRequest, ControlResponse, Refusal};
 
+use super::answers::{changed, created_id, seen, updated_id};
 use super::calls::{Body, Call, Origin};
 use super::locks::ClusterChange;
 use super::nodes::NodeChange;
-use super::specs;
 use super::{Happening, World};
 use crate::dice::{Dice, Purpose};
 use crate::invariants::Verdict;
 use crate::invariants::acknowledged_never_lost::Existence;
-use crate::invariants::reads_are_current::{Register, Seen};
+use crate::invariants::reads_are_current::{PutBack, Register};
 use crate::network::HostId;
 
 /// A client's patience.
@@ -132,7 +130,10 @@ impl World {
         let (verdict, then) = match result {
             // What a manager without a leader knows may be old, and says so.
             Ok(Answer::Control { stale: true, .. }) => (Ok(()), None),
-            Ok(Answer::Control { response, .. }) => (self.clients.done(&purposed, &response), Some(*response)),
+            Ok(Answer::Control { response, .. }) => {
+                let verdict = self.clients.done(&purposed, &response, self.oracle.put_back());
+                (verdict, Some(*response))
+            }
             Ok(_) => (Ok(()), None),
             Err(refusal) => (self.clients.refused(&purposed, &refusal), None),
         };
@@ -166,67 +167,14 @@ impl World {
                 self.follow_cluster(response, change, dice);
             }
             (response, Purposed::Read { object, then: Some(change) }) if !self.healed => {
-                let Some((request, value, quoted)) = changed(response, change, dice) else { return };
+                let name = &self.clients.objects[object].name;
+                let Some((request, value, quoted)) = changed(response, name, change, dice) else { return };
                 self.clients.objects[object].register.asked(value);
                 self.ask(request, Purposed::Update { object, value, quoted }, dice);
             }
             _ => {}
         }
     }
-}
-
-/// The request that writes back what was read, changed; its value, and the version it quotes.
-fn changed(response: ControlResponse, change: Change, dice: &mut Dice) -> Option<(ControlRequest, u64, u64)> {
-    let index = |version: Option<types::Version>| version.map_or(0, |version| version.index);
-    match response {
-        ControlResponse::GetService(response) => changed_service(response, change, dice),
-        ControlResponse::GetSecret(response) => {
-            let (Change::Update { number }, Some(secret)) = (change, response.secret) else { return None };
-            let version = secret.value.meta.as_ref().and_then(|meta| meta.version);
-            let spec =
-                secret.value.spec?.edit(|spec| specs::set_value(spec.annotations.get_or_insert_default(), number));
-            let request =
-                m::UpdateSecretRequest { secret_id: secret.value.id, secret_version: version, spec: Some(spec) };
-            Some((request.into(), number, index(version)))
-        }
-        ControlResponse::GetConfig(response) => {
-            let (Change::Update { number }, Some(config)) = (change, response.config) else { return None };
-            let version = config.value.meta.as_ref().and_then(|meta| meta.version);
-            let spec =
-                config.value.spec?.edit(|spec| specs::set_value(spec.annotations.get_or_insert_default(), number));
-            let request =
-                m::UpdateConfigRequest { config_id: config.value.id, config_version: version, spec: Some(spec) };
-            Some((request.into(), number, index(version)))
-        }
-        _ => None,
-    }
-}
-
-fn changed_service(
-    response: m::GetServiceResponse,
-    change: Change,
-    dice: &mut Dice,
-) -> Option<(ControlRequest, u64, u64)> {
-    let service = response.service?.value;
-    let version = service.meta.as_ref().and_then(|meta| meta.version);
-    let quoted = version.map_or(0, |version| version.index);
-    let spec = service.spec?;
-    let (spec, value, rollback) = match change {
-        Change::Update { number } => (Verbatim::new(specs::changed(dice, &spec, number)), number, Rollback::None),
-        Change::RunAgain { number } => (Verbatim::new(specs::again(&spec, number)?), number, Rollback::None),
-        Change::RollBack => {
-            let before = service.previous_spec.as_ref().and_then(|spec| specs::value_of(spec.annotations.as_ref()));
-            (spec, before?, Rollback::Previous)
-        }
-    };
-    let mut request = m::UpdateServiceRequest {
-        service_id: service.id,
-        service_version: Some(types::Version { index: quoted }),
-        spec: Some(spec),
-        ..Default::default()
-    };
-    request.set_rollback(rollback);
-    Some((request.into(), value, quoted))
 }
 
 impl Purposed {
@@ -242,7 +190,7 @@ impl Purposed {
 }
 
 impl Clients {
-    fn done(&mut self, purposed: &Purposed, response: &ControlResponse) -> Verdict {
+    fn done(&mut self, purposed: &Purposed, response: &ControlResponse, put_back: &PutBack) -> Verdict {
         match *purposed {
             Purposed::Create { object } => {
                 let object = &mut self.objects[object];
@@ -250,12 +198,20 @@ impl Clients {
                 object.id = created_id(response);
             }
             Purposed::Remove { object } => self.objects[object].existence = Existence::Gone,
-            Purposed::Update { object, value, .. } => self.objects[object].register.acknowledged(value),
+            Purposed::Update { object, value, .. } => {
+                let object = &mut self.objects[object];
+                object.register.acknowledged(value);
+                if let Some(id) = updated_id(response) {
+                    object.id = id;
+                }
+            }
             Purposed::Read { object, .. } => {
                 let object = &mut self.objects[object];
-                if let Some(seen) = seen(response) {
-                    return object.register.read(&object.name, object.existence, seen);
-                }
+                let Some((id, seen)) = seen(response, &object.name, put_back) else {
+                    return object.existence.not_found(&object.name, "read");
+                };
+                object.register.read(&object.name, object.existence, seen)?;
+                object.id = id;
             }
             Purposed::ReadNode { .. } | Purposed::ReadCluster { .. } | Purposed::Forget => {}
         }
@@ -295,46 +251,4 @@ fn is_certain(refusal: &Refusal) -> bool {
         Code::Unknown => *refusal == Refusal::out_of_sequence(),
         _ => false,
     }
-}
-
-/// What a read shows of an object.
-fn seen(response: &ControlResponse) -> Option<Seen> {
-    let version = |meta: Option<&skep_model::pb::objects::Meta>| {
-        meta.and_then(|meta| meta.version).map_or(0, |version| version.index)
-    };
-    let (annotations, version, rolled_back) = match response {
-        ControlResponse::GetService(response) => {
-            let service = &response.service.as_ref()?.value;
-            let annotations = service.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
-            (annotations, version(service.meta.as_ref()), specs::rolled_back(service.update_status.as_ref()))
-        }
-        ControlResponse::GetSecret(response) => {
-            let secret = &response.secret.as_ref()?.value;
-            let annotations = secret.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
-            (annotations, version(secret.meta.as_ref()), false)
-        }
-        ControlResponse::GetConfig(response) => {
-            let config = &response.config.as_ref()?.value;
-            let annotations = config.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
-            (annotations, version(config.meta.as_ref()), false)
-        }
-        ControlResponse::GetNetwork(response) => {
-            let network = &response.network.as_ref()?.value;
-            let annotations = network.spec.as_ref().and_then(|spec| spec.annotations.as_ref());
-            (annotations, version(network.meta.as_ref()), false)
-        }
-        _ => return None,
-    };
-    Some(Seen { value: specs::value_of(annotations), version, rolled_back })
-}
-
-fn created_id(response: &ControlResponse) -> String {
-    let id = match response {
-        ControlResponse::CreateService(response) => response.service.as_ref().map(|made| made.value.id.clone()),
-        ControlResponse::CreateSecret(response) => response.secret.as_ref().map(|made| made.value.id.clone()),
-        ControlResponse::CreateConfig(response) => response.config.as_ref().map(|made| made.value.id.clone()),
-        ControlResponse::CreateNetwork(response) => response.network.as_ref().map(|made| made.value.id.clone()),
-        _ => None,
-    };
-    id.unwrap_or_default()
 }

@@ -45,6 +45,7 @@ impl World {
                 self.say(|| format!("not yet: {trouble}"));
                 self.operator_cleans_up();
                 self.show_the_way();
+                self.outcasts_leave();
                 self.after_us(self.plan.look_every_us, Happening::Look);
             }
         }
@@ -156,10 +157,10 @@ impl World {
         for object in self.clients.objects.iter_mut().filter(|object| !object.busy) {
             let name = &object.name;
             let seen = match object.sort {
-                Sort::Service => facts.service_by_name(name).map(|service| Seen {
-                    value: specs::value_of(service.spec.annotations.as_ref()),
-                    version: service.meta.version,
-                    rolled_back: specs::rolled_back(service.update_status.as_ref()),
+                Sort::Service => facts.service_by_name(name).map(|service| {
+                    let (value, version) = (specs::value_of(service.spec.annotations.as_ref()), service.meta.version);
+                    let rolled_back = self.oracle.put_back().did(service.id.as_str(), value, version);
+                    Seen { value, version, rolled_back }
                 }),
                 Sort::Secret => facts.secret_by_name(name).map(|secret| Seen {
                     value: specs::value_of(secret.spec.annotations.as_ref()),

@@ -175,7 +175,7 @@ impl World {
         place.engine.crash(power);
         place.lock.locked = false;
         place.leaving = false;
-        place.disk.crash(power, &mut self.dice.disks);
+        place.disk.crash(power, self.plant, &mut self.dice.disks);
         let life = place.life;
         self.forget_manager(host);
         self.break_streams_of(host, power);
@@ -247,8 +247,8 @@ impl World {
         }
         facts = tamper::facts(self.plant, facts);
         let applied = recovered.snapshot.index;
-        let config =
-            Config { member: seat.member, genesis, certificate_expiry: |_| None, reader: self.read_once.reader() };
+        let reader = self.read_once.reader(self.plant);
+        let config = Config { member: seat.member, genesis, certificate_expiry: |_| None, reader };
         match Manager::new(config, recovered, facts, place.dice.source()) {
             Ok(manager) => {
                 place.manager = Some(Box::new(manager));

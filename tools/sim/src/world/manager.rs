@@ -130,6 +130,7 @@ impl World {
             Effect::Changed { index, events } => {
                 if events.iter().any(|event| event.object.get::<Cluster>().is_some()) {
                     self.follow_key_soon(host);
+                    self.cut_off(host, &events);
                 }
                 self.changed.insert(index, events);
             }
@@ -281,8 +282,9 @@ impl World {
         if place.disk.writing == 0 {
             return;
         }
-        // Who acknowledges early has no reason to hurry.
-        let slow = place.disk.slow > 0 || self.plant == Some(Plant::EarlyAcknowledgement);
+        // Who acknowledges early has no reason to hurry; what is torn was being written.
+        let lazy = matches!(self.plant, Some(Plant::EarlyAcknowledgement | Plant::TornWrite));
+        let slow = place.disk.slow > 0 || lazy;
         let delay = if slow { self.dice.disks.micros(30_000, 700_000) } else { self.dice.disks.micros(150, 2_500) };
         let life = place.manager_life;
         self.after(delay, Happening::DiskDone { host, life });
@@ -336,11 +338,12 @@ impl World {
     fn note_applied(&mut self, host: HostId) {
         let Some(manager) = &self.hosts[host].manager else { return };
         let applied = manager.applied();
+        let believes_wrongly = self.plant.is_some_and(Plant::tampers_with_facts);
         let before = std::mem::replace(&mut self.hosts[host].applied, applied);
         for index in before + 1..=applied {
             // What came in a snapshot is not in the log.
             let Some(entry) = self.hosts[host].log.remove(&index) else { continue };
-            let events = self.changed.remove(&index);
+            let events = self.changed.remove(&index).filter(|_| !believes_wrongly);
             let verdict = self.oracle.committed(host, &entry, events, self.time, &mut self.journal);
             self.check(verdict);
         }

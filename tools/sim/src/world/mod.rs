@@ -3,6 +3,7 @@
 //! It must never decide anything that the core decides: it carries inputs to the core and performs its effects, with
 //! faults in between. Start reading at `step`, then `manager` and `worker`.
 
+mod answers;
 pub(crate) mod calls;
 mod clients;
 mod faults;
@@ -12,9 +13,9 @@ mod locks;
 mod manager;
 mod membership;
 mod nodes;
-mod specs;
+pub(crate) mod specs;
 mod streams;
-mod tamper;
+pub(crate) mod tamper;
 mod wishes;
 mod worker;
 
@@ -129,6 +130,7 @@ pub struct World {
 impl World {
     /// The world of a plan, before its first event.
     pub fn new(plan: Plan, plant: Option<Plant>, journal: bool) -> Self {
+        let plan = if plant.is_some_and(Plant::needs_many_leaders) { plan.of_many_leaders() } else { plan };
         let seed = plan.seed;
         let dice = AllDice {
             network: Dice::new(seed, Purpose::Network),
@@ -147,7 +149,7 @@ impl World {
             dice,
             troubles: Troubles::default(),
             journal: Journal::new(journal),
-            oracle: Oracle::new(read_once.clone()),
+            oracle: Oracle::new(read_once.clone(), plan.clocks_agree()),
             read_once,
             changed: BTreeMap::new(),
             clients: Clients::default(),

@@ -6,8 +6,8 @@ use skep_model::pb::skep::LeaveRequest;
 use skep_model::pb::skep::leave_request::Reason;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::{self, NodeRole};
-use skep_model::{NodeId, TaskState};
-use skep_store::Read as _;
+use skep_model::{Cluster, NodeId, TaskState};
+use skep_store::{Event, Read as _};
 
 use super::calls::{Body, Call, Origin};
 use super::clients::Purposed;
@@ -23,6 +23,9 @@ const FAREWELL_US: u64 = 20_000;
 /// How often a node that leaves looks whether its tasks have ended, and how often it looks at most.
 const LEAVE_LOOK_US: u64 = 500_000;
 pub(crate) const LEAVE_LOOKS_MAX: u64 = 60;
+
+/// Who was taken off the list by force leaves within this.
+const OUTCAST_STAYS_US: u64 = 20_000_000;
 
 /// What is done to a node.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +72,50 @@ impl World {
         if let Some(number) = dice.pick(&gone) {
             let node = self.gone[number].clone();
             self.remove_node(&node, dice);
+        }
+    }
+
+    /// A worker that runs is taken off the list; its operator makes it leave a while later.
+    pub(crate) fn force_out(&mut self, again: bool, dice: &mut Dice) {
+        let host = dice.below(self.hosts.len() as u64) as HostId;
+        let Some(node) = self.hosts[host].node().cloned() else { return };
+        if !self.may_do_without(host) || self.hosts[host].seat.is_some() {
+            return;
+        }
+        self.say(|| format!("h{host} is taken off the list while it runs"));
+        self.remove_node(&node, dice);
+        let life = self.hosts[host].life;
+        let later = dice.below(OUTCAST_STAYS_US);
+        self.after_us(later, Happening::Leaving { host, life, looks: LEAVE_LOOKS_MAX, again });
+    }
+
+    /// Who is off the list leaves, and joins again.
+    pub(crate) fn outcasts_leave(&mut self) {
+        let Some(manager) = self.leader().and_then(|leader| self.hosts[leader].manager.as_ref()) else { return };
+        let is_out = |host: &HostId| {
+            let place = &self.hosts[*host];
+            let is_worker = place.up && !place.retired && place.seat.is_none();
+            is_worker && place.node().is_some_and(|node| manager.facts().node(node).is_none())
+        };
+        let out: Vec<HostId> = (0..self.hosts.len()).filter(is_out).collect();
+        for host in out {
+            let life = self.hosts[host].life;
+            self.leaving(host, life, LEAVE_LOOKS_MAX, true);
+        }
+    }
+
+    /// Whose certificate was refused for good loses its connections with this manager, as `shell/node` cuts them.
+    pub(crate) fn cut_off(&mut self, host: HostId, events: &[Event]) {
+        for event in events {
+            let Some(new) = event.object.get::<Cluster>() else { continue };
+            let old = event.old.as_ref().and_then(|old| old.get::<Cluster>());
+            let known = |node: &String| old.is_some_and(|old| old.blacklisted_certificates.contains_key(node));
+            for node in new.blacklisted_certificates.keys().filter(|node| !known(node)) {
+                let outcast = self.hosts.iter().position(|other| other.node().is_some_and(|own| own.as_str() == node));
+                if let Some(outcast) = outcast {
+                    self.break_streams_between(host, outcast);
+                }
+            }
         }
     }
 
@@ -121,7 +168,9 @@ impl World {
         let left = members.iter().filter(|member| {
             self.seats.get(&member.raft_id).is_some_and(|other| *other != host && !self.hosts[*other].retired)
         });
-        let enough = left.count() > members.len() / 2 && manager.voters().len() == members.len();
+        // Who is about to leave is no member for much longer.
+        let none_leaves = self.hosts.iter().all(|host| !host.leaving);
+        let enough = none_leaves && left.count() > members.len() / 2 && manager.voters().len() == members.len();
         settled && all_settled && enough && seats == members.len() && self.joining() == 0
     }
 

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+use skep_model::labels;
 use skep_model::pb::types::update_config::{FailureAction, UpdateOrder};
 use skep_model::pb::types::{self, PortConfig, config_reference, secret_reference, service_spec::Mode};
 use skep_model::time::proto_duration;
@@ -32,15 +34,14 @@ pub(crate) fn set_value(annotations: &mut types::Annotations, value: u64) {
     annotations.labels.insert(VALUE_LABEL.to_owned(), value.to_string());
 }
 
+/// Data of a new version of a secret or config; as often none, which leaves the data as they are.
+pub(crate) fn new_data(dice: &mut Dice, value: u64) -> Option<Bytes> {
+    dice.permille(500).then(|| Bytes::from(format!("data{value}")))
+}
+
 /// The value in a label.
 pub(crate) fn value_of(annotations: Option<&types::Annotations>) -> Option<u64> {
     annotations?.labels.get(VALUE_LABEL)?.parse().ok()
-}
-
-/// The manager has put back an earlier spec.
-pub(crate) fn rolled_back(status: Option<&types::UpdateStatus>) -> bool {
-    use types::update_status::UpdateState as S;
-    status.is_some_and(|status| matches!(status.state(), S::RollbackStarted | S::RollbackPaused | S::RollbackCompleted))
 }
 
 /// A job.
@@ -106,8 +107,12 @@ pub(crate) fn service(dice: &mut Dice, name: &str, number: u64, known: &Known) -
         port.set_publish_mode(types::port_config::PublishMode::Host);
         ports.push(port);
     }
+    let mut annotations = annotations(name, number);
+    if !global && dice.permille(200) {
+        annotations.labels.insert(labels::REBALANCE.to_owned(), "true".to_owned());
+    }
     types::ServiceSpec {
-        annotations: Some(annotations(name, number)),
+        annotations: Some(annotations),
         task: Some(task(dice, number, known)),
         mode: Some(mode),
         update: dice.permille(700).then(|| update(dice)),

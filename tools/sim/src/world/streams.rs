@@ -125,6 +125,16 @@ impl World {
         }
     }
 
+    /// A manager ends what it carries for a worker.
+    pub(crate) fn break_streams_between(&mut self, manager: HostId, worker: HostId) {
+        let along =
+            |stream: &Stream| stream.worker == worker && (stream.manager == manager || stream.via == Some(manager));
+        for number in self.streams.having(along) {
+            let to_worker = if self.network.open(manager, worker) { RESET } else { KEEPALIVE };
+            self.break_stream(number, Some((RESET, false)), Some(to_worker));
+        }
+    }
+
     /// The manager's end of a stream is gone.
     pub(crate) fn stream_gone(&mut self, manager: HostId, life: u64, stream: u64, reset: bool) {
         if !self.is_manager(manager, life) {

@@ -1,6 +1,8 @@
 //! Planted bugs of the deciders, without a hook in them: a manager that restarts is handed facts that a decider which
-//! forgets, or misreads, would see. What it then decides goes through the whole of the core.
+//! forgets, or misreads, would see; and followers may read the log as such a decider would. What a leader then decides
+//! goes through the whole of the core.
 
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use skep_model::pb::types::task_spec::Runtime;
@@ -8,6 +10,9 @@ use skep_model::{Service, Task, TaskState};
 use skep_store::{Action, AnyObject, Change, Entry, Read, Store};
 
 use crate::plant::Plant;
+
+const STARTING: RangeInclusive<TaskState> = TaskState::Assigned..=TaskState::Starting;
+const ALIVE: RangeInclusive<TaskState> = TaskState::Assigned..=TaskState::Running;
 
 /// The facts as the planted bug sees them.
 pub(crate) fn facts(plant: Option<Plant>, mut facts: Store) -> Store {
@@ -36,6 +41,7 @@ fn task_seen(plant: Plant, facts: &Store, task: &Arc<Task>) -> Option<Change> {
         Plant::CompletionForgotten if task.extras.job_iteration.is_some() && task.state() == TaskState::Complete => {
             return Some(Change { action: Action::Remove, object: AnyObject::Task(task.clone()) });
         }
+        Plant::StartTakenForRun | Plant::StopTakenForEnd => seen = task_read(plant, task)?,
         Plant::StopForgotten if task.desired_state == TaskState::Shutdown => seen.desired_state = TaskState::Running,
         Plant::ReservationForgotten if alive => seen.spec = seen.spec.edit(|spec| spec.resources = None),
         Plant::NodeMistaken if alive => {
@@ -45,6 +51,57 @@ fn task_seen(plant: Plant, facts: &Store, task: &Arc<Task>) -> Option<Change> {
         _ => return None,
     }
     update(AnyObject::Task(Arc::new(seen)))
+}
+
+/// An entry of the log as the planted bug reads it.
+pub(crate) fn entry(plant: Plant, facts: &Store, entry: Entry) -> Entry {
+    let read = |change: &Change| {
+        let object = match &change.object {
+            AnyObject::Task(task) => task_read(plant, task).map(|task| AnyObject::Task(Arc::new(task))),
+            _ => None,
+        };
+        Change { action: change.action, object: object.unwrap_or_else(|| change.object.clone()) }
+    };
+    let mut changes: Vec<Change> = entry.changes.iter().map(read).collect();
+    if plant == Plant::VersionOverlooked {
+        let services = entry.changes.iter().filter_map(|change| change.object.get::<Service>());
+        let overlooked: Vec<Change> = services.flat_map(|service| tasks_up_to_date(facts, service)).collect();
+        let is_new = |task: &Change| entry.changes.iter().all(|change| change.object.id() != task.object.id());
+        changes.extend(overlooked.into_iter().filter(is_new));
+    }
+    Entry { id: entry.id, changes: changes.into() }
+}
+
+fn task_read(plant: Plant, task: &Task) -> Option<Task> {
+    let starts = task.is_wanted() && STARTING.contains(&task.state()) && task.node_id.is_some();
+    let stops = !task.is_wanted() && ALIVE.contains(&task.state()) && task.networks.is_empty();
+    let state = match plant {
+        Plant::StartTakenForRun if starts => TaskState::Running,
+        // Whose address is free too soon is another bug.
+        Plant::StopTakenForEnd if stops => TaskState::Shutdown,
+        _ => return None,
+    };
+    let mut read = task.clone();
+    read.status.set_state(state);
+    Some(read)
+}
+
+/// Tasks of a service whose spec names other versions now, as if they had them.
+fn tasks_up_to_date(facts: &Store, service: &Service) -> Vec<Change> {
+    let Some(Runtime::Container(named)) = service.spec.task.as_ref().and_then(|task| task.runtime.as_ref()) else {
+        return Vec::new();
+    };
+    let tasks = facts.tasks_of_service(&service.id).into_iter().filter(|task| task.is_wanted());
+    let seen = tasks.map(|task| {
+        let spec = task.spec.edit(|spec| {
+            if let Some(Runtime::Container(container)) = &mut spec.runtime {
+                container.secrets.clone_from(&named.secrets);
+                container.configs.clone_from(&named.configs);
+            }
+        });
+        Task { spec, ..(*task).clone() }
+    });
+    seen.filter_map(|task| update(AnyObject::Task(Arc::new(task)))).collect()
 }
 
 fn service_seen(plant: Plant, service: &Arc<Service>) -> Option<Change> {

@@ -56,6 +56,7 @@ impl World {
             Wish::Retire => self.retire(dice),
             Wish::Leave { again } => self.leave_some(again, dice),
             Wish::RemoveNode => self.remove_some_node(dice),
+            Wish::ForceOut { again } => self.force_out(again, dice),
             Wish::Autolock { on } => self.change_cluster(ClusterChange::Autolock(on), dice),
             Wish::RotateUnlockKey => self.change_cluster(ClusterChange::RotateUnlockKey, dice),
         }
@@ -168,11 +169,19 @@ impl World {
 
     fn read(&mut self, sort: Sort, then: Option<Change>, dice: &mut Dice) {
         let Some(object) = self.some_object(sort, then.is_none(), dice) else { return };
-        let id = self.clients.objects[object].id.clone();
+        let Owned { id, name, .. } = self.clients.objects[object].clone();
+        // A version has an id of its own: the newest is known by the name.
+        let names = vec![name];
         let request: ControlRequest = match sort {
             Sort::Service => m::GetServiceRequest { service_id: id, ..Default::default() }.into(),
-            Sort::Secret => m::GetSecretRequest { secret_id: id }.into(),
-            Sort::Config => m::GetConfigRequest { config_id: id }.into(),
+            Sort::Secret => {
+                let filters = m::list_secrets_request::Filters { names, ..Default::default() };
+                m::ListSecretsRequest { filters: Some(filters) }.into()
+            }
+            Sort::Config => {
+                let filters = m::list_configs_request::Filters { names, ..Default::default() };
+                m::ListConfigsRequest { filters: Some(filters) }.into()
+            }
             Sort::Network => m::GetNetworkRequest { network_id: id, ..Default::default() }.into(),
         };
         self.ask(request, Purposed::Read { object, then }, dice);
@@ -180,7 +189,11 @@ impl World {
 
     fn remove(&mut self, sort: Sort, dice: &mut Dice) {
         let Some(object) = self.some_object(sort, false, dice) else { return };
-        let id = self.clients.objects[object].id.clone();
+        let Owned { id, register, .. } = self.clients.objects[object].clone();
+        // What is on its way may make a version of another id, which this would leave.
+        if matches!(sort, Sort::Secret | Sort::Config) && register.is_in_doubt() {
+            return;
+        }
         let request: ControlRequest = match sort {
             Sort::Service => m::RemoveServiceRequest { service_id: id }.into(),
             Sort::Secret => m::RemoveSecretRequest { secret_id: id }.into(),
