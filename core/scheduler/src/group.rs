@@ -11,8 +11,8 @@ use crate::explain;
 use crate::filter::{self, Filter};
 use crate::node::NodeNumber;
 use crate::picture::Picture;
+use crate::queue::Waiting;
 use crate::requirements::Requirements;
-use crate::scheduler::Waiting;
 use crate::spread::Tree;
 
 /// Said of a task whose node the scheduler chose.

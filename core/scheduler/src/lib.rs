@@ -18,6 +18,7 @@ mod generic;
 mod group;
 mod node;
 mod picture;
+mod queue;
 mod requirements;
 mod scheduler;
 mod spread;

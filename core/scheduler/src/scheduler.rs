@@ -10,8 +10,8 @@ use skep_store::{Action, AnyObject, Event, Read, Tx};
 
 use crate::assign::Turn;
 use crate::group;
-use crate::node::ServiceNumber;
 use crate::picture::{self, Picture};
+use crate::queue::{Queue, Waiting};
 
 /// What found no node is tried again at most this often, however often something becomes free.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -22,28 +22,6 @@ type GroupKey = (Option<ServiceId>, Option<u64>, Option<TaskId>);
 /// Tasks by slot, so that low slots are placed first.
 type Group = BTreeSet<(u64, TaskId)>;
 
-/// A pending task with what tells its group, in the order in which tasks are placed.
-#[derive(Debug)]
-pub(crate) struct Waiting {
-    pub(crate) service: Option<ServiceNumber>,
-    version: Option<u64>,
-    /// The task's.
-    slot: u64,
-    pub(crate) task: Arc<Task>,
-}
-
-impl Waiting {
-    fn order(&self, other: &Self) -> std::cmp::Ordering {
-        let key = |waiting: &Self| (waiting.service, waiting.version, waiting.slot);
-        key(self).cmp(&key(other)).then_with(|| self.task.id.cmp(&other.task.id))
-    }
-
-    fn is_grouped_with(&self, other: &Self) -> bool {
-        let whole = self.service.is_some() && self.version.is_some();
-        whole && (self.service, self.version) == (other.service, other.version)
-    }
-}
-
 /// Places tasks on nodes. One per leader.
 #[derive(Debug, Default)]
 pub struct Scheduler {
@@ -52,8 +30,8 @@ pub struct Scheduler {
     nodes: BTreeSet<NodeId>,
     gone_services: BTreeSet<ServiceId>,
     picture: Picture,
-    /// To be placed in this turn; empty between turns.
-    pending: Vec<Waiting>,
+    /// To be placed in this turn, or in the next ones.
+    pending: Queue,
     /// Found no node; to be tried again when something becomes free.
     stuck: BTreeMap<GroupKey, Group>,
     /// Made for their node, to be confirmed.
@@ -102,18 +80,15 @@ impl Scheduler {
         }
     }
 
-    /// Brings the picture in line with the facts, then places what is pending.
+    /// Brings the picture in line with the facts, then places what is pending: so much that what is found, placed and
+    /// written stays near. The rest follows at once ([`Self::wake_at`]).
     pub fn turn(&mut self, now: Now, _rng: &mut dyn RngCore, tx: &mut Tx) {
         if std::mem::take(&mut self.everything) {
             self.look_at_everything(now, tx);
         }
         self.look_at_nodes(tx);
         self.look_at_tasks(now, tx);
-        for service in std::mem::take(&mut self.gone_services) {
-            if tx.service(&service).is_none() {
-                self.picture.remove_service(&service);
-            }
-        }
+        self.forget_services(tx);
         self.take_up_stuck(now, tx);
         self.place(now, tx);
     }
@@ -150,7 +125,19 @@ impl Scheduler {
         }
     }
 
+    fn forget_services(&mut self, tx: &Tx) {
+        for service in std::mem::take(&mut self.gone_services) {
+            if tx.service(&service).is_none() {
+                self.picture.remove_service(&service);
+                self.pending.doubt();
+            }
+        }
+    }
+
     fn look_at_tasks(&mut self, now: Now, tx: &Tx) {
+        if !self.tasks.is_empty() {
+            self.pending.doubt();
+        }
         for id in std::mem::take(&mut self.tasks) {
             self.look_at_task(now, &id, tx.task(&id).as_ref());
         }
@@ -205,7 +192,7 @@ impl Scheduler {
 
     fn wait(&mut self, task: Arc<Task>) {
         let service = task.service_id.as_ref().map(|id| self.picture.service_number(id));
-        self.pending.push(Waiting { service, version: task.spec_version, slot: task.slot, task });
+        self.pending.push(Waiting::new(service, task));
     }
 
     fn has_stuck(&self) -> bool {
@@ -236,9 +223,15 @@ impl Scheduler {
                 self.stuck_preassigned.insert(id);
             }
         }
-        let mut pending = std::mem::take(&mut self.pending);
-        pending.sort_unstable_by(Waiting::order);
-        for group in pending.chunk_by(Waiting::is_grouped_with) {
+        let picture = &mut self.picture;
+        let batch = self.pending.take(|Waiting { task, service, .. }| {
+            let current = turn.tx.task(&task.id).is_some_and(|stored| Arc::ptr_eq(&stored, task));
+            if current {
+                *service = task.service_id.as_ref().map(|id| picture.service_number(id));
+            }
+            current
+        });
+        for group in batch.chunk_by(Waiting::is_grouped_with) {
             let placed = group::place(&mut turn, &mut self.picture, group);
             for Waiting { task, .. } in &group[placed..] {
                 self.stuck.entry(key_of(task)).or_default().insert((task.slot, task.id.clone()));
@@ -248,6 +241,9 @@ impl Scheduler {
 
     /// When the next turn is due though nothing happens.
     pub fn wake_at(&self) -> Option<Time> {
+        if !self.pending.is_empty() {
+            return Some(Time::default());
+        }
         (self.room && self.has_stuck()).then_some(self.next_retry)
     }
 

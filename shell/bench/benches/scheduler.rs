@@ -73,13 +73,18 @@ fn run(nodes: u64, tasks: u64, plugin: bool) -> Duration {
     };
     let start = Instant::now();
     scheduler.lead();
-    let entries = ledger.turn(NOW, tasks, &mut number, |tx| scheduler.turn(NOW, &mut rng, tx));
-    for entry in entries {
-        let events = ledger.commit(&entry).expect("it commits");
-        for event in &events {
-            scheduler.observe(event);
+    loop {
+        let entries = ledger.turn(NOW, tasks, &mut number, |tx| scheduler.turn(NOW, &mut rng, tx));
+        for entry in entries {
+            let events = ledger.commit(&entry).expect("it commits");
+            for event in &events {
+                scheduler.observe(event);
+            }
+            sender.send(events).expect("the watcher listens");
         }
-        sender.send(events).expect("the watcher listens");
+        if scheduler.wake_at().is_none() {
+            break;
+        }
     }
     let seen = watcher.join().expect("the watcher ends");
     let took = start.elapsed();
