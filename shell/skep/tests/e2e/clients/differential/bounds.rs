@@ -282,6 +282,7 @@ fn made(pair: &mut Pair, step: &str, body: &str, list: &str, read: bool) {
         side.words.insert("bound".to_owned(), id.to_owned());
     }
     if read && pair.both_made() {
+        pair.settle_alike(&format!("{list}/<bound>"), "/Endpoint/Ports");
         pair.get(&format!("{step}, inspect"), &format!("{list}/<bound>"));
     }
     pair.clean(&format!("{list}/<bound>"));

@@ -26,6 +26,8 @@ pub use allowed::matches;
 
 /// What the requests ask for, unless they say otherwise: the newest that both speak.
 const VERSION: &str = "/v1.41";
+/// How long the two may take to come to the same.
+const ALIKE_PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 /// What every list is asked with besides.
 const MALFORMED_FILTERS: &[&str] = &["{", "[]", r#"{"name":"x"}"#];
 
@@ -221,6 +223,23 @@ impl Pair {
                 let answer = ask(&side.socket, "GET", &path, None, &[]);
                 if holds(&answer.json()) { Ok(()) } else { Err(answer.text()) }
             });
+        }
+    }
+
+    /// Docker's allocator comes to an object in its own time: waits until both have the same there. What never becomes so
+    /// is for the comparison to tell.
+    pub fn settle_alike(&mut self, path: &str, at: &str) {
+        let seen = |side: &Side| {
+            let answer = ask(&side.socket, "GET", &side.filled(&format!("{VERSION}{path}")), None, &[]);
+            answer.json().pointer(at).cloned()
+        };
+        let begin = std::time::Instant::now();
+        while begin.elapsed() < ALIKE_PATIENCE {
+            let [docker, skep] = self.sides.each_ref().map(seen);
+            if docker == skep {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
         }
     }
 
