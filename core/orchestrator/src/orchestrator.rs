@@ -71,7 +71,8 @@ impl Orchestrator {
         let Some(service) = &task.service_id else { return };
         let old = event.old.as_ref().and_then(AnyObject::get::<Task>);
         let dirty = match (event.action, old) {
-            (Action::Create, _) => task.has_ended(),
+            // Made and placed by one entry: whether that is a better place is for us to say before a node hears of it.
+            (Action::Create, _) => task.has_ended() || rebalance::is_move(task),
             (Action::Remove, _) => facts::is_wanted(task) || facts::may_be_alive(task),
             (Action::Update, old) => {
                 let ended = task.has_ended() && old.is_none_or(|old| !old.has_ended());

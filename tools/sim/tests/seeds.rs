@@ -118,6 +118,20 @@ fn a_manager_votes_for_one_that_joined_meanwhile() {
     }
 }
 
+/// A task moved to and fro for ever, because the node that looked emptiest was one that the scheduler avoids.
+#[test]
+fn a_move_that_helps_nothing_is_taken_back() {
+    passes(Plan::of(61200));
+}
+
+/// A task was given to a node whose removal had been proposed and was not committed yet.
+#[test]
+fn a_node_that_is_being_removed_gets_no_task() {
+    for seed in [604, 1088, 1184, 1458] {
+        passes(Plan::of(seed));
+    }
+}
+
 /// A service was made on a network that had just been removed, and waited for it.
 #[test]
 fn a_service_waits_for_no_network_that_is_gone() {

@@ -17,6 +17,14 @@ fn counts(pairs: &[(&str, usize)]) -> BTreeMap<String, usize> {
     pairs.iter().map(|(name, count)| ((*name).to_owned(), *count)).collect()
 }
 
+/// Spread over the label `zone`.
+fn over_zones() -> TaskSpec {
+    let spread = types::SpreadOver { spread_descriptor: "node.labels.zone".into() };
+    let preference = types::placement_preference::Preference::Spread(spread);
+    let preferences = vec![types::PlacementPreference { preference: Some(preference) }];
+    TaskSpec { placement: Some(Placement { preferences, ..Default::default() }), ..Default::default() }
+}
+
 #[test]
 fn a_service_is_balanced_before_the_nodes_are() {
     let mut world = World::new([node("n1"), node("n2"), node("n3")]);
@@ -35,10 +43,7 @@ fn a_service_is_balanced_before_the_nodes_are() {
 fn spreads_over_labels() {
     let nodes = [labelled("n1", "zone", "a"), labelled("n2", "zone", "b"), labelled("n3", "zone", "b")];
     let mut world = World::new(nodes);
-    let spread = types::SpreadOver { spread_descriptor: "node.labels.zone".into() };
-    let preference = types::placement_preference::Preference::Spread(spread);
-    let preferences = vec![types::PlacementPreference { preference: Some(preference) }];
-    let spec = TaskSpec { placement: Some(Placement { preferences, ..Default::default() }), ..Default::default() };
+    let spec = over_zones();
     world.add((1..=8).map(|slot| task("web", slot, spec.clone())));
     world.turn();
     assert_eq!(world.counts(), counts(&[("n1", 4), ("n2", 2), ("n3", 2)]));
@@ -48,10 +53,7 @@ fn spreads_over_labels() {
 fn spreads_over_labels_as_they_are_now() {
     let nodes = [labelled("n1", "zone", "a"), labelled("n2", "zone", "b"), labelled("n3", "zone", "b")];
     let mut world = World::new(nodes);
-    let spread = types::SpreadOver { spread_descriptor: "node.labels.zone".into() };
-    let preference = types::placement_preference::Preference::Spread(spread);
-    let preferences = vec![types::PlacementPreference { preference: Some(preference) }];
-    let spec = TaskSpec { placement: Some(Placement { preferences, ..Default::default() }), ..Default::default() };
+    let spec = over_zones();
     world.add((1..=4).map(|slot| task("web", slot, spec.clone())));
     world.turn();
     assert_eq!(world.counts(), counts(&[("n1", 2), ("n2", 1), ("n3", 1)]));

@@ -54,6 +54,12 @@ impl SuccessorWaits {
     fn stopped(&mut self, since: Time, facts: &Store, old: &Task, events: &[Event]) {
         let Some(service) = old.service_id.as_ref().and_then(|id: &ServiceId| facts.service(id)) else { return };
         let place = Place::of(&service, old);
+        // Where the new task runs already, what the entry makes is another one beside it (a move): no successor.
+        let others = facts.tasks_in_slot(&service.id, old.slot);
+        let stays = |task: &&std::sync::Arc<Task>| task.is_wanted() && task.state() == TaskState::Running;
+        if others.iter().filter(stays).any(|task| Place::of(&service, task) == place) {
+            return;
+        }
         let made = events.iter().filter(|event| event.action == Action::Create);
         let mut made = made.filter_map(|event| event.object.get::<Task>());
         let next = made.find(|task| {
