@@ -218,14 +218,12 @@ impl Manager {
 
     /// Members that a quorum may be built on: they answer, and do not leave.
     pub(crate) fn staying_members(&self) -> BTreeSet<RaftId> {
-        let mut staying = self.reachable_members();
-        for member in self.membership().iter() {
-            let has_left = || self.facts().node(&member.node_id).is_some_and(|node| node.has_left());
-            if member.raft_id != self.member.raft_id && (self.departing.contains(&member.raft_id) || has_left()) {
-                staying.remove(&member.raft_id);
-            }
-        }
-        staying
+        let has_left = |id: &RaftId| {
+            let member = self.membership().get(*id);
+            member.and_then(|member| self.facts().node(&member.node_id)).is_some_and(|node| node.has_left())
+        };
+        let leaves = |id: &RaftId| *id != self.member.raft_id && (self.departing.contains(id) || has_left(id));
+        self.reachable_members().into_iter().filter(|id| !leaves(id)).collect()
     }
 
     pub(crate) fn heard_now(&self) -> BTreeSet<RaftId> {

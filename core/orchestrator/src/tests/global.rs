@@ -20,6 +20,18 @@ fn label(world: &mut World, name: &str, value: &str) {
     });
 }
 
+/// A global service that is for zone `a`, in which only the first node is.
+fn in_zone_of_first(names: &[&str]) -> World {
+    let mut world = World::new(names);
+    label(&mut world, names[0], "a");
+    let mut spec = spec("a", Mode::Global(GlobalService {}));
+    let constraints = vec!["node.labels.zone==a".to_owned()];
+    spec.task.get_or_insert_default().placement = Some(Placement { constraints, ..Default::default() });
+    world.create(spec);
+    world.pass(500);
+    world
+}
+
 #[test]
 fn follows_the_nodes() {
     let mut world = World::new(&["n1", "n2"]);
@@ -76,13 +88,7 @@ fn a_paused_node_keeps_its_task_and_gets_no_other() {
 
 #[test]
 fn constraints_move_it() {
-    let mut world = World::new(&["n1", "n2"]);
-    label(&mut world, "n1", "a");
-    let mut spec = spec("a", Mode::Global(GlobalService {}));
-    let constraints = vec!["node.labels.zone==a".to_owned()];
-    spec.task.get_or_insert_default().placement = Some(Placement { constraints, ..Default::default() });
-    world.create(spec);
-    world.pass(500);
+    let mut world = in_zone_of_first(&["n1", "n2"]);
     assert_eq!(nodes(&world), ["n1"]);
     label(&mut world, "n1", "b");
     label(&mut world, "n2", "a");
@@ -118,13 +124,7 @@ fn a_node_that_comes_back_never_runs_two() {
 /// As above, where it is the node's label that goes and comes back.
 #[test]
 fn a_label_that_comes_back_never_makes_two_run() {
-    let mut world = World::new(&["n1"]);
-    label(&mut world, "n1", "a");
-    let mut spec = spec("a", Mode::Global(GlobalService {}));
-    let constraints = vec!["node.labels.zone==a".to_owned()];
-    spec.task.get_or_insert_default().placement = Some(Placement { constraints, ..Default::default() });
-    world.create(spec);
-    world.pass(500);
+    let mut world = in_zone_of_first(&["n1"]);
     world.frozen = true;
     label(&mut world, "n1", "b");
     world.pass(500);
