@@ -94,6 +94,27 @@ fn slots_half_way_lose_their_tasks() {
     }
 }
 
+/// A rollback was over while a slot still had its task of the update: the slot had failed in an earlier rollback to the
+/// same version, or its new task, of an update before, did not run yet.
+#[test]
+fn a_rollback_leaves_no_slot_behind() {
+    for seed in [71191, 79669] {
+        passes(Plan::of(seed));
+    }
+}
+
+/// The new task of a slot half way was lost with its node, and what replaced it did not wait for the old one.
+#[test]
+fn a_lost_successor_is_replaced_by_one_that_waits() {
+    passes(Plan::of(78362));
+}
+
+/// A user updated a job so often that its many tasks looked like restarts.
+#[test]
+fn a_job_that_is_updated_often_is_no_storm() {
+    passes(Plan::of(77519));
+}
+
 /// A new leader took down a slot beside the one that still waited for its task of the update before.
 #[test]
 fn a_successor_of_an_earlier_update_is_not_counted() {

@@ -3,6 +3,7 @@
 mod chaos;
 mod ghosts;
 mod global;
+mod halfway;
 mod history;
 mod jobs;
 mod rebalance;

@@ -4,7 +4,7 @@ use skep_model::pb::types::{Placement, TaskState, UpdateConfig};
 
 use super::world::{Fate, World, replicas, seconds, spec};
 
-fn config(parallelism: u64, delay: i64, action: FailureAction) -> UpdateConfig {
+pub(super) fn config(parallelism: u64, delay: i64, action: FailureAction) -> UpdateConfig {
     UpdateConfig {
         parallelism,
         delay: Some(seconds(delay)),
@@ -14,7 +14,7 @@ fn config(parallelism: u64, delay: i64, action: FailureAction) -> UpdateConfig {
     }
 }
 
-fn world(count: u64, config: UpdateConfig) -> World {
+pub(super) fn world(count: u64, config: UpdateConfig) -> World {
     let mut world = World::new(&["n1", "n2"]);
     let mut spec = spec("old", replicas(count));
     spec.rollback = Some(UpdateConfig { monitor: Some(seconds(2)), ..Default::default() });
@@ -25,7 +25,7 @@ fn world(count: u64, config: UpdateConfig) -> World {
     world
 }
 
-fn count(world: &World, image: &str) -> usize {
+pub(super) fn count(world: &World, image: &str) -> usize {
     world.images().iter().filter(|found| *found == image).count()
 }
 
@@ -206,7 +206,7 @@ fn what_need_not_be_replaced_is_not() {
 }
 
 /// As the update command does with `--rollback`.
-fn roll_back(world: &mut World) {
+pub(super) fn roll_back(world: &mut World) {
     let mut service = (*world.service()).clone();
     let before = service.previous_spec.take().expect("there was an update");
     service.previous_spec = Some(std::mem::replace(&mut service.spec, before));

@@ -43,13 +43,14 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         // Nothing new is begun, but a slot that has two tasks comes back to one.
         step::tidy(turn, slots, &plan);
         let room = config.parallelism.saturating_sub(step::down(turn, &mut comparison, service, slots));
-        step::stop_halfway(turn, slots, &plan, room);
+        step::stop_halfway(turn, memory, service, slots, &plan, room);
         return;
     }
     let mut rollout = match memory.rollout.take() {
         Some(rollout) if rollout.is_of(service) => rollout,
         _ => Rollout::rebuild(service, slots, plan.outdated.len()),
     };
+    rollout.adopt(plan.pending.iter().map(|&(slot, task)| &*slots[slot].tasks[task]));
     if !rollout.is_needed(service, &plan) {
         step::tidy(turn, slots, &plan);
         return;
@@ -60,20 +61,22 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         return;
     }
     step::tidy(turn, slots, &plan);
-    if !plan.outdated.is_empty() || !plan.halfway.is_empty() {
+    if plan.is_open() {
         status::begin(turn, service);
     }
     let busy = rollout.busy(turn.now, turn.tx, &config, memory);
     let down = step::down(turn, &mut comparison, service, slots);
     // What fails again and again holds up only what would take down more that runs, not the update.
     let waiting = step::successors(turn, &mut comparison, slots);
-    let stopped = step::stop_halfway(turn, slots, &plan, config.parallelism.saturating_sub(busy.max(down)));
+    let room = config.parallelism.saturating_sub(busy.max(down));
+    let stopped = step::stop_halfway(turn, memory, service, slots, &plan, room);
     rollout.begin(stopped.iter().map(|task| &**task));
     let busy = busy.max(waiting) + stopped.len();
     let begun = step::advance(turn, memory, service, slots, &plan, &config, busy);
     rollout.begin(begun.iter().map(|task| &**task));
     if plan.outdated.len() <= begun.len()
         && plan.halfway.len() <= stopped.len()
+        && waiting == 0
         && rollout.is_over(turn.now, slots, &config, memory)
     {
         status::complete(turn, service);

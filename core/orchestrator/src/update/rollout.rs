@@ -10,7 +10,7 @@ use skep_store::{Read, Tx};
 
 use super::config::Config;
 use super::status;
-use super::step::Plan;
+use super::step::{self, Plan};
 use crate::deadline::deadline;
 use crate::facts;
 use crate::memory::Memory;
@@ -70,8 +70,7 @@ impl Rollout {
 
     /// Whether there is anything to do, to watch or to say.
     pub(super) fn is_needed(&self, service: &Service, plan: &Plan) -> bool {
-        let open = !plan.outdated.is_empty() || !plan.halfway.is_empty();
-        status::is_under_way(service) || open || !self.active.is_empty()
+        status::is_under_way(service) || plan.is_open() || !self.active.is_empty()
     }
 
     /// Remembers tasks that the update made.
@@ -83,6 +82,12 @@ impl Rollout {
             self.watched_until = None;
         }
         self.total = self.total.max(self.made);
+    }
+
+    /// Takes over tasks that the update found half way: it is not over before they run, and goes by what becomes of them.
+    pub(super) fn adopt<'a>(&mut self, tasks: impl Iterator<Item = &'a Task>) {
+        let found: Vec<&Task> = tasks.filter(|task| !self.active.contains_key(&task.id)).collect();
+        self.begin(found.into_iter());
     }
 
     /// Notes for how long a task ran, from the event that tells of its end.
@@ -174,7 +179,7 @@ impl Rollout {
 /// The first task of the service's version that took over the slot from another version.
 fn first_new<'a>(slot: &'a Slot, service: &Service) -> Option<&'a Arc<Task>> {
     let old = slot.tasks.iter().rposition(|task| task.spec_version != service.spec_version)?;
-    slot.tasks.get(old + 1)
+    slot.tasks.get(old + 1).filter(|first| !step::was_dropped(slot) || slot.newest().is_none_or(|it| it.id != first.id))
 }
 
 /// It has been running for longer than it is watched.

@@ -12,7 +12,7 @@ use crate::memory::Memory;
 use crate::slot::Slot;
 use crate::supervise::take_over;
 use crate::turn::Turn;
-use crate::{facts, rebalance};
+use crate::{facts, rebalance, restart};
 
 /// What the slots need.
 #[derive(Debug, Default)]
@@ -24,8 +24,18 @@ pub(super) struct Plan {
     /// Slots whose old task runs and whose new one does not yet: an update that starts first was overtaken by one that
     /// stops first. The old tasks, and the position of the new one.
     pub(super) halfway: Vec<(usize, Vec<usize>, usize)>,
+    /// Slots whose old task stays until their up-to-date one, at this position, runs: it was made to start first, by this
+    /// update or by the one before.
+    pub(super) pending: Vec<(usize, usize)>,
     /// An old task waits for a newer one to run.
     pub(super) takes_over: bool,
+}
+
+impl Plan {
+    /// Something is left to be begun, or to take over.
+    pub(super) fn is_open(&self) -> bool {
+        !self.outdated.is_empty() || !self.halfway.is_empty() || !self.pending.is_empty()
+    }
 }
 
 pub(super) fn plan(
@@ -58,6 +68,8 @@ pub(super) fn plan(
                 plan.superseded.extend(dirty.iter().map(|task| (index, *task)));
             } else if !config.start_first {
                 plan.halfway.push((index, dirty, keep));
+            } else if !dirty.is_empty() && !tries_again(turn, comparison, slot, keep) {
+                plan.pending.push((index, keep));
             }
         } else if !was_tried(slot, service) {
             plan.outdated.push(index);
@@ -81,11 +93,27 @@ fn best(slot: &Slot, clean: &[usize]) -> Option<usize> {
     })
 }
 
-/// The slot had its new task already; the old one still runs because the new one failed before it took over. (One that
-/// was stopped belonged to an update that was rolled back, and is now rolled back to.)
+/// The slot had its new task already; the old one still runs because the new one failed before it took over, and the
+/// policy allows no other. (One that was stopped belonged to an update that was rolled back, and is now rolled back to.)
 fn was_tried(slot: &Slot, service: &Service) -> bool {
     let mine = |task: &Task| task.spec_version.is_some() && task.spec_version == service.spec_version;
-    slot.newest().is_some_and(|newest| mine(newest) && (facts::is_wanted(newest) || has_failed(newest)))
+    slot.newest()
+        .is_some_and(|newest| mine(newest) && (facts::is_wanted(newest) || has_failed(newest) && !was_dropped(slot)))
+}
+
+/// The newest task failed and was given no successor, though the policy allows one: it belonged to an update that another
+/// one overtook, which wanted none.
+pub(super) fn was_dropped(slot: &Slot) -> bool {
+    let dropped = |task: &Arc<Task>| {
+        !facts::is_wanted(task) && has_failed(task) && restart::may_replace(task, false, &slot.tasks)
+    };
+    slot.newest().is_some_and(dropped)
+}
+
+/// What the task at this position replaces is up to date, too, and failed: the slot had its turn.
+fn tries_again(turn: &Turn, comparison: &mut Comparison, slot: &Slot, task: usize) -> bool {
+    let before = task.checked_sub(1).map(|before| &slot.tasks[before]);
+    before.is_some_and(|before| has_failed(before) && !comparison.is_dirty(turn, before))
 }
 
 /// Stops what a newer task replaces.
@@ -96,13 +124,29 @@ pub(super) fn tidy(turn: &mut Turn, slots: &mut [Slot], plan: &Plan) {
 }
 
 /// Stops old tasks before their successors run, in so many slots; gives back the successors.
-pub(super) fn stop_halfway(turn: &mut Turn, slots: &mut [Slot], plan: &Plan, room: usize) -> Vec<Arc<Task>> {
+pub(super) fn stop_halfway(
+    turn: &mut Turn,
+    memory: &mut Memory,
+    service: &Service,
+    slots: &mut [Slot],
+    plan: &Plan,
+    room: usize,
+) -> Vec<Arc<Task>> {
     let mut successors = Vec::new();
     for (slot, old, new) in plan.halfway.iter().take(room) {
+        let slot = &mut slots[*slot];
         for task in old {
-            turn.desire(&mut slots[*slot].tasks[*task], TaskState::Shutdown);
+            turn.desire(&mut slot.tasks[*task], TaskState::Shutdown);
         }
-        successors.push(slots[*slot].tasks[*new].clone());
+        let next = Arc::clone(&slot.tasks[*new]);
+        // Nobody can hold back what a node may have begun with; of what none has, another one is made, which waits.
+        let waits = facts::is_held_back(&next) || next.state() >= TaskState::Assigned;
+        successors.push(if waits {
+            next
+        } else {
+            turn.desire(&mut slot.tasks[*new], TaskState::Shutdown);
+            take_over(turn, memory, service, slot, Duration::ZERO)
+        });
     }
     successors
 }

@@ -12,13 +12,17 @@ use super::{Invariant, Violation};
 
 /// Over this long is counted.
 const WINDOW: Duration = Duration::from_secs(20);
-/// Replacements that follow from lost nodes, updates and scaling rather than from restarts.
-const OTHERWISE: u128 = 16;
+/// Replacements that follow from lost nodes and scaling rather than from restarts.
+const OTHERWISE: u128 = 8;
+
+/// A slot, or the node of a global service, and what is tried there: a user's update, or another run of a job, makes a
+/// task at once, however many there are.
+type Tried = (ServiceId, u64, String, Option<u64>, Option<u64>);
 
 /// See the file's head.
 #[derive(Default)]
 pub struct RestartStorm {
-    made: BTreeMap<(ServiceId, u64, String), VecDeque<Time>>,
+    made: BTreeMap<Tried, VecDeque<Time>>,
 }
 
 impl Invariant for RestartStorm {
@@ -27,7 +31,8 @@ impl Invariant for RestartStorm {
             let Some(task) = event.object.get::<Task>() else { continue };
             let Some(service) = task.service_id.clone() else { continue };
             let node = if task.slot == 0 { task.node_id.as_ref().map(ToString::to_string) } else { None };
-            let times = self.made.entry((service, task.slot, node.unwrap_or_default())).or_default();
+            let tried = (service, task.slot, node.unwrap_or_default(), task.spec_version, task.extras.job_iteration);
+            let times = self.made.entry(tried).or_default();
             times.push_back(time);
             while times.front().is_some_and(|first| time.since(*first) > WINDOW) {
                 times.pop_front();
