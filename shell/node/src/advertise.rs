@@ -64,15 +64,9 @@ pub fn advertise_address(
     let asked = if asked.is_empty() { default.unwrap_or_default() } else { asked };
     if !asked.is_empty() {
         let (host, port) = split_port(asked, default_port)?;
-        let address = resolve(&host, known, "advertise")?;
-        if address.is_unspecified() {
-            return Err(Refusal::invalid(
-                "advertise address must be a non-zero IP address or network interface (with optional port number)",
-            ));
-        }
-        return Ok((address.to_string(), port));
+        return Ok((resolve_one(&host, known, Role::Advertise)?.to_string(), port));
     }
-    if let Ok(address) = resolve(listen_host, known, "listen")
+    if let Ok(address) = resolve(listen_host, known, Role::Listen)
         && !address.is_unspecified()
     {
         return Ok((address.to_string(), default_port));
@@ -86,11 +80,48 @@ pub fn listen_address(asked: &str, known: &[InterfaceAddress], default_port: u16
         return Ok(("0.0.0.0".to_owned(), default_port));
     }
     let (host, port) = split_port(asked, default_port)?;
-    Ok((resolve(&host, known, "listen")?.to_string(), port))
+    if host.is_empty() {
+        return Ok(("0.0.0.0".to_owned(), port));
+    }
+    Ok((resolve(&host, known, Role::Listen)?.to_string(), port))
+}
+
+/// The address that containers' networks use.
+pub fn data_path_address(asked: &str, known: &[InterfaceAddress]) -> Result<IpAddr, Refusal> {
+    resolve_one(asked, known, Role::DataPath)
+}
+
+/// What an address is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Role {
+    Listen,
+    Advertise,
+    DataPath,
+}
+
+impl Role {
+    /// Docker's texts.
+    fn expected(self) -> &'static str {
+        match self {
+            Self::Listen => "listen address must be an IP address or network interface (with optional port number)",
+            Self::Advertise => {
+                "advertise address must be a non-zero IP address or network interface (with optional port number)"
+            }
+            Self::DataPath => {
+                "data path address must be a non-zero IP address or network interface (without a port number)"
+            }
+        }
+    }
+}
+
+/// An address that others can be told: not "all of them".
+fn resolve_one(host: &str, known: &[InterfaceAddress], role: Role) -> Result<IpAddr, Refusal> {
+    let address = resolve(host, known, role)?;
+    if address.is_unspecified() { Err(Refusal::invalid(role.expected())) } else { Ok(address) }
 }
 
 /// An IP address as it is, or the one address of an interface.
-pub fn resolve(host: &str, known: &[InterfaceAddress], role: &str) -> Result<IpAddr, Refusal> {
+fn resolve(host: &str, known: &[InterfaceAddress], role: Role) -> Result<IpAddr, Refusal> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return Ok(address);
     }
@@ -99,10 +130,7 @@ pub fn resolve(host: &str, known: &[InterfaceAddress], role: &str) -> Result<IpA
     let six: Vec<IpAddr> = own.iter().map(|entry| entry.address).filter(is_global_six).collect();
     match (four.as_slice(), six.as_slice()) {
         ([one], _) | ([], [one]) => Ok(*one),
-        ([], []) if own.is_empty() => Err(Refusal::invalid(format!(
-            "{role} address must be {} IP address or network interface (with optional port number)",
-            if role == "listen" { "an" } else { "a non-zero" }
-        ))),
+        ([], []) if own.is_empty() => Err(Refusal::invalid(role.expected())),
         ([], []) => Err(Refusal::invalid(format!("interface {host} has no usable IPv4 or IPv6 address"))),
         ([first, second, ..], _) | ([], [first, second, ..]) => {
             Err(Refusal::invalid(format!("interface {host} has more than one address ({first} and {second})")))
@@ -189,6 +217,10 @@ mod tests {
         assert_eq!(advertise_address("eth1:4242", None, "", 2377, &known), Ok(("10.2.0.5".into(), 4242)));
         assert!(advertise_address("eth9", None, "", 2377, &known).is_err());
         assert!(advertise_address("0.0.0.0", None, "", 2377, &known).is_err());
+        assert_eq!(data_path_address("eth1", &known), Ok("10.2.0.5".parse().unwrap()));
+        let refusal = data_path_address("0.0.0.0", &known).unwrap_err();
+        assert!(refusal.message.ends_with("(without a port number)"), "{refusal}");
+        assert_eq!(listen_address(":4242", &known, 2377), Ok(("0.0.0.0".into(), 4242)));
     }
 
     #[test]

@@ -217,6 +217,7 @@ impl SwarmNode {
         if request.remote_addrs.is_empty() {
             return Err(Refusal::invalid("at least one RemoteAddr is required to join"));
         }
+        check_own_addresses(request)?;
         let token = skep_pki::token::parse(&request.join_token).map_err(|error| Refusal::invalid(error.to_string()))?;
         let mut last = Refusal::invalid("at least one RemoteAddr is required to join");
         for remote in &request.remote_addrs {
@@ -299,7 +300,7 @@ impl SwarmNode {
         let (host, port) = advertise::advertise_address(wanted, default, &listen_host, listen_port, &known)?;
         let data_path = match data_path {
             "" => host.clone(),
-            asked => advertise::resolve(asked, &known, "data path")?.to_string(),
+            asked => advertise::data_path_address(asked, &known)?.to_string(),
         };
         Ok(Addresses {
             listen: advertise::join_port(&listen_host, listen_port),
@@ -328,6 +329,19 @@ impl SwarmNode {
             Err(_) => Err(joins_in_background()),
         }
     }
+}
+
+/// What is said of this node must hold, whoever the managers are.
+fn check_own_addresses(request: &api::JoinRequest) -> Result<(), Refusal> {
+    let known = advertise::interface_addresses()?;
+    let (host, port) = advertise::listen_address(&request.listen_addr, &known, CLUSTER_PORT)?;
+    if !request.data_path_addr.is_empty() {
+        advertise::data_path_address(&request.data_path_addr, &known)?;
+    }
+    if !request.advertise_addr.is_empty() {
+        advertise::advertise_address(&request.advertise_addr, None, &host, port, &known)?;
+    }
+    Ok(())
 }
 
 /// Docker's text.

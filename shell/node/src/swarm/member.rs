@@ -10,6 +10,7 @@ use skep_manager::Genesis;
 use skep_model::pb::skep::{LeaveRequest, leave_request::Reason};
 use skep_model::pb::types::{NodeRole, Peer};
 use skep_model::{NodeId, Refusal, Verbatim, WallTime};
+use skep_rpc::client::Home;
 use skep_rpc::{Clients, Credentials, NodeIdentity};
 use tokio::sync::mpsc;
 
@@ -94,7 +95,8 @@ impl Member {
         let root = identity.root().pem().clone();
         let tls_info = identity.tls_info();
         let credentials = Credentials::new(identity).map_err(|error| internal(MemberError::from(error)))?;
-        let clients = Clients::new(Arc::clone(&credentials));
+        let home = Home::new(&settings.advertise_addr, &settings.listen_addr);
+        let clients = Clients::at_home(Arc::clone(&credentials), home);
         let records = TaskRecords::open(&node.task_directory()).map_err(internal)?;
         // A crash between a manager's certificate and its log, or between the end of its log and its next certificate:
         // the managers say what this node is now. `follow` asks them first of all.

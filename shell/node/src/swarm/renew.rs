@@ -50,7 +50,8 @@ impl Member {
         for address in self.manager_addresses() {
             let key = PrivateKey::generate().map_err(internal)?;
             let trust = Trust::Issuer(Arc::clone(&self.credentials));
-            match request_certificate(&address, trust, current.root(), None, key, Availability::Active).await {
+            let address = self.clients.way_to(&address);
+            match request_certificate(address, trust, current.root(), None, key, Availability::Active).await {
                 Ok(identity) => return Ok(identity),
                 Err(error) => last = error.refusal(),
             }

@@ -12,7 +12,7 @@ use skep_model::{Code, ControlRequest, ControlResponse, NodeId, Refusal};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
-use super::{DispatcherClient, Incoming, control, failure, open};
+use super::{DispatcherClient, Home, Incoming, control, failure, open};
 use crate::tls::{Credentials, Trust};
 use crate::wire::skep::peer_client::PeerClient;
 use crate::wire::swarmkit::health_client::HealthClient;
@@ -36,13 +36,28 @@ const RAFT_JOIN_TIMEOUT: Duration = Duration::from_secs(25);
 #[derive(Debug)]
 pub struct Clients {
     credentials: Arc<Credentials>,
+    home: Option<Home>,
     pool: Mutex<BTreeMap<String, Channel>>,
 }
 
 impl Clients {
     /// Calls with the identity that `credentials` holds at the time of each connection.
     pub fn new(credentials: Arc<Credentials>) -> Arc<Self> {
-        Arc::new(Self { credentials, pool: Mutex::new(BTreeMap::new()) })
+        Arc::new(Self { credentials, home: None, pool: Mutex::new(BTreeMap::new()) })
+    }
+
+    /// The same for one that may be a manager, and may have to call itself.
+    pub fn at_home(credentials: Arc<Credentials>, home: Home) -> Arc<Self> {
+        Arc::new(Self { credentials, home: Some(home), pool: Mutex::new(BTreeMap::new()) })
+    }
+
+    /// What to dial for an address: this node reaches itself by its own socket.
+    pub fn way_to<'a>(&'a self, address: &'a str) -> &'a str {
+        self.home.as_ref().map_or(address, |home| home.way_to(address))
+    }
+
+    pub(crate) fn home(&self) -> Option<&Home> {
+        self.home.as_ref()
     }
 
     /// Drops the kept connections: after a change of root, or of this node's role.
@@ -58,14 +73,14 @@ impl Clients {
         if pool.len() >= POOL_MAX {
             pool.clear();
         }
-        let channel = open(address, Trust::Member(Arc::clone(&self.credentials)), |_| ())?;
+        let channel = open(self.way_to(address), Trust::Member(Arc::clone(&self.credentials)), |_| ())?;
         pool.insert(address.to_owned(), channel.clone());
         Ok(channel)
     }
 
     /// A worker's half of the dispatcher's protocol, over a connection of its own.
     pub fn dispatcher(&self, address: &str) -> Result<DispatcherClient, Refusal> {
-        DispatcherClient::open(address, Arc::clone(&self.credentials))
+        DispatcherClient::open(self.way_to(address), Arc::clone(&self.credentials))
     }
 
     /// Whether a manager answers and takes Raft messages.

@@ -7,6 +7,7 @@ mod channel;
 mod clients;
 mod control;
 mod dispatcher;
+mod home;
 mod join;
 
 pub use channel::channel;
@@ -14,6 +15,7 @@ pub(crate) use channel::{failure, open};
 pub use clients::{Clients, POOL_MAX};
 pub(crate) use clients::{check_health, skep_only, within};
 pub use dispatcher::DispatcherClient;
+pub use home::Home;
 pub use join::{JoinError, ROOT_BYTES_MAX, fetch_root, request_certificate, unlock_key};
 
 use skep_model::Refusal;

@@ -58,6 +58,11 @@ pub(super) async fn serve(
         Err(error) => return tracing::debug!(%address, %error, "refused a certificate that names no node"),
     };
     shared.authenticated(number, peer.as_ref());
+    let is_self = peer.as_ref().is_some_and(|peer| peer.node == shared.credentials.identity().membership().node);
+    let address = match shared.clients.home() {
+        Some(home) if is_self => home.seen_from_outside(address),
+        _ => address,
+    };
     let ending = Arc::new(OnceLock::new());
     let seen = Arc::clone(&ending);
     let io = Watched::new(

@@ -190,6 +190,39 @@ fn a_manager_that_left_by_force_is_taken_out_of_the_quorum() {
 }
 
 #[test]
+fn a_manager_behind_a_router_is_reached_by_its_outer_address() {
+    const OUTER: &str = "192.0.2.99";
+    let Some(mut swarm) = Swarm::start(3) else { return };
+    let run = |number: usize, program: &str, words: &[&str]| {
+        let output = swarm.host(number).command(program).args(words).output().expect("it starts");
+        assert!(output.status.success(), "{program} {words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    // What comes from others is passed on; the host itself has no way to its outer address.
+    let inner = swarm.address(1);
+    let rule = format!(
+        "table ip router {{ chain incoming {{ type nat hook prerouting priority dstnat; \
+         ip daddr {OUTER} dnat to {inner}; }}; }}"
+    );
+    run(1, "nft", &[&rule]);
+    for number in [2, 3] {
+        run(number, "ip", &["route", "add", OUTER, "via", &inner]);
+    }
+    swarm.docker(1, &["swarm", "init", "--advertise-addr", OUTER]).expect();
+    let address = ["node", "inspect", "self", "--format", "{{.Status.Addr}} {{.ManagerStatus.Addr}}"];
+    assert_eq!(swarm.docker(1, &address).expect(), format!("{OUTER} {OUTER}:2377"));
+    for (number, role) in [(2, "manager"), (3, "worker")] {
+        let token = swarm.docker(1, &["swarm", "join-token", "-q", role]).expect();
+        swarm.docker(number, &["swarm", "join", "--token", &token, &format!("{OUTER}:2377")]).expect();
+    }
+    all_ready(&swarm, 2, 3);
+    swarm.kill_daemon(1);
+    swarm.start_daemon(1);
+    all_ready(&swarm, 1, 3);
+    let member = ["node", "inspect", "self", "--format", "{{.ManagerStatus.Addr}}"];
+    assert_eq!(swarm.docker(1, &member).expect(), format!("{OUTER}:2377"));
+}
+
+#[test]
 fn node_settings_are_kept_and_filtered() {
     let Some(swarm) = Swarm::formed(1, 1) else { return };
     all_ready(&swarm, 1, 2);

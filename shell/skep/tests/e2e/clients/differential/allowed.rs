@@ -110,6 +110,20 @@ pub const ALLOWED: &[(&str, &str, &str)] = &[
     ("no swarm /swarm/init*\"DataPathPort\"*", "status", "a bad value is the client's fault"),
     ("no swarm /swarm/join*\"JoinToken\"*", "status", "a bad value is the client's fault"),
     ("swarm after log driver", ".Spec.TaskDefaults.LogDriver", "20.10 takes it and does not show it"),
+    // What makes a node a part of a swarm.
+    (
+        "init bounds *DefaultAddrPool*, inspect",
+        ".SubnetSize",
+        "the size that is used is shown, where Docker shows that none was asked for",
+    ),
+    ("init bounds /DefaultAddrPool = *", "status", "a bad value is the client's fault; pools that overlap are refused"),
+    ("init bounds /SubnetSize = 3*", "status", "a subnet without room for a task is refused"),
+    ("init bounds /AdvertiseAddr = \"<address>:*", "status", "a port that is none is refused"),
+    ("init bounds /DataPathPort = *", "status", "a bad value is the client's fault"),
+    ("init bounds /ListenAddr = \"0.0.0.0:*", "status", "a bad value is the client's fault"),
+    ("init bounds kind *", "status", "a bad value is the client's fault"),
+    ("init bounds /ListenAddr = \"192.0.2.99:2377\"", ".message", "the system's words, and what the address is for"),
+    ("join bounds *", "status", "a bad value is the client's fault"),
     // Logs.
     ("logs *stdout=0&stderr=0", "status", "the client's fault, in newer engines' words"),
     ("logs of a task ", "status", "the client's fault, in newer engines' words"),

@@ -210,6 +210,32 @@ const NETWORK: Fields = &[
     ]),
 ];
 
+#[rustfmt::skip]
+/// What can be said of a node's addresses: for `init` and for `join`.
+const INIT: Fields = &[
+    ("/ListenAddr", TEXT, &[r#""0.0.0.0""#, r#""0.0.0.0:65536""#, r#""0.0.0.0:-1""#, r#""0.0.0.0:x""#, r#""nosuch0""#, r#""nosuch0:2377""#, r#"":2377""#, r#""<address>""#, r#""192.0.2.99:2377""#, r#""1.2.3:2377""#]),
+    ("/AdvertiseAddr", TEXT, &[r#""<address>:2377""#, r#""<address>:65536""#, r#""<address>:x""#, r#""0.0.0.0""#, r#""127.0.0.1""#, r#""nosuch0""#, r#""nosuch0:2377""#, r#""192.0.2.99""#, r#""a b""#, r#"":2377""#]),
+    ("/DataPathAddr", TEXT, &[r#""<address>""#, r#""nosuch0""#, r#""0.0.0.0""#, r#""192.0.2.99""#, r#""a b""#]),
+    ("/DataPathPort", &["-1", "1.5", r#""1""#, "4294967296", "true", "[]", "null"], &["0", "1023", "1024", "49151", "49152", "65536"]),
+    ("/DefaultAddrPool", LIST, &[r#"["10.20.0.0/16"]"#, r#"["10.20.0.1/16"]"#, r#"["10.20.0.0/33"]"#, r#"["10.20.0.0"]"#, r#"["10.20.0.0/16", "10.20.0.0/16"]"#, r#"["10.20.0.0/16", "10.20.1.0/24"]"#, r#"["fd00::/64"]"#]),
+    ("/SubnetSize", &["-1", "1.5", r#""1""#, "4294967296", "true", "[]", "null"], &["0", "15", "16", "24", "29", "30", "32", "33"]),
+    ("/ForceNewCluster", BOOL, &[]),
+    ("/AutoLockManagers", BOOL, &[]),
+    ("/Spec", OBJECT, &["{}"]),
+    ("/Spec/Raft/ElectionTick", SIGNED, &[]),
+    ("/Availability", TEXT, &[r#""pause""#, r#""drain""#, r#""Active""#]),
+];
+
+#[rustfmt::skip]
+const JOIN: Fields = &[
+    ("/ListenAddr", TEXT, &[r#""0.0.0.0:65536""#, r#""nosuch0:2377""#, r#""1.2.3:2377""#]),
+    ("/AdvertiseAddr", TEXT, &[r#""<address>:65536""#, r#""0.0.0.0""#, r#""nosuch0""#, r#""a b""#]),
+    ("/DataPathAddr", TEXT, &[r#""nosuch0""#, r#""0.0.0.0""#, r#""a b""#]),
+    ("/RemoteAddrs", LIST, &[r#"["a b"]"#, r#"["<address>:65536"]"#, r#"["<address>"]"#, r#"["<address>:1", ""]"#]),
+    ("/JoinToken", TEXT, &[r#""SWMTKN-1-""#, r#""SWMTKN-1-x-y""#, r#""SWMTKN-2-3cjwq2lkdcxnpcnhfk6uu3nxlzy2dhpxv2aoeqqmnqtm9rb1tm-0rfnrkhzkzrpo0x3t3t1ngx9f""#]),
+    ("/Availability", TEXT, &[r#""Active""#]),
+];
+
 const FILTERS: &[&str] = &[
     r#"{"name":[]}"#,
     r#"{"name":null}"#,
@@ -226,6 +252,21 @@ const FILTERS: &[&str] = &[
 ];
 const MALFORMED: &[&str] = &[r#"{"name":{"x":1}}"#, r#"{"name":[1]}"#, r#""x""#, "5", "[1]"];
 const IDENTIFIERS: &[&str] = &["%00", "a%20b", "%e9", "%ff", "*", "a%3fb", "A", "-"];
+
+/// Of what makes a node a part of a swarm; who becomes one leaves again.
+pub fn before_there_is_a_swarm(pair: &mut Pair) {
+    let body = json!({ "ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": "<address>" });
+    each(INIT, &body, |step, body| {
+        pair.send(&format!("init {step}"), "POST", "/swarm/init", Some(body), &[]);
+        if pair.any_is_in_a_swarm() {
+            pair.get(&format!("init {step}, inspect"), "/swarm");
+            pair.leave();
+        }
+    });
+    let body = json!({ "ListenAddr": "0.0.0.0:2377", "AdvertiseAddr": "<address>", "RemoteAddrs": ["<address>:1"],
+        "JoinToken": "x" });
+    each(JOIN, &body, |step, body| pair.send(&format!("join {step}"), "POST", "/swarm/join", Some(body), &[]));
+}
 
 pub fn of_every_field(pair: &mut Pair) {
     let service = json!({ "Name": "b1", "Mode": { "Replicated": { "Replicas": 0 } }, "TaskTemplate": {

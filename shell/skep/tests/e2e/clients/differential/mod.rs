@@ -42,6 +42,7 @@ fn a_docker_manager_and_skep_answer_alike() {
     let mut pair = Pair::new(&swarm, number, &docker);
 
     system::without_a_swarm(&mut pair);
+    bounds::before_there_is_a_swarm(&mut pair);
     pair.init();
     swarm.load_busybox([1]);
 
@@ -204,6 +205,18 @@ impl Pair {
     /// Whether both said yes to the last request that makes something.
     pub fn both_made(&self) -> bool {
         self.sides.iter().all(|side| side.last.get("ID").or_else(|| side.last.get("Id")).is_some())
+    }
+
+    /// Whether the last `init` was taken by either.
+    pub fn any_is_in_a_swarm(&self) -> bool {
+        self.sides.iter().any(|side| side.last.is_string())
+    }
+
+    /// Both leave their swarms, without comparing.
+    pub fn leave(&mut self) {
+        for side in &self.sides {
+            ask(&side.socket, "POST", &format!("{VERSION}/swarm/leave?force=1"), None, &[]);
+        }
     }
 
     /// Removes what either made, without comparing.
