@@ -1,18 +1,22 @@
 //! Opens the sockets of the HTTP API as configured: files with mode 0660 and a group, or tcp with TLS.
 
+use std::net::{Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use nix::sys::socket::{setsockopt, sockopt};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpSocket, UnixListener};
 
 use crate::config::{Config, Listen, TlsFiles};
 
 /// Who may read and write a socket file.
 const SOCKET_MODE: u32 = 0o660;
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 1024;
 /// Owns the socket where it exists and `--group` names no other.
 const DEFAULT_GROUP: &str = "skep";
 
@@ -78,14 +82,33 @@ pub async fn open(config: &Config) -> Result<Vec<Opened>, ListenError> {
                 Opened::Unix(listener, path.clone())
             }
             Listen::Tcp(address) => {
-                let listener = TcpListener::bind(address)
-                    .await
-                    .map_err(|source| ListenError::Tcp { address: address.clone(), source })?;
+                let listener =
+                    bind(address).await.map_err(|source| ListenError::Tcp { address: address.clone(), source })?;
                 Opened::Tcp(listener, tls.clone())
             }
         });
     }
     Ok(opened)
+}
+
+/// Listens on `host:port`. As in Docker, `0.0.0.0` stands for all addresses of this host, also those of IPv6.
+pub(crate) async fn bind(address: &str) -> std::io::Result<TcpListener> {
+    match address.parse::<SocketAddr>() {
+        Ok(all) if all.is_ipv4() && all.ip().is_unspecified() => match bind_both(all.port()) {
+            // A host without IPv6.
+            Err(error) if error.kind() != std::io::ErrorKind::AddrInUse => TcpListener::bind(all).await,
+            bound => bound,
+        },
+        _ => TcpListener::bind(address).await,
+    }
+}
+
+fn bind_both(port: u16) -> std::io::Result<TcpListener> {
+    let socket = TcpSocket::new_v6()?;
+    setsockopt(&socket, sockopt::Ipv6V6Only, &false)?;
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv6Addr::UNSPECIFIED, port).into())?;
+    socket.listen(BACKLOG)
 }
 
 async fn open_unix(path: &Path, group: Option<&str>) -> Result<UnixListener, ListenError> {

@@ -15,7 +15,7 @@ use crate::json::{self, Fraction, rfc3339};
 use crate::reply::{self, Answer, Reply};
 use crate::request::Request;
 use crate::swarm::{HostFacts, LocalState, Standing, SwarmInfo};
-use crate::version::{NEWEST, OLDEST};
+use crate::version::{ApiVersion, NEWEST, OLDEST};
 
 /// Docker's text for a swarm that two managers cannot save.
 const TWO_MANAGERS: &str = "WARNING: Running Swarm in a two-manager configuration. This configuration provides
@@ -23,6 +23,8 @@ const TWO_MANAGERS: &str = "WARNING: Running Swarm in a two-manager configuratio
          Refer to https://docs.docker.com/engine/swarm/admin_guide/ to configure the
          Swarm for fault-tolerance.";
 
+/// The builder's cache has a list of its own since then.
+const WITHOUT_BUILDER_SIZE: ApiVersion = ApiVersion(42);
 /// The answer may be out of date.
 const STALE: &str = "WARNING: The swarm has no leader. What is shown comes from this manager's own copy and may be \
                      out of date.";
@@ -240,11 +242,15 @@ pub(crate) async fn disk_usage(api: &Api, request: Request) -> Answer {
     };
     let containers_shown: Vec<Value> =
         containers.iter().map(|container| convert::engine::container_summary(container, at)).collect();
-    reply::ok(&json!({
+    let mut usage = json!({
         "LayersSize": total_size(&images),
         "Images": images.iter().map(image).collect::<Vec<_>>(),
         "Containers": containers_shown,
         "Volumes": [],
         "BuildCache": [],
-    }))
+    });
+    if request.version < WITHOUT_BUILDER_SIZE {
+        usage["BuilderSize"] = json!(0);
+    }
+    reply::ok(&usage)
 }

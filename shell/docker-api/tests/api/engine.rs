@@ -99,6 +99,8 @@ async fn images_are_shown_named_and_removed() {
     assert_eq!(found["Platforms"], json!([{ "architecture": "amd64", "os": "linux" }]));
     let usage = get(&world.socket, "/system/df").await.json();
     assert_eq!((usage["LayersSize"].as_u64(), usage["Images"][0]["Containers"].as_i64()), (Some(1234), Some(1)));
+    assert_eq!(usage.get("BuilderSize"), None);
+    assert_eq!(get(&world.socket, "/v1.41/system/df").await.json()["BuilderSize"], 0);
 }
 
 #[tokio::test]

@@ -13,7 +13,6 @@ use skep_model::pb::skep;
 use skep_model::{Make, NodeId, RaftId, Refusal};
 use skep_rpc::{Clients, Credentials, RaftEvent, RaftTransport, Server};
 use skep_store::Store;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Trouble;
@@ -139,7 +138,7 @@ impl ManagerRole {
         beginning: Beginning,
         troubles: mpsc::Sender<Trouble>,
     ) -> Result<Self, StartError> {
-        let listener = TcpListener::bind(&parts.listen)
+        let listener = crate::listen::bind(&parts.listen)
             .await
             .map_err(|source| StartError::Listen { address: parts.listen.clone(), source })?;
         let skep_nodes = Arc::new(Mutex::new(BTreeSet::new()));

@@ -223,6 +223,32 @@ fn a_manager_behind_a_router_is_reached_by_its_outer_address() {
 }
 
 #[test]
+fn hosts_with_ipv6_alone_form_a_swarm() {
+    let Some(mut swarm) = Swarm::start(3) else { return };
+    for number in 1..=3 {
+        let words = ["address", "add", &format!("fd77::{number}/64"), "dev", "eth0", "nodad"];
+        let output = swarm.host(number).command("ip").args(words).output().expect("ip starts");
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+    swarm.docker(1, &["swarm", "init", "--advertise-addr", "fd77::1"]).expect();
+    for number in [2, 3] {
+        // As `join-token` prints it: token and address with its port.
+        let command = swarm.docker(1, &["swarm", "join-token", "manager"]).expect();
+        let line = command.lines().find(|line| line.contains("swarm join")).expect("a command").trim().to_owned();
+        let words: Vec<&str> = line.split(' ').skip(1).collect();
+        assert_eq!(words.last(), Some(&"[fd77::1]:2377"));
+        swarm.docker(number, &words).expect();
+    }
+    all_ready(&swarm, 1, 3);
+    let address = ["node", "inspect", "self", "--format", "{{.Status.Addr}} {{.ManagerStatus.Addr}}"];
+    assert_eq!(swarm.docker(2, &address).expect(), "fd77::2 [fd77::2]:2377");
+    swarm.kill_daemon(1);
+    wait_for("a leader among the others", || swarm.leader(2).is_some_and(|leader| leader != "h1"));
+    swarm.start_daemon(1);
+    all_ready(&swarm, 1, 3);
+}
+
+#[test]
 fn node_settings_are_kept_and_filtered() {
     let Some(swarm) = Swarm::formed(1, 1) else { return };
     all_ready(&swarm, 1, 2);
