@@ -1,8 +1,10 @@
 //! Who holds what, as far as the objects say: rebuilt from them, never stored.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use skep_model::{NetworkId, NodeId, ServiceId, TaskId};
+use skep_model::pb::objects as pb;
+use skep_model::{Kept, Network, NetworkId, NodeId, ServiceId, Shared, TaskId};
 
 use crate::error::AllocateError;
 use crate::numbers::Numbers;
@@ -49,6 +51,8 @@ pub struct Book {
     /// Why networks are not allocated.
     troubles: BTreeMap<NetworkId, AllocateError>,
     holdings: BTreeMap<Holder, Vec<Held>>,
+    /// Networks as they stand inside attachments, with what they were made of.
+    embedded: BTreeMap<NetworkId, (Arc<Network>, Shared<pb::Network>)>,
     pub numbers: Numbers,
     pub ports: PortBook,
     /// Something was given back since this was last asked.
@@ -62,6 +66,7 @@ impl Default for Book {
             names: BTreeMap::new(),
             troubles: BTreeMap::new(),
             holdings: BTreeMap::new(),
+            embedded: BTreeMap::new(),
             numbers: Numbers::new(VNI_FIRST, VNI_LAST),
             ports: PortBook::default(),
             released: false,
@@ -96,12 +101,24 @@ impl Book {
     pub fn remove_network(&mut self, network: &NetworkId) {
         self.names.remove(network);
         self.troubles.remove(network);
+        self.embedded.remove(network);
         if let Some(Plan::Global { numbers, .. }) = self.networks.remove(network) {
             for number in numbers {
                 self.numbers.release(number);
             }
             self.released = true;
         }
+    }
+
+    /// The network as it stands inside attachments: one for all of them, for they are many.
+    pub fn embedded(&mut self, network: &Arc<Network>) -> Shared<pb::Network> {
+        let known = self.embedded.get(&network.id).filter(|(of, _)| Arc::ptr_eq(of, network));
+        if let Some((_, embedded)) = known {
+            return embedded.clone();
+        }
+        let embedded = Shared::new(Kept::from(&**network).value);
+        self.embedded.insert(network.id.clone(), (Arc::clone(network), embedded.clone()));
+        embedded
     }
 
     /// Every subnet in use.

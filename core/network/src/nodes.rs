@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use skep_model::pb::objects as pb;
-use skep_model::{Network, NetworkId, Node, Shared};
+use skep_model::{Network, NetworkId, Node};
 use skep_store::Read;
 
 use crate::book::{Book, Holder, Plan};
 use crate::error::AllocateError;
 use crate::prefix::Family;
-use crate::tasks::{attachments_held, embedded};
+use crate::tasks::attachments_held;
 
 /// The node with the attachments that it needs and no others, and the first thing that could not be had. `None` when
 /// nothing changes.
@@ -47,7 +47,7 @@ pub fn settle(
         };
         match book.take(&holder, &network.id, family) {
             Ok(address) => attachments.push(pb::NetworkAttachment {
-                network: Some(Shared::new(embedded(network))),
+                network: Some(book.embedded(network)),
                 addresses: vec![address],
                 ..pb::NetworkAttachment::default()
             }),

@@ -1,7 +1,7 @@
 //! Addresses of tasks, and the step from NEW to PENDING (interop §7.1, §8).
 
 use skep_model::pb::objects as pb;
-use skep_model::{Kept, Network, NetworkId, Now, Service, Shared, Task, TaskState};
+use skep_model::{NetworkId, Now, Service, Shared, Task, TaskState};
 use skep_store::Read;
 
 use crate::book::{Book, Held, Holder};
@@ -27,11 +27,6 @@ pub fn attachments_held(attachments: &[pb::NetworkAttachment]) -> Vec<Held> {
         .filter_map(|attachment| Some((network(attachment)?, &attachment.addresses)))
         .flat_map(|(network, addresses)| addresses.iter().map(move |address| (network.clone(), address.clone())))
         .collect()
-}
-
-/// The object as it stands inside attachments.
-pub fn embedded(network: &Network) -> pb::Network {
-    Kept::from(network).value
 }
 
 /// Whether the task waits for the allocator: NEW, and somebody still wants it.
@@ -122,7 +117,7 @@ fn address(
             }
             attachment.addresses = addresses;
         }
-        attachment.network = Some(Shared::new(embedded(&network)));
+        attachment.network = Some(book.embedded(&network));
     }
     Ok(())
 }

@@ -20,9 +20,11 @@ pub(crate) struct Turn<'a, 'tx> {
     pub(crate) now: Now,
     pub(crate) tx: &'a mut Tx<'tx>,
     pub(crate) refusals: &'a mut Vec<Refusal>,
+    /// Assigned tasks that the picture counts already and the store does not know.
+    pub(crate) decided: Vec<Placed>,
 }
 
-/// Puts the task on the node.
+/// Puts the task on the node; [`write_decided`] tells the store.
 pub(crate) fn assign(
     turn: &mut Turn,
     picture: &mut Picture,
@@ -41,7 +43,7 @@ pub(crate) fn assign(
         None => Vec::new(),
     };
     // Written out, so that the old status is not copied only to be dropped.
-    let assigned = Task {
+    let assigned = Arc::new(Task {
         id: task.id.clone(),
         meta: task.meta,
         spec: task.spec.clone(),
@@ -67,11 +69,22 @@ pub(crate) fn assign(
             message: message.to_owned(),
             ..Default::default()
         },
-    };
-    if let Some(task) = write(turn, assigned) {
-        let counts = picture::is_wanted(&task);
-        let service = wanted.service.filter(|_| counts);
-        picture.put_new_task(Placed { node: number, counts, service, task });
+    });
+    let counts = picture::is_wanted(task);
+    let service = wanted.service.filter(|_| counts);
+    let placed = Placed { node: number, counts, service, task: assigned };
+    picture.hold(&placed, true);
+    turn.decided.push(placed);
+}
+
+/// Writes what was decided so far.
+pub(crate) fn write_decided(turn: &mut Turn, picture: &mut Picture) {
+    for mut placed in std::mem::take(&mut turn.decided) {
+        if write(turn, &mut placed.task) {
+            picture.keep(placed);
+        } else {
+            picture.hold(&placed, false);
+        }
     }
 }
 
@@ -82,19 +95,14 @@ pub(crate) fn explain(turn: &mut Turn, task: &Arc<Task>, reason: &str) {
     }
     let timestamp = Some(turn.now.wall.into());
     let status = TaskStatus { err: reason.to_owned(), timestamp, ..task.status.clone() };
-    write(turn, Task { status, ..(**task).clone() });
+    write(turn, &mut Arc::new(Task { status, ..(**task).clone() }));
 }
 
-/// The task as it is stored now.
-fn write(turn: &mut Turn, task: Task) -> Option<Arc<Task>> {
-    match turn.tx.update_shared(Arc::new(task)) {
-        Ok(stored) => Some(stored),
-        Err(refusal) => {
-            // A turn writes only what it just read, so this is a broken law.
-            if turn.refusals.len() < REFUSALS_MAX {
-                turn.refusals.push(refusal);
-            }
-            None
-        }
-    }
+/// Tells whether the store takes it.
+fn write(turn: &mut Turn, task: &mut Arc<Task>) -> bool {
+    let written = turn.tx.update_shared(task);
+    let is_written = written.is_ok();
+    // A turn writes only what it just read, so a refusal is a broken law.
+    turn.refusals.extend(written.err().filter(|_| turn.refusals.len() < REFUSALS_MAX));
+    is_written
 }

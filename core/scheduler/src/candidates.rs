@@ -5,6 +5,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
+use crate::classes::LoadedNode;
 use crate::filter;
 use crate::node::NodeNumber;
 use crate::picture::Picture;
@@ -20,7 +21,7 @@ pub(crate) struct Candidates {
     /// The kind of ask.
     class: usize,
     /// How far the nodes without one are drawn.
-    drawn: Option<(u32, NodeNumber)>,
+    drawn: Option<LoadedNode>,
     exhausted: bool,
 }
 
@@ -58,13 +59,14 @@ impl Candidates {
     /// The emptiest node without a task of the service.
     fn draw(&mut self, picture: &Picture, wanted: &Requirements) -> Option<NodeNumber> {
         while !self.exhausted {
-            let Some((total, number)) = picture.emptiest_after(self.class, self.drawn) else {
+            let Some(next) = picture.emptiest_after(self.class, self.drawn) else {
                 self.exhausted = true;
                 return None;
             };
-            self.drawn = Some((total, number));
+            self.drawn = Some(next);
+            let number = next.number();
             let known = self.failing.contains_key(&number) || picture.count(wanted.service, number) > 0;
-            if !known && filter::refuses(picture, wanted, number).is_none() {
+            if !known && filter::refuses_of_class(picture, wanted, number).is_none() {
                 return Some(number);
             }
         }

@@ -15,6 +15,20 @@ use crate::requirements::Requirements;
 /// whenever the node's load changes.
 const CLASSES_MAX: usize = 16;
 
+/// A node's load and its number, in one word, so that nodes are compared at once.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct LoadedNode(u64);
+
+impl LoadedNode {
+    fn new(load: u32, number: NodeNumber) -> Self {
+        Self(u64::from(load) << NodeNumber::BITS | u64::from(number))
+    }
+
+    pub(crate) fn number(self) -> NodeNumber {
+        self.0 as NodeNumber
+    }
+}
+
 /// What a task asks of a node whatever runs there.
 #[derive(Clone, PartialEq, Debug)]
 struct Ask {
@@ -25,12 +39,16 @@ struct Ask {
 
 impl Ask {
     fn is_of(&self, wanted: &Requirements) -> bool {
-        self.plugins == wanted.plugins && self.constraints == wanted.constraints && self.platforms == wanted.platforms
+        let same = |known: &(&str, String), plugin: &(&str, &str)| (known.0, &*known.1) == *plugin;
+        self.plugins.len() == wanted.plugins.len()
+            && self.plugins.iter().zip(&wanted.plugins).all(|(known, plugin)| same(known, plugin))
+            && self.constraints == wanted.constraints
+            && self.platforms == wanted.platforms
     }
 
     fn suits(&self, node: &Node) -> bool {
         node.takes_tasks()
-            && filter::has_plugins(node, &self.plugins)
+            && filter::has_plugins(node, self.plugins.iter().map(|(kind, name)| (*kind, &**name)))
             && constraint::node_matches(&self.constraints, node)
             && constraint::platforms_fit(&self.platforms, node)
     }
@@ -40,7 +58,7 @@ impl Ask {
 struct Class {
     ask: Ask,
     /// Nodes that suit, emptiest first.
-    by_load: BTreeSet<(u32, NodeNumber)>,
+    by_load: BTreeSet<LoadedNode>,
     used_at: u64,
 }
 
@@ -65,11 +83,11 @@ impl Classes {
             return known;
         }
         let ask = Ask {
-            plugins: wanted.plugins.clone(),
+            plugins: wanted.plugins.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect(),
             constraints: wanted.constraints.clone(),
-            platforms: wanted.platforms.clone(),
+            platforms: wanted.platforms.to_vec(),
         };
-        let suiting = nodes.filter(|(.., node)| ask.suits(node)).map(|(number, load, _)| (load, number));
+        let suiting = nodes.filter(|(.., node)| ask.suits(node)).map(|(number, load, _)| LoadedNode::new(load, number));
         let class = Class { by_load: suiting.collect(), ask, used_at: self.uses };
         let oldest = (0..self.classes.len()).min_by_key(|at| self.classes[*at].used_at);
         match oldest.filter(|_| self.classes.len() >= CLASSES_MAX) {
@@ -85,7 +103,7 @@ impl Classes {
     }
 
     /// Nodes of the class, emptiest first, from behind `after` on.
-    pub(crate) fn emptiest_after(&self, class: usize, after: Option<(u32, NodeNumber)>) -> Option<(u32, NodeNumber)> {
+    pub(crate) fn emptiest_after(&self, class: usize, after: Option<LoadedNode>) -> Option<LoadedNode> {
         use std::ops::Bound::{Excluded, Unbounded};
         let by_load = &self.classes.get(class)?.by_load;
         match after {
@@ -97,8 +115,8 @@ impl Classes {
     /// The node's load changed.
     pub(crate) fn reload(&mut self, number: NodeNumber, before: u32, after: u32) {
         for class in &mut self.classes {
-            if class.by_load.remove(&(before, number)) {
-                class.by_load.insert((after, number));
+            if class.by_load.remove(&LoadedNode::new(before, number)) {
+                class.by_load.insert(LoadedNode::new(after, number));
             }
         }
     }
@@ -107,9 +125,9 @@ impl Classes {
     pub(crate) fn describe(&mut self, number: NodeNumber, load: u32, node: &Node) {
         for class in &mut self.classes {
             if class.ask.suits(node) {
-                class.by_load.insert((load, number));
+                class.by_load.insert(LoadedNode::new(load, number));
             } else {
-                class.by_load.remove(&(load, number));
+                class.by_load.remove(&LoadedNode::new(load, number));
             }
         }
     }
@@ -117,13 +135,13 @@ impl Classes {
     /// The node is gone.
     pub(crate) fn remove(&mut self, number: NodeNumber, load: u32) {
         for class in &mut self.classes {
-            class.by_load.remove(&(load, number));
+            class.by_load.remove(&LoadedNode::new(load, number));
         }
     }
 
     /// Whether every class has the node exactly when it suits.
     #[cfg(test)]
     pub(crate) fn agree(&self, number: NodeNumber, load: u32, node: &Node) -> bool {
-        self.classes.iter().all(|class| class.by_load.contains(&(load, number)) == class.ask.suits(node))
+        self.classes.iter().all(|class| class.by_load.contains(&LoadedNode::new(load, number)) == class.ask.suits(node))
     }
 }

@@ -24,17 +24,26 @@ pub(crate) enum Filter {
 
 /// The first filter that refuses the node.
 pub(crate) fn refuses(picture: &Picture, wanted: &Requirements, number: NodeNumber) -> Option<Filter> {
+    first(picture, wanted, number, false)
+}
+
+/// The same of a node that is in the class of what is wanted: it need not be asked again what that was made from.
+pub(crate) fn refuses_of_class(picture: &Picture, wanted: &Requirements, number: NodeNumber) -> Option<Filter> {
+    first(picture, wanted, number, true)
+}
+
+fn first(picture: &Picture, wanted: &Requirements, number: NodeNumber, in_class: bool) -> Option<Filter> {
     let Some(state) = picture.node(number) else { return Some(Filter::Ready) };
     let node = &*state.node;
     if !state.takes_tasks {
         Some(Filter::Ready)
     } else if !has_resources(state, wanted) {
         Some(Filter::Resource)
-    } else if !has_plugins(node, &wanted.plugins) {
+    } else if !in_class && !has_plugins(node, wanted.plugins.iter().copied()) {
         Some(Filter::Plugin)
-    } else if !meets_constraints(picture, node, number, wanted) {
+    } else if !(in_class || constraint::node_matches(&wanted.constraints, node)) || !is_near(picture, number, wanted) {
         Some(Filter::Constraint)
-    } else if !constraint::platforms_fit(&wanted.platforms, node) {
+    } else if !in_class && !constraint::platforms_fit(wanted.platforms, node) {
         Some(Filter::Platform)
     } else if wanted.ports.iter().any(|port| state.ports.contains_key(port)) {
         Some(Filter::HostPort)
@@ -53,33 +62,29 @@ fn has_resources(state: &NodeState, wanted: &Requirements) -> bool {
         && state.generic.has(&wanted.generic)
 }
 
-pub(crate) fn has_plugins(node: &Node, wanted: &[(&'static str, String)]) -> bool {
-    if wanted.is_empty() {
-        return true;
-    }
+pub(crate) fn has_plugins<'a>(node: &Node, mut wanted: impl Iterator<Item = (&'static str, &'a str)>) -> bool {
     // A node that does not describe its engine has no plugins to speak of: nothing is asked of it.
     let Some(engine) = node.description.as_ref().and_then(|description| description.engine.as_ref()) else {
         return true;
     };
-    wanted.iter().all(|(kind, name)| {
-        let mut of_kind = engine.plugins.iter().filter(|plugin| plugin.r#type == *kind).peekable();
-        if *kind == "Log" && of_kind.peek().is_none() {
+    wanted.all(|(kind, name)| {
+        let mut of_kind = engine.plugins.iter().filter(|plugin| plugin.r#type == kind).peekable();
+        if kind == "Log" && of_kind.peek().is_none() {
             return true;
         }
-        of_kind.any(|plugin| plugin.name == *name || plugin.name.strip_suffix(":latest") == Some(name))
+        of_kind.any(|plugin| plugin.name == name || plugin.name.strip_suffix(":latest") == Some(name))
     })
 }
 
-fn meets_constraints(picture: &Picture, node: &Node, number: NodeNumber, wanted: &Requirements) -> bool {
+fn is_near(picture: &Picture, number: NodeNumber, wanted: &Requirements) -> bool {
     let near = |services: &[u32]| services.iter().any(|&service| picture.count(Some(service), number) > 0);
-    constraint::node_matches(&wanted.constraints, node)
-        && wanted.affinities.iter().all(|affinity| match affinity.operator {
-            Operator::Equal => near(&affinity.services),
-            Operator::NotEqual => !near(&affinity.services),
-        })
+    wanted.affinities.iter().all(|affinity| match affinity.operator {
+        Operator::Equal => near(&affinity.services),
+        Operator::NotEqual => !near(&affinity.services),
+    })
 }
 
 fn has_volumes(picture: &Picture, node: &Node, wanted: &Requirements) -> bool {
-    let choose = |candidates| picture.volumes.choose(candidates, &node.id, &wanted.task);
+    let choose = |candidates| picture.volumes.choose(candidates, &node.id, wanted.task);
     wanted.volumes.as_ref().is_none_or(|candidates| choose(candidates).is_some())
 }

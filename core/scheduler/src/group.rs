@@ -21,21 +21,18 @@ const ASSIGNED: &str = "scheduler assigned task to node";
 const CONFIRMED: &str = "scheduler confirmed task can run on preassigned node";
 
 /// Places as many of the tasks as fit, the first ones first, and explains the rest. Tells how many were placed.
-pub(crate) fn place(turn: &mut Turn, picture: &mut Picture, tasks: &[Waiting]) -> usize {
-    let Some(Waiting { task: sample, service, .. }) = tasks.first() else { return 0 };
-    let wanted = Requirements::of(sample, *service, picture, turn.tx);
+pub(crate) fn place(turn: &mut Turn, picture: &mut Picture, wanted: &Requirements, tasks: &[Waiting]) -> usize {
     let failing = match wanted.service {
-        Some(service) => picture.failing(turn.now, service, sample.spec_version),
+        Some(service) => picture.failing(turn.now, service, wanted.task.spec_version),
         None => BTreeMap::new(),
     };
-    let levels: Vec<String> = wanted.spread.iter().filter(|text| is_descriptor(text)).cloned().collect();
-    let placed = if levels.is_empty() {
-        flat(turn, picture, &wanted, failing, tasks)
+    let placed = if wanted.spread.is_empty() {
+        flat(turn, picture, wanted, failing, tasks)
     } else {
-        spread(turn, picture, &wanted, failing, &levels, tasks)
+        spread(turn, picture, wanted, failing, tasks)
     };
     if placed < tasks.len() {
-        let reason = explain::no_suitable_node(&refusals(picture, &wanted));
+        let reason = explain::no_suitable_node(&refusals(picture, wanted));
         for waiting in &tasks[placed..] {
             assign::explain(turn, &waiting.task, &reason);
         }
@@ -61,18 +58,11 @@ fn flat(
     tasks.len()
 }
 
-fn is_descriptor(text: &str) -> bool {
-    [constraint::NODE_LABEL_PREFIX, constraint::ENGINE_LABEL_PREFIX].iter().any(|prefix| {
-        text.len() > prefix.len() && text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
-    })
-}
-
 fn spread(
     turn: &mut Turn,
     picture: &mut Picture,
     wanted: &Requirements,
     failing: BTreeMap<NodeNumber, u32>,
-    levels: &[String],
     tasks: &[Waiting],
 ) -> usize {
     let mut tree = Tree::new();
@@ -80,7 +70,7 @@ fn spread(
         let count = picture.count(wanted.service, number);
         let suits = filter::refuses(picture, wanted, number).is_none();
         let rank = suits.then(|| (failing.get(&number).copied().unwrap_or(0), count, state.total, number));
-        let values = levels.iter().map(|level| constraint::spread_value(level, &state.node).unwrap_or_default());
+        let values = wanted.spread.iter().map(|level| constraint::spread_value(level, &state.node).unwrap_or_default());
         tree.add(values, count, rank);
     }
     for (placed, waiting) in tasks.iter().enumerate() {

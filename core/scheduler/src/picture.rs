@@ -8,7 +8,7 @@ use skep_model::ids::Identifier;
 use skep_model::{Node, NodeId, Now, ServiceId, Task, TaskId, TaskState, Time, WallTime};
 use skep_store::Handles;
 
-use crate::classes::Classes;
+use crate::classes::{Classes, LoadedNode};
 use crate::counts::Counts;
 use crate::node::{NodeNumber, NodeState, ServiceNumber, hold_the_same};
 use crate::requirements::Requirements;
@@ -69,7 +69,7 @@ impl Picture {
     }
 
     /// Nodes of the class, emptiest first, from behind `after` on.
-    pub(crate) fn emptiest_after(&self, class: usize, after: Option<(u32, NodeNumber)>) -> Option<(u32, NodeNumber)> {
+    pub(crate) fn emptiest_after(&self, class: usize, after: Option<LoadedNode>) -> Option<LoadedNode> {
         self.classes.emptiest_after(class, after)
     }
 
@@ -183,28 +183,31 @@ impl Picture {
     }
 
     /// A task that was not on a node so far.
-    pub(crate) fn put_new_task(&mut self, placed: Placed) {
-        let Placed { node, service, counts, ref task } = placed;
-        if let Some(state) = self.nodes[node as usize].as_mut() {
-            state.hold(task, true);
+    fn put_new_task(&mut self, placed: Placed) {
+        self.hold(&placed, true);
+        self.keep(placed);
+    }
+
+    /// Takes the task's share of its node and counts it, or gives back what was taken.
+    pub(crate) fn hold(&mut self, placed: &Placed, in_use: bool) {
+        if let Some(state) = self.nodes[placed.node as usize].as_mut() {
+            state.hold(&placed.task, in_use);
         }
-        self.volumes.hold(task, true);
-        if counts {
-            self.count_task(node, service, true);
+        self.volumes.hold(&placed.task, in_use);
+        if placed.counts {
+            self.count_task(placed.node, placed.service, in_use);
         }
+    }
+
+    /// Knows a task from now on whose share was taken.
+    pub(crate) fn keep(&mut self, placed: Placed) {
         self.tasks.insert(placed);
     }
 
     /// A task that holds nothing any more. Tells whether it did.
     pub(crate) fn remove_task(&mut self, id: &TaskId) -> bool {
-        let Some(Placed { node, service, counts, task }) = self.tasks.remove(id) else { return false };
-        if let Some(state) = self.nodes[node as usize].as_mut() {
-            state.hold(&task, false);
-        }
-        self.volumes.hold(&task, false);
-        if counts {
-            self.count_task(node, service, false);
-        }
+        let Some(placed) = self.tasks.remove(id) else { return false };
+        self.hold(&placed, false);
         true
     }
 
@@ -253,6 +256,9 @@ impl Picture {
     /// Nodes on which this version of the service failed too often lately, with how often.
     pub(crate) fn failing(&self, now: Now, service: ServiceNumber, version: Option<u64>) -> BTreeMap<NodeNumber, u32> {
         let failures = &self.services[service as usize].failures;
+        if failures.is_empty() {
+            return BTreeMap::new();
+        }
         let of_version = failures.range((version, 0)..=(version, NodeNumber::MAX));
         let recent = of_version.map(|((_, node), times)| {
             (*node, times.iter().filter(|&&time| now.monotonic.since(time) <= FAILURE_WINDOW).count())

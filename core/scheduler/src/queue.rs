@@ -4,11 +4,15 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use skep_model::Task;
+use skep_store::TURN_CHANGES_MAX;
 
 use crate::node::ServiceNumber;
 
-/// Tasks of one batch: what is read, written and sent of so many still lies in a processor's cache.
-pub(crate) const BATCH_TASKS_MAX: usize = 2048;
+/// Tasks of one batch, an entry of the log: what is read, written and committed of so many still lies in a
+/// processor's cache.
+pub(crate) const BATCH_TASKS_MAX: usize = TURN_CHANGES_MAX;
+/// Tasks of one batch that ends with a group: to look at the nodes for it again costs more than the cache.
+pub(crate) const BATCH_WHOLE_GROUP_MAX: usize = 2048;
 
 /// A pending task with what tells its group.
 #[derive(Debug)]
@@ -84,7 +88,11 @@ impl Queue {
                 self.sorted.sort_by(descending);
             }
         }
-        let rest = self.sorted.len().saturating_sub(BATCH_TASKS_MAX);
+        let mut rest = self.sorted.len().saturating_sub(BATCH_TASKS_MAX);
+        let least = self.sorted.len().saturating_sub(BATCH_WHOLE_GROUP_MAX);
+        while rest > least && self.sorted[rest - 1].is_grouped_with(&self.sorted[rest]) {
+            rest -= 1;
+        }
         let mut batch = self.sorted.split_off(rest);
         batch.reverse();
         if self.is_doubtful {

@@ -1,7 +1,5 @@
 //! What a task asks of a node, worked out once for a whole group.
 
-use std::sync::Arc;
-
 use skep_model::constraint::{self, Constraint, Operator};
 use skep_model::pb::types::generic_resource::Resource;
 use skep_model::pb::types::mount;
@@ -22,24 +20,25 @@ const LOCAL_VOLUME_DRIVER: &str = "local";
 
 /// What a task asks of a node. Empty parts ask for nothing.
 #[derive(Clone, Debug)]
-pub(crate) struct Requirements {
-    pub(crate) task: Arc<Task>,
+pub(crate) struct Requirements<'a> {
+    pub(crate) task: &'a Task,
     pub(crate) service: Option<ServiceNumber>,
     pub(crate) memory_bytes: i64,
     pub(crate) nano_cpus: i64,
     pub(crate) generic: Vec<DiscreteGenericResource>,
     /// Type and name of plugins; a missing log driver counts only where the node names log drivers at all.
-    pub(crate) plugins: Vec<(&'static str, String)>,
+    pub(crate) plugins: Vec<(&'static str, &'a str)>,
     /// What the host must be able to do; counts only where a node names abilities at all.
     pub(crate) abilities: AbilitySet,
     pub(crate) constraints: Vec<Constraint>,
     pub(crate) affinities: Vec<Affinity>,
-    pub(crate) platforms: Vec<Platform>,
+    pub(crate) platforms: &'a [Platform],
     pub(crate) ports: Vec<HostPort>,
     /// 0 for no limit.
     pub(crate) max_replicas: u64,
     pub(crate) volumes: Option<Vec<Candidate>>,
-    pub(crate) spread: Vec<String>,
+    /// Labels of nodes, outermost first.
+    pub(crate) spread: Vec<&'a str>,
 }
 
 /// To be near, or not near, one of these services.
@@ -49,9 +48,9 @@ pub(crate) struct Affinity {
     pub(crate) services: Vec<ServiceNumber>,
 }
 
-impl Requirements {
+impl<'a> Requirements<'a> {
     /// `service` is the number of the task's.
-    pub(crate) fn of(task: &Arc<Task>, service: Option<ServiceNumber>, picture: &Picture, read: &impl Read) -> Self {
+    pub(crate) fn of(task: &'a Task, service: Option<ServiceNumber>, picture: &Picture, read: &impl Read) -> Self {
         let reserved = reservations(task);
         let generic = reserved.map(|reserved| reserved.generic.as_slice()).unwrap_or_default();
         let placement = task.spec.placement.as_ref();
@@ -59,7 +58,7 @@ impl Requirements {
         // Specs were checked when they were stored; what cannot be read constrains nothing, as in Docker.
         let constraints = constraint::parse(texts).unwrap_or_default();
         Self {
-            task: Arc::clone(task),
+            task,
             service,
             memory_bytes: reserved.map_or(0, |reserved| reserved.memory_bytes),
             nano_cpus: reserved.map_or(0, |reserved| reserved.nano_cpus),
@@ -74,7 +73,7 @@ impl Requirements {
             abilities: ability::required(&task.spec),
             affinities: affinities(&constraints, picture, read),
             constraints,
-            platforms: placement.map(|placement| placement.platforms.clone()).unwrap_or_default(),
+            platforms: placement.map(|placement| placement.platforms.as_slice()).unwrap_or_default(),
             ports: host_ports(task).collect(),
             max_replicas: placement.map_or(0, |placement| placement.max_replicas),
             volumes: volumes::candidates(read, task),
@@ -92,28 +91,36 @@ fn affinities(constraints: &[Constraint], picture: &Picture, read: &impl Read) -
     constraints.iter().filter_map(Constraint::affinity).map(resolve).collect()
 }
 
-fn spread(task: &Task) -> Vec<String> {
+fn spread(task: &Task) -> Vec<&str> {
     let preferences = task.spec.placement.as_ref().map(|placement| placement.preferences.as_slice());
-    let descriptor = |preference: &Option<Preference>| {
-        preference.as_ref().map(|Preference::Spread(spread)| spread.spread_descriptor.clone())
-    };
-    preferences.unwrap_or_default().iter().filter_map(|preference| descriptor(&preference.preference)).collect()
+    fn descriptor(preference: Option<&Preference>) -> Option<&str> {
+        preference.map(|Preference::Spread(spread)| spread.spread_descriptor.as_str())
+    }
+    let descriptors =
+        preferences.unwrap_or_default().iter().filter_map(|preference| descriptor(preference.preference.as_ref()));
+    descriptors.filter(|text| is_descriptor(text)).collect()
 }
 
-fn plugins(task: &Task) -> Vec<(&'static str, String)> {
+fn is_descriptor(text: &str) -> bool {
+    [constraint::NODE_LABEL_PREFIX, constraint::ENGINE_LABEL_PREFIX].iter().any(|prefix| {
+        text.len() > prefix.len() && text.get(..prefix.len()).is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+    })
+}
+
+fn plugins(task: &Task) -> Vec<(&'static str, &str)> {
     let mut plugins = Vec::new();
     if let Some(Runtime::Container(container)) = &task.spec.runtime {
-        plugins.extend(container.mounts.iter().filter_map(volume_driver).map(|name| ("Volume", name.to_owned())));
+        plugins.extend(container.mounts.iter().filter_map(volume_driver).map(|name| ("Volume", name)));
     }
     for network in task.networks.iter().filter_map(|attachment| attachment.network.as_ref()) {
         let driver = network.driver_state.as_ref().map(|driver| driver.name.as_str()).unwrap_or_default();
         if !driver.is_empty() {
-            plugins.push(("Network", driver.to_owned()));
+            plugins.push(("Network", driver));
         }
     }
     let log = task.spec.log_driver.as_ref().map(|driver| driver.name.as_str()).unwrap_or_default();
     if !log.is_empty() && log != NO_LOG_DRIVER {
-        plugins.push(("Log", log.to_owned()));
+        plugins.push(("Log", log));
     }
     plugins
 }

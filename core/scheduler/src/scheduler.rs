@@ -8,10 +8,11 @@ use rand_core::RngCore;
 use skep_model::{Node, NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState, Time};
 use skep_store::{Action, AnyObject, Event, Read, Tx};
 
-use crate::assign::Turn;
+use crate::assign::{self, Turn};
 use crate::group;
 use crate::picture::{self, Picture};
 use crate::queue::{Queue, Waiting};
+use crate::requirements::Requirements;
 
 /// What found no node is tried again at most this often, however often something becomes free.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -215,7 +216,7 @@ impl Scheduler {
     }
 
     fn place(&mut self, now: Now, tx: &mut Tx) {
-        let mut turn = Turn { now, tx, refusals: &mut self.refusals };
+        let mut turn = Turn { now, tx, refusals: &mut self.refusals, decided: Vec::new() };
         // Tasks that can run in one place only come first.
         for id in std::mem::take(&mut self.preassigned) {
             let task = turn.tx.task(&id).filter(|task| is_pending(task) && task.node_id.is_some());
@@ -231,12 +232,19 @@ impl Scheduler {
             }
             current
         });
+        turn.decided.reserve(batch.len());
+        // One thing for all groups, then the next: the code for each fits into a processor's cache, and for all does not.
+        let mut asks = Vec::with_capacity(batch.len());
         for group in batch.chunk_by(Waiting::is_grouped_with) {
-            let placed = group::place(&mut turn, &mut self.picture, group);
+            asks.push(Requirements::of(&group[0].task, group[0].service, &self.picture, turn.tx));
+        }
+        for (group, wanted) in batch.chunk_by(Waiting::is_grouped_with).zip(&asks) {
+            let placed = group::place(&mut turn, &mut self.picture, wanted, group);
             for Waiting { task, .. } in &group[placed..] {
                 self.stuck.entry(key_of(task)).or_default().insert((task.slot, task.id.clone()));
             }
         }
+        assign::write_decided(&mut turn, &mut self.picture);
     }
 
     /// When the next turn is due though nothing happens.

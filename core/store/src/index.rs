@@ -26,16 +26,25 @@ impl<T> Index<T> for () {
 
 /// Calls `remove` for keys that are no longer there, and `insert` for new ones.
 fn follow_keys<K: PartialEq + Copy>(before: [Option<K>; 2], after: [Option<K>; 2], mut change: impl FnMut(K, bool)) {
-    let among = |key: K, keys: &[Option<K>]| keys.iter().flatten().any(|other| *other == key);
-    for (at, key) in before.into_iter().enumerate() {
-        if let Some(key) = key.filter(|key| !among(*key, &after) && !among(*key, &before[..at])) {
-            change(key, false);
-        }
+    let (before, after) = (once(before), once(after));
+    // So it is mostly.
+    if before == after {
+        return;
     }
-    for (at, key) in after.into_iter().enumerate() {
-        if let Some(key) = key.filter(|key| !among(*key, &before) && !among(*key, &after[..at])) {
-            change(key, true);
-        }
+    for key in before.into_iter().flatten().filter(|key| !after.contains(&Some(*key))) {
+        change(key, false);
+    }
+    for key in after.into_iter().flatten().filter(|key| !before.contains(&Some(*key))) {
+        change(key, true);
+    }
+}
+
+/// The same keys, each once, the absent ones last.
+fn once<K: PartialEq>(keys: [Option<K>; 2]) -> [Option<K>; 2] {
+    match keys {
+        [None, key] => [key, None],
+        [first, second] if first == second => [first, None],
+        both => both,
     }
 }
 

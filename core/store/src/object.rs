@@ -158,10 +158,12 @@ fn share_task(task: &mut Task, tables: &Tables) {
         return;
     }
     let Some(service) = task.service_id.clone() else { return };
-    for handle in table.index().siblings(&service).take(SIBLINGS_MAX) {
-        if let Some(sibling) = table.any_version(handle).filter(|sibling| sibling.service_id.as_ref() == Some(&service))
-        {
+    let likely = table.index().siblings(&service).take(SIBLINGS_MAX);
+    for sibling in likely.filter_map(|handle| table.any_version(handle)) {
+        if sibling.service_id.as_ref() == Some(&service) {
             task.share_with(sibling);
+        } else {
+            task.share_networks_with(sibling);
         }
     }
 }

@@ -85,16 +85,15 @@ impl<'a> Tx<'a> {
     /// Replaces an object; its version and time of change are set here. Whether the caller saw the current version is
     /// the caller's business.
     pub fn update<T: Stored>(&mut self, object: T) -> Result<(), Refusal> {
-        self.update_shared(Arc::new(object)).map(|_| ())
+        self.update_shared(&mut Arc::new(object))
     }
 
-    /// As [`Self::update`], of an object that nobody else holds yet; gives it back as it is stored.
-    pub fn update_shared<T: Stored>(&mut self, mut object: Arc<T>) -> Result<Arc<T>, Refusal> {
-        let meta = Arc::make_mut(&mut object).meta_mut();
+    /// As [`Self::update`], of an object that nobody else holds yet; the caller goes on to hold it as it is stored.
+    pub fn update_shared<T: Stored>(&mut self, object: &mut Arc<T>) -> Result<(), Refusal> {
+        let meta = Arc::make_mut(object).meta_mut();
         meta.version = self.last_index;
         meta.updated_at = Some(self.now.wall);
-        self.write(Action::Update, T::wrap(Arc::clone(&object)))?;
-        Ok(object)
+        self.write(Action::Update, T::wrap(Arc::clone(object)))
     }
 
     /// Removes an object.

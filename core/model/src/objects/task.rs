@@ -106,12 +106,18 @@ impl Task {
         if let (Some(driver), Some(known)) = (&mut self.log_driver, &other.log_driver) {
             driver.join(known);
         }
-        if !Arc::ptr_eq(&self.networks, &other.networks) && !self.networks.is_empty() {
-            if self.networks == other.networks {
-                self.networks = Arc::clone(&other.networks);
-            } else if let Some(attachments) = Arc::get_mut(&mut self.networks) {
-                share_networks(attachments, &other.networks);
-            }
+        if !self.networks.is_empty() && self.networks == other.networks {
+            self.networks = Arc::clone(&other.networks);
+        }
+        self.share_networks_with(other);
+    }
+
+    /// The same, of the networks alone: tasks of many services are in one network, each with an address of its own.
+    pub fn share_networks_with(&mut self, other: &Task) {
+        let Some(attachments) = Arc::get_mut(&mut self.networks) else { return };
+        for network in attachments.iter_mut().filter_map(|attachment| attachment.network.as_mut()) {
+            let mut others = other.networks.iter().filter_map(|attachment| attachment.network.as_ref());
+            let _shared = others.any(|other| network.join(other));
         }
     }
 
@@ -129,13 +135,6 @@ impl Task {
     /// Whether it has ended: a state above RUNNING is final.
     pub fn has_ended(&self) -> bool {
         self.state() > TaskState::Running
-    }
-}
-
-fn share_networks(attachments: &mut [pb::NetworkAttachment], known: &[pb::NetworkAttachment]) {
-    for network in attachments.iter_mut().filter_map(|attachment| attachment.network.as_mut()) {
-        let mut others = known.iter().filter_map(|attachment| attachment.network.as_ref());
-        let _shared = others.any(|other| network.join(other));
     }
 }
 

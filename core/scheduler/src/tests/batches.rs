@@ -5,9 +5,9 @@ use skep_model::{Task, TaskId};
 use skep_store::Read;
 
 use super::world::{World, node, service, task};
-use crate::queue::BATCH_TASKS_MAX;
+use crate::queue::{BATCH_TASKS_MAX, BATCH_WHOLE_GROUP_MAX};
 
-const MANY: u64 = BATCH_TASKS_MAX as u64 * 2 + 100;
+const MANY: u64 = BATCH_WHOLE_GROUP_MAX as u64 * 2 + 100;
 
 fn tasks(service: &str, slots: std::ops::RangeInclusive<u64>) -> impl Iterator<Item = Task> {
     slots.map(move |slot| task(service, slot, TaskSpec::default()))
@@ -21,7 +21,7 @@ fn assigned(world: &World) -> usize {
 fn what_one_turn_does_not_place_the_next_ones_do_at_once() {
     let mut world = World::new([node("n1"), node("n2"), node("n3")]);
     world.add(tasks("web", 1..=MANY));
-    for placed in [BATCH_TASKS_MAX, 2 * BATCH_TASKS_MAX] {
+    for placed in [BATCH_WHOLE_GROUP_MAX, 2 * BATCH_WHOLE_GROUP_MAX] {
         world.turn();
         assert_eq!(assigned(&world), placed);
         assert!(world.scheduler.wake_at().is_some_and(|at| at <= world.now.monotonic), "the rest is due now");
@@ -34,6 +34,20 @@ fn what_one_turn_does_not_place_the_next_ones_do_at_once() {
     let (least, most) = (counts.values().min().unwrap(), counts.values().max().unwrap());
     assert!(most - least <= 1, "{counts:?}");
     assert_eq!(world.turn(), 0, "nothing is placed twice");
+}
+
+#[test]
+fn a_turn_stops_between_groups_where_it_can() {
+    let mut world = World::new([node("n1"), node("n2")]);
+    let group = BATCH_TASKS_MAX as u64 / 3 + 1;
+    for service in ["first", "second", "third", "fourth"] {
+        world.add(tasks(service, 1..=group));
+    }
+    for groups in [3, 4] {
+        world.turn();
+        assert_eq!(assigned(&world), groups * group as usize);
+    }
+    assert_eq!(world.scheduler.wake_at(), None);
 }
 
 #[test]
