@@ -102,6 +102,8 @@ pub struct Consensus {
     pub(crate) handed_out: (u64, u64),
     pub(crate) told: Role,
     pub(crate) joined_bytes: usize,
+    /// The last mark of a removal that this member proposed: its index and term.
+    pub(crate) mark: Option<(u64, u64)>,
 
     pub(crate) reads_new: Vec<u64>,
     pub(crate) reads_asked: BTreeMap<u64, Vec<u64>>,
@@ -166,7 +168,7 @@ impl Consensus {
         let mut consensus = Self {
             raw,
             config,
-            membership: Membership::new(recovered.members, recovered.removed),
+            membership: Membership::new(recovered.members, recovered.removed).with_leaving(recovered.leaving),
             rng: SplitMix(rng.next_u64()),
             // No term is this one: the first look sets the timer from our source.
             timer_of: (u64::MAX, StateRole::Leader),
@@ -181,6 +183,7 @@ impl Consensus {
             handed_out: applied,
             told: Role::default(),
             joined_bytes: 0,
+            mark: None,
             reads_new: Vec::new(),
             reads_asked: BTreeMap::new(),
             reads_ready: Vec::new(),
@@ -260,7 +263,7 @@ impl Consensus {
             term: raft.term,
             is_leader,
             is_ready: is_leader && self.handed_out.1 == raft.term,
-            is_removed: self.membership.is_removed(self.config.id),
+            is_removed: self.membership.is_gone(self.config.id),
             votes: self.is_voter(),
         }
     }

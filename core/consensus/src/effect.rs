@@ -146,7 +146,7 @@ pub struct Committed {
 /// What a committed entry says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Payload {
-    /// The entry with which a leader starts its term.
+    /// The entry with which a leader starts its term, a mark or a probe (`Consensus::probe`).
     Empty,
     /// Proposed bytes.
     Data(Bytes),
@@ -184,7 +184,7 @@ pub struct Role {
     pub is_leader: bool,
     /// This member leads and has applied an entry of its own term, hence everything acknowledged before: it may decide.
     pub is_ready: bool,
-    /// This member was removed from the group for good.
+    /// This member was removed from the group for good, and nobody needs its vote any more.
     pub is_removed: bool,
     /// This member counts for the quorum; one that has just joined does not until it has the log.
     pub votes: bool,

@@ -29,7 +29,7 @@ impl Consensus {
     /// never has a leader again). Who hears a leader gives none, and a log that lacks what is committed here gets none.
     pub fn step(&mut self, message: PeerMessage) -> Result<(), StepError> {
         let PeerMessage { from, mut message, .. } = message;
-        if self.membership.is_removed(from) {
+        if self.membership.is_gone(from) {
             return Err(StepError::Removed { from });
         }
         if screen::form(&message, self.config.id)? == Verdict::Drop {

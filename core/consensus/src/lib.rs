@@ -20,6 +20,7 @@ mod membership_entry;
 mod pace;
 mod propose;
 mod recovery;
+mod removal;
 mod screen;
 pub mod state;
 mod timing;

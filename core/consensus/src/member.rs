@@ -31,18 +31,27 @@ pub enum MembershipChange {
     AddLearner(Member),
 }
 
-/// The members and the numbers that were used up.
+/// The members, the numbers that were used up, and who goes but must not hear it yet (`removal.rs`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Membership {
     members: BTreeMap<RaftId, Member>,
     removed: BTreeSet<RaftId>,
+    leaving: BTreeMap<RaftId, Member>,
 }
 
 impl Membership {
     /// From a snapshot, or from the response to a join.
     pub fn new(members: impl IntoIterator<Item = Member>, removed: BTreeSet<RaftId>) -> Self {
         let members = members.into_iter().map(|member| (member.raft_id, member)).collect();
-        Self { members, removed }
+        Self { members, removed, leaving: BTreeMap::new() }
+    }
+
+    /// The same, with those among the removed that must not hear it yet: from a snapshot.
+    pub fn with_leaving(mut self, leaving: impl IntoIterator<Item = Member>) -> Self {
+        let removed = &self.removed;
+        let leaving = leaving.into_iter().filter(|member| removed.contains(&member.raft_id));
+        self.leaving = leaving.map(|member| (member.raft_id, member)).collect();
+        self
     }
 
     /// A member by its number.
@@ -80,6 +89,31 @@ impl Membership {
         self.removed.contains(&id)
     }
 
+    /// Voters that were removed while others may not know it yet, so that their votes may still be needed.
+    pub fn leaving(&self) -> impl Iterator<Item = &Member> {
+        self.leaving.values()
+    }
+
+    /// Whether this number was removed, and may hear it.
+    pub fn is_gone(&self, id: RaftId) -> bool {
+        self.is_removed(id) && !self.leaving.contains_key(&id)
+    }
+
+    /// Numbers that were removed, and may hear it.
+    pub fn gone(&self) -> impl Iterator<Item = RaftId> {
+        self.removed.iter().copied().filter(|id| !self.leaving.contains_key(id))
+    }
+
+    /// Everybody who matters knows of all removals so far.
+    pub(crate) fn settle(&mut self) {
+        self.leaving.clear();
+    }
+
+    /// Nobody counted this one.
+    pub(crate) fn settle_one(&mut self, id: RaftId) {
+        self.leaving.remove(&id);
+    }
+
     pub(crate) fn apply(&mut self, change: &MembershipChange) {
         match change {
             MembershipChange::Add(member) | MembershipChange::AddLearner(member) => {
@@ -91,7 +125,8 @@ impl Membership {
                 }
             }
             MembershipChange::Remove(id) => {
-                self.members.remove(id);
+                let gone = self.members.remove(id);
+                self.leaving.extend(gone.map(|member| (*id, member)));
                 self.removed.insert(*id);
             }
         }

@@ -7,7 +7,9 @@ use raft::eraftpb::{Message, MessageType};
 use skep_model::{RaftId, Time};
 
 use crate::consensus::Consensus;
-use crate::timing::{ELECTION_RAFT_TICKS, HINT_DELAY_MAX, HINT_RETRIES_MAX, HINT_RETRY, Mode, SPEAK_UP_RAFT_TICKS};
+use crate::timing::{
+    ASK_TO_GO_RAFT_TICKS, ELECTION_RAFT_TICKS, HINT_DELAY_MAX, HINT_RETRIES_MAX, HINT_RETRY, Mode, SPEAK_UP_RAFT_TICKS,
+};
 
 impl Consensus {
     /// How often to call `tick` now.
@@ -37,7 +39,9 @@ impl Consensus {
     /// knows that this member was removed says so.
     fn speak_up(&mut self) {
         let raft = &self.raw.raft;
-        let silent = raft.election_elapsed > 0 && raft.election_elapsed.is_multiple_of(SPEAK_UP_RAFT_TICKS);
+        let removed = self.membership.is_removed(self.config.id);
+        let every = if removed { ASK_TO_GO_RAFT_TICKS } else { SPEAK_UP_RAFT_TICKS };
+        let silent = raft.election_elapsed > 0 && raft.election_elapsed.is_multiple_of(every);
         if raft.promotable() || raft.state != StateRole::Follower || !silent {
             return;
         }

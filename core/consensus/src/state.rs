@@ -74,6 +74,8 @@ pub struct Recovered {
     pub members: Vec<Member>,
     /// Members removed before that snapshot, from its data.
     pub removed: BTreeSet<RaftId>,
+    /// Those among them that must not hear it yet, from that snapshot's data.
+    pub leaving: Vec<Member>,
     /// The log, without gaps. May begin before the snapshot's end (entries kept for slow followers).
     pub entries: Vec<LogEntry>,
 }

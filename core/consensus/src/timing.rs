@@ -12,6 +12,9 @@ pub(crate) const HEARTBEAT_RAFT_TICKS: usize = 2;
 /// A member without a vote that heard nothing for so long says that it is there: two of the longest election timeouts.
 pub(crate) const SPEAK_UP_RAFT_TICKS: usize = 4 * ELECTION_RAFT_TICKS;
 
+/// Who has applied its own removal asks so often whether it may go: others may still need its vote.
+pub(crate) const ASK_TO_GO_RAFT_TICKS: usize = 2;
+
 /// A follower that lost its leader's connection waits up to this long before it asks for pre-votes, so that two
 /// followers rarely ask at the same moment.
 pub const HINT_DELAY_MAX: Duration = Duration::from_millis(50);

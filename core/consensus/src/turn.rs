@@ -35,6 +35,7 @@ impl Consensus {
             && self.reads_ready.is_empty()
             && !self.raw.mut_store().wants_entries()
             && !self.leads_if_alone()
+            && !self.owes_mark()
             && !self.snapshot_due()
             && self.state_to_write(false).is_none()
             && self.role() == self.told;
@@ -49,7 +50,7 @@ impl Consensus {
         let mut write = None;
         self.lead_if_alone();
         self.ask_reads();
-        while self.raw.has_ready() {
+        while self.raw.has_ready() || self.propose_mark() {
             if self.send_alone(write.is_some()) {
                 continue;
             }
@@ -232,15 +233,18 @@ impl Consensus {
 
     fn hand_out(&mut self, now: Time, entries: Vec<Entry>, effects: &mut Effects) {
         let Some(last) = entries.last().map(|entry| (entry.index, entry.term)) else { return };
+        let mut before = self.handed_out.1;
         for entry in entries {
             let (index, term) = (entry.index, entry.term);
             let payload = if entry.entry_type == EntryType::EntryConfChange as i32 {
                 self.change_membership(now, &entry.data)
             } else if entry.data.is_empty() {
+                self.see_mark(&entry, before);
                 Payload::Empty
             } else {
                 Payload::Data(Bytes::from(entry.data))
             };
+            before = term;
             effects.committed.push(Committed { index, term, payload });
         }
         self.handed_out = last;
@@ -252,7 +256,7 @@ impl Consensus {
             Ok(change) => change,
             Err(reason) => return Payload::Unusable { reason },
         };
-        let leader = self.leader();
+        let (leader, voters) = (self.leader(), self.voters());
         let applied = change.for_raft.as_ref().map(|for_raft| self.raw.apply_conf_change(for_raft));
         if let Some(Err(error)) = applied {
             return Payload::Unusable { reason: error.to_string() };
@@ -271,7 +275,8 @@ impl Consensus {
         self.settle();
         match change.for_table {
             Ok(table) => {
-                self.membership.apply(&table);
+                let voted = matches!(table, MembershipChange::Remove(id) if voters.contains(&id));
+                self.see_change(&table, voted);
                 Payload::Membership { request_id: change.request_id, change: table }
             }
             Err(reason) => Payload::Unusable { reason },

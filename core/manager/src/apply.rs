@@ -13,7 +13,8 @@ impl Manager {
         let index = committed.index;
         self.applied = index;
         match committed.payload {
-            Payload::Empty => {}
+            // It may say that who left may hear of it.
+            Payload::Empty => self.tell_members(),
             Payload::Data(bytes) => self.apply_entry(index, bytes),
             Payload::Membership { request_id, change } => self.apply_membership(request_id, change, rng),
             Payload::Unusable { reason } => {

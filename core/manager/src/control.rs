@@ -10,7 +10,7 @@ use skep_store::commands::{self, CommandContext, MemberView};
 use crate::effect::{Answer, Effect, RequestId};
 use crate::leading::tell_of_nodes;
 use crate::state::Manager;
-use crate::waiting::{HeldWrite, PreparedRead, ReadWait, WAITING_MAX};
+use crate::waiting::{HeldWrite, ListLater, PreparedRead, ReadWait, WAITING_MAX};
 
 /// Reads that are answered before they are confirmed: each holds its answer meanwhile.
 const PREPARED_READS_MAX: usize = 16;
@@ -39,6 +39,40 @@ impl Manager {
         }
         let tasks = commands::tasks(self.ledger.committed(), &filters);
         self.reply(request, Ok(Answer::Tasks { tasks, stale: true }));
+    }
+
+    /// A follower reads, and asks how far it must have applied the log for that.
+    pub fn read_point(&mut self, request: RequestId) {
+        if let Err(refusal) = self.has_room() {
+            return self.reply(request, Err(refusal));
+        }
+        match self.leading {
+            true => self.confirm(request, ReadWait::Point),
+            false => self.reply(request, Err(Refusal::no_leader())),
+        }
+    }
+
+    /// As `list_tasks`, on a follower that knows from its leader's `read_point` how far it must have applied the log:
+    /// answered then, and current.
+    pub fn list_tasks_at(&mut self, request: RequestId, filters: list_tasks_request::Filters, applied: u64) {
+        if let Err(refusal) = self.has_room() {
+            return self.reply(request, Err(refusal));
+        }
+        self.waiting.lists.push(ListLater { applied, request, filters });
+        self.answer_lists();
+    }
+
+    /// Answers the lists that waited for what was just applied.
+    pub(crate) fn answer_lists(&mut self) {
+        if self.waiting.lists.is_empty() {
+            return;
+        }
+        let applied = self.applied;
+        let due: Vec<ListLater> = self.waiting.lists.extract_if(.., |list| list.applied <= applied).collect();
+        for ListLater { request, filters, .. } in due {
+            let tasks = commands::tasks(self.ledger.committed(), &filters);
+            self.reply(request, Ok(Answer::Tasks { tasks, stale: false }));
+        }
     }
 
     fn has_room(&self) -> Result<(), Refusal> {
@@ -146,7 +180,7 @@ impl Manager {
         self.waiting.reads = reads;
     }
 
-    pub(crate) fn answer_read(&mut self, number: u64, now: Now, rng: &mut dyn RngCore) {
+    pub(crate) fn answer_read(&mut self, number: u64, index: u64, now: Now, rng: &mut dyn RngCore) {
         let Some((request, wait)) = self.waiting.reads.remove(&number) else { return };
         let result = match wait {
             ReadWait::Query(command, prepared) => match prepared.filter(|read| read.applied == self.applied) {
@@ -157,6 +191,7 @@ impl Manager {
             ReadWait::Tasks(filters) => {
                 Ok(Answer::Tasks { tasks: commands::tasks(self.ledger.committed(), &filters), stale: false })
             }
+            ReadWait::Point => Ok(Answer::ReadPoint(index)),
             ReadWait::Decided(result) => *result,
         };
         self.reply(request, result);

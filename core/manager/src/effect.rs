@@ -30,6 +30,8 @@ pub enum Answer {
         /// Read from local state without a leader: it may be out of date.
         stale: bool,
     },
+    /// To `read_point`: everything acknowledged before the question lies at or before this index of the log.
+    ReadPoint(u64),
     /// To `join_raft`.
     Joined(m::JoinResponse),
     /// To `leave_raft`.

@@ -17,6 +17,7 @@ mod leading;
 mod learners;
 mod membership;
 mod pace;
+mod removal;
 mod snapshot;
 mod state;
 mod turn;

@@ -9,6 +9,7 @@ use skep_pki::RoleAction;
 use skep_store::Read as _;
 
 use crate::effect::{Answer, Effect, RequestId};
+use crate::removal::loss_of_quorum;
 use crate::state::Manager;
 use crate::waiting::{MembershipWait, QueuedMembership, WAITING_MAX};
 
@@ -53,11 +54,8 @@ impl Manager {
         for action in actions {
             let refused = match action {
                 RoleAction::RemoveMember(id) => {
-                    let (number, change) = (Self::request_number(rng), MembershipChange::Remove(id));
-                    self.consensus
-                        .propose_membership(self.role.term, number, &change)
-                        .err()
-                        .map(|error| error.to_string())
+                    self.remove_member(id, None, rng);
+                    None
                 }
                 RoleAction::TransferLeadership(to) => {
                     self.consensus.transfer_leadership(to).err().map(|error| error.to_string())
@@ -71,7 +69,7 @@ impl Manager {
 
     /// Proposes the next change that waits, unless one is under way.
     pub(crate) fn next_membership(&mut self, rng: &mut dyn RngCore) {
-        while self.leading && self.waiting.memberships.is_empty() {
+        while self.leading && self.waiting.memberships.is_empty() && self.waiting.removals.is_empty() {
             let Some(queued) = self.waiting.membership_queue.pop_front() else { return };
             match queued {
                 QueuedMembership::Join(request, node, address) => self.propose_join(request, node, address, rng),
@@ -107,7 +105,7 @@ impl Manager {
             Some(known) => match self.check_replacement(&known, &address) {
                 Ok(()) => {
                     let wait = MembershipWait::Replace(request, node, address);
-                    self.propose_membership(MembershipChange::Remove(known.raft_id), wait, rng);
+                    self.remove_member(known.raft_id, Some(wait), rng);
                 }
                 Err(refusal) => self.reply(request, Err(refusal)),
             },
@@ -144,17 +142,16 @@ impl Manager {
 
     fn propose_leave(&mut self, request: RequestId, node: &NodeId, rng: &mut dyn RngCore) {
         let Some(member) = self.membership().by_node(node).cloned() else {
-            return self.reply(request, Ok(Answer::Left));
+            return self.waiting.leavers.push(request);
         };
         self.departing.insert(member.raft_id);
         if !removal_keeps_quorum(&self.voters(), member.raft_id, &self.staying_members()) {
-            let message = "can't remove member from the raft: this would result in a loss of quorum";
-            return self.reply(request, Err(Refusal::new(Code::FailedPrecondition, message)));
+            return self.reply(request, Err(loss_of_quorum()));
         }
-        self.propose_membership(MembershipChange::Remove(member.raft_id), MembershipWait::Leave(request), rng);
+        self.remove_member(member.raft_id, Some(MembershipWait::Leave(request)), rng);
     }
 
-    fn propose_membership(&mut self, change: MembershipChange, wait: MembershipWait, rng: &mut dyn RngCore) {
+    pub(crate) fn propose_membership(&mut self, change: MembershipChange, wait: MembershipWait, rng: &mut dyn RngCore) {
         let number = Self::request_number(rng);
         match self.consensus.propose_membership(self.role.term, number, &change) {
             Ok(_) => {
@@ -183,7 +180,7 @@ impl Manager {
             (Some(MembershipWait::Replace(request, node, address)), _) => {
                 self.waiting.membership_queue.push_front(QueuedMembership::Join(request, node, address));
             }
-            (Some(MembershipWait::Leave(request)), _) => self.reply(request, Ok(Answer::Left)),
+            (Some(MembershipWait::Leave(request)), _) => self.waiting.leavers.push(request),
             _ => {}
         }
         self.next_membership(rng);

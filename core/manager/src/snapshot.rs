@@ -6,6 +6,7 @@ use prost::encoding::WireType;
 use skep_consensus::{InstalledSnapshot, Member, MemberError, Membership};
 use skep_model::RaftId;
 use skep_model::pb::messages as m;
+use skep_model::pb::skep;
 use skep_store::{RestoreError, Store};
 
 use crate::effect::Effect;
@@ -29,24 +30,42 @@ pub enum SnapshotError {
 const STORE_TAG: u32 = 3;
 
 /// Written in one go: of a large swarm, neither a copy of the store as messages nor a second one of the bytes is made.
-fn encode_snapshot(membership: m::ClusterSnapshot, store: &skep_store::Snapshot) -> Bytes {
+fn encode_snapshot(membership: &Membership, store: &skep_store::Snapshot) -> Bytes {
+    let cluster = m::ClusterSnapshot {
+        members: membership.iter().map(m::RaftMember::from).collect(),
+        removed: membership.removed().iter().map(|id| id.0).collect(),
+    };
     let head =
-        m::Snapshot { version: m::snapshot::Version::V0.into(), membership: Some(membership), ..Default::default() };
+        m::Snapshot { version: m::snapshot::Version::V0.into(), membership: Some(cluster), ..Default::default() };
+    let addition = skep::SnapshotAddition { leaving: membership.leaving().map(leaving).collect() };
     let store_len = store.encoded_len();
-    let mut out = Vec::with_capacity(head.encoded_len() + 1 + prost::length_delimiter_len(store_len) + store_len);
+    let head_len = head.encoded_len() + addition.encoded_len();
+    let mut out = Vec::with_capacity(head_len + 1 + prost::length_delimiter_len(store_len) + store_len);
     head.encode_raw(&mut out);
+    addition.encode_raw(&mut out);
     prost::encoding::encode_key(STORE_TAG, WireType::LengthDelimited, &mut out);
     prost::encoding::encode_varint(store_len as u64, &mut out);
     store.encode(&mut out);
     Bytes::from(out)
 }
 
+fn leaving(member: &Member) -> skep::LeavingMember {
+    skep::LeavingMember { raft_id: member.raft_id.0, node_id: member.node_id.to_string(), addr: member.addr.clone() }
+}
+
+fn leaving_member(said: skep::LeavingMember) -> Result<Member, MemberError> {
+    let skep::LeavingMember { raft_id, node_id, addr } = said;
+    Member::try_from(m::RaftMember { raft_id, node_id, addr, ..Default::default() })
+}
+
 /// Takes a snapshot apart: the membership, and the facts.
 pub fn decode_snapshot(data: Bytes) -> Result<(Membership, m::StoreSnapshot), SnapshotError> {
+    let addition = skep::SnapshotAddition::decode(data.clone())?;
     let snapshot = m::Snapshot::decode(data)?;
     let cluster = snapshot.membership.unwrap_or_default();
     let members: Vec<Member> = cluster.members.into_iter().map(Member::try_from).collect::<Result<_, _>>()?;
-    let membership = Membership::new(members, cluster.removed.into_iter().map(RaftId).collect());
+    let leaving: Vec<Member> = addition.leaving.into_iter().map(leaving_member).collect::<Result<_, _>>()?;
+    let membership = Membership::new(members, cluster.removed.into_iter().map(RaftId).collect()).with_leaving(leaving);
     Ok((membership, snapshot.store.unwrap_or_default()))
 }
 
@@ -61,11 +80,8 @@ impl Manager {
 
     pub(crate) fn take_snapshot(&mut self) {
         let Some(point) = self.consensus.begin_snapshot() else { return };
-        let membership = m::ClusterSnapshot {
-            members: self.membership().iter().map(m::RaftMember::from).collect(),
-            removed: self.membership().removed().iter().map(|id| id.0).collect(),
-        };
-        self.consensus.finish_snapshot(point, encode_snapshot(membership, &self.ledger.committed().snapshot()));
+        let data = encode_snapshot(self.membership(), &self.ledger.committed().snapshot());
+        self.consensus.finish_snapshot(point, data);
     }
 
     pub(crate) fn install(&mut self, snapshot: InstalledSnapshot) {

@@ -255,7 +255,8 @@ impl Manager {
 
     /// Tells the transport and the workers who the managers are, if that changed.
     pub(crate) fn tell_members(&mut self) {
-        let members: Vec<Member> = self.membership().iter().cloned().collect();
+        // Who goes is answered until it may go.
+        let members: Vec<Member> = self.membership().iter().chain(self.membership().leaving()).cloned().collect();
         let told = (members, self.voters());
         if told == self.members_told {
             return;

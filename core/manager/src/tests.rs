@@ -394,18 +394,28 @@ fn a_list_of_tasks_comes_as_it_is_stored_and_says_whether_it_may_be_stale() {
     group.join(2);
     let other = group.managers.keys().copied().find(|id| *id != RaftId(1)).unwrap();
     group.until(|group| group.tasks(other).len() == 3);
-    let (mut effects, number) = (Vec::new(), RequestId(u64::MAX));
-    let now = group.now();
-    let Group { managers, rng, .. } = &mut group;
-    let follower = managers.get_mut(&other).unwrap();
-    follower.list_tasks(number, all);
-    effects.extend(follower.turn(now, rng));
-    let stale = effects.into_iter().find_map(|effect| match effect {
-        Effect::Reply { request, result } if request == number => Some(result),
-        _ => None,
-    });
+    let number = u64::MAX;
+    group.managers.get_mut(&other).unwrap().list_tasks(RequestId(number), all.clone());
+    group.turn(other);
     let expected = Answer::Tasks { tasks: group.tasks(RaftId(1)), stale: true };
-    assert_eq!(stale, Some(Ok(expected)));
+    assert_eq!(group.replies.remove(&number), Some(Ok(expected)));
+
+    // Told by the leader how far it must be, it answers when it is, and then what it says is current.
+    let Ok(Answer::ReadPoint(point)) = group.request(|manager, request, _, _| manager.read_point(request)) else {
+        panic!("no point")
+    };
+    let follower = group.managers.get_mut(&other).unwrap();
+    assert_eq!(follower.applied(), point);
+    follower.list_tasks_at(RequestId(number), all.clone(), point + 1);
+    group.turn(other);
+    assert!(!group.replies.contains_key(&number), "it has not applied so much");
+    group.create("more", 2);
+    group.until(|group| group.replies.contains_key(&number));
+    let Some(Ok(Answer::Tasks { stale: false, .. })) = group.replies.remove(&number) else { panic!("not current") };
+    let follower = group.managers.get_mut(&other).unwrap();
+    follower.read_point(RequestId(number));
+    group.turn(other);
+    assert_eq!(group.replies.remove(&number), Some(Err(Refusal::no_leader())));
 }
 
 #[test]

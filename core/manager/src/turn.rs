@@ -61,7 +61,8 @@ impl Manager {
             self.release_held(now, rng);
             let proposed = self.decide(now, rng);
             let settled = self.settle_learners(now, rng);
-            if !moved && !proposed && !settled {
+            let removed = self.settle_removals(rng);
+            if !moved && !proposed && !settled && !removed {
                 break;
             }
         }
@@ -105,8 +106,9 @@ impl Manager {
         if let Some(role) = effects.role {
             self.change_role(role, now, rng);
         }
-        for ReadReady { request, .. } in effects.reads {
-            self.answer_read(request, now, rng);
+        self.answer_lists();
+        for ReadReady { request, index } in effects.reads {
+            self.answer_read(request, index, now, rng);
         }
         self.effects.extend(effects.persist.map(Effect::Persist));
         self.effects.extend(effects.fetch.into_iter().map(Effect::FetchLog));

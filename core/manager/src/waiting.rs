@@ -7,6 +7,7 @@ use skep_model::{Caller, ControlRequest, ControlResponse, Make, NodeId, Refusal,
 use skep_pki::Signing;
 
 use crate::effect::{Answer, RequestId};
+use crate::removal::Removal;
 
 /// Requests that may wait for a quorum at the same time; further ones are refused.
 pub(crate) const WAITING_MAX: usize = 16_384;
@@ -67,8 +68,18 @@ pub(crate) enum ReadWait {
     Query(Box<ControlRequest>, Option<Box<PreparedRead>>),
     /// Tasks, to be listed then.
     Tasks(Box<list_tasks_request::Filters>),
+    /// Another manager's read: it is told how far it must have applied the log.
+    Point,
     /// Decided upon what this manager holds for the facts, without a change that would have to be committed.
     Decided(Box<Result<Answer, Refusal>>),
+}
+
+/// A list of tasks that was confirmed elsewhere: due once this manager has applied so much.
+#[derive(Debug)]
+pub(crate) struct ListLater {
+    pub applied: u64,
+    pub request: RequestId,
+    pub filters: list_tasks_request::Filters,
 }
 
 /// An answer that was made while its confirmation was on the way.
@@ -90,8 +101,14 @@ pub(crate) struct Waiting {
     pub held: VecDeque<Held>,
     /// By read number.
     pub reads: BTreeMap<u64, (RequestId, ReadWait)>,
+    /// Lists of tasks that wait for the log.
+    pub lists: Vec<ListLater>,
     /// By the request id of the change.
     pub memberships: BTreeMap<u64, MembershipWait>,
+    /// Voters that are to go, oldest first (`removal.rs`).
+    pub removals: VecDeque<Removal>,
+    /// Who left, and must not hear it yet.
+    pub leavers: Vec<RequestId>,
     /// Joins and leaves that wait for the change before them.
     pub membership_queue: VecDeque<QueuedMembership>,
     /// Certificates asked for.
@@ -120,13 +137,17 @@ impl Waiting {
     ) -> Vec<(RequestId, Result<Answer, Refusal>)> {
         let all = std::mem::take(self);
         self.open = all.open;
+        self.lists = all.lists;
         self.open.extend(all.commits.into_iter().map(|(id, proposed)| (id, (proposed, until))));
-        let proposed: Vec<RequestId> = all.memberships.values().filter_map(MembershipWait::request).collect();
+        let mut proposed: Vec<RequestId> = all.memberships.values().filter_map(MembershipWait::request).collect();
+        proposed.extend(all.leavers);
         let mut others: Vec<RequestId> = all.reads.into_values().map(|(request, _)| request).collect();
         others.extend(all.held.into_iter().map(|held| held.request));
         others.extend(all.membership_queue.into_iter().map(|queued| match queued {
             QueuedMembership::Join(request, ..) | QueuedMembership::Leave(request, _) => request,
         }));
+        let removals = all.removals.iter().filter_map(|removal| removal.wait.as_ref()?.request());
+        others.extend(removals);
         others.extend(all.certificates.into_iter().map(|(request, _)| request));
         let proposed = proposed.into_iter().map(|request| (request, Err(unsure.clone())));
         proposed.chain(others.into_iter().map(|request| (request, Err(refusal.clone())))).collect()
@@ -134,6 +155,13 @@ impl Waiting {
 
     /// How many wait for a quorum.
     pub(crate) fn len(&self) -> usize {
-        self.commits.len() + self.open.len() + self.held.len() + self.reads.len() + self.membership_queue.len()
+        self.commits.len()
+            + self.open.len()
+            + self.held.len()
+            + self.reads.len()
+            + self.membership_queue.len()
+            + self.removals.len()
+            + self.leavers.len()
+            + self.lists.len()
     }
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use skep_docker_api as api;
 use skep_docker_api::{Answered, SwarmAction, SwarmEvent, SwarmObject, TaskList, Tasks};
 use skep_model::pb::messages::{SubscribeLogsMessage, SubscribeLogsRequest, list_tasks_request};
-use skep_model::{Code, ControlKind, ControlRequest, Refusal};
+use skep_model::{Code, ControlKind, ControlRequest, Refusal, Task};
 use skep_rpc::Leader;
 use skep_store::{Action, AnyObject, Event};
 use tokio::sync::mpsc;
@@ -19,6 +19,8 @@ use crate::swarm::{Member, SwarmNode};
 const LEADER_PATIENCE: Duration = Duration::from_secs(5);
 /// How long a read waits before it is answered from local state.
 const STALE_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a follower waits for the log before the leader is asked for the answer itself.
+const LOG_PATIENCE: Duration = Duration::from_secs(1);
 /// Pause before what reached a manager that no longer leads is asked again.
 const RETRY_PAUSE: Duration = Duration::from_millis(50);
 /// Tries of a read while leadership moves.
@@ -65,6 +67,23 @@ impl ControlPort {
                 let (response, stale) = handle.control(request).await?;
                 Ok(Answered { response, stale })
             }
+        }
+    }
+
+    /// Tasks as this manager holds them. A follower asks its leader how far it must have applied the log, and lists
+    /// them itself; nothing where a Docker Engine leads, or the log does not come.
+    async fn stored_tasks(
+        &self,
+        member: &Member,
+        leader: &Leader,
+        filters: &list_tasks_request::Filters,
+    ) -> Result<Option<(Vec<Arc<Task>>, bool)>, Refusal> {
+        let handle = member.manager_handle().ok_or_else(crate::engine::not_a_manager)?;
+        let Leader::Other { address, .. } = leader else { return handle.tasks(filters.clone()).await.map(Some) };
+        let Some(applied) = member.clients().read_point(address).await? else { return Ok(None) };
+        match tokio::time::timeout(LOG_PATIENCE, handle.tasks_at(filters.clone(), applied)).await {
+            Ok(listed) => listed.map(Some),
+            Err(_) => Ok(None),
         }
     }
 
@@ -120,13 +139,12 @@ impl api::Control for ControlPort {
 
     async fn tasks(&self, filters: list_tasks_request::Filters) -> Result<TaskList, Refusal> {
         let member = self.member()?;
-        if !matches!(self.leader(&member, STALE_PATIENCE).await?, Leader::Other { .. }) {
-            let handle = member.manager_handle().ok_or_else(crate::engine::not_a_manager)?;
-            match handle.tasks(filters.clone()).await {
-                Ok((tasks, stale)) => return Ok(TaskList { tasks: Tasks::Stored(tasks), stale }),
-                Err(refusal) if is_passing(&refusal) => {}
-                Err(refusal) => return Err(refusal),
-            }
+        let leader = self.leader(&member, STALE_PATIENCE).await?;
+        match self.stored_tasks(&member, &leader, &filters).await {
+            Ok(Some((tasks, stale))) => return Ok(TaskList { tasks: Tasks::Stored(tasks), stale }),
+            Ok(None) => {}
+            Err(refusal) if is_passing(&refusal) => {}
+            Err(refusal) => return Err(refusal),
         }
         api::tasks_by_message(self, filters).await
     }

@@ -209,6 +209,8 @@ pub trait Backend: Send + Sync + 'static {
     async fn hello(&self, call: Call, request: skep::HelloRequest) -> Result<skep::HelloResponse, Refusal>;
     /// At which pace this manager goes, once it has applied what the leader names. Local.
     async fn pace(&self, request: skep::PaceRequest) -> Result<skep::PaceResponse, Refusal>;
+    /// How far a follower must have applied the log to answer a read itself; refused where nobody leads. Local.
+    async fn read_point(&self) -> Result<skep::ReadPointResponse, Refusal>;
     /// A Skep node says goodbye.
     async fn leave(&self, call: Call, request: skep::LeaveRequest) -> Result<(), Refusal>;
 }

@@ -126,7 +126,7 @@ fn rollback_elsewhere() {
 
 #[test]
 fn torn_write() {
-    caught(Plant::TornWrite, 511, &["committed_never_differs", "acknowledged_never_lost", "recovery"]);
+    caught(Plant::TornWrite, 427, &["committed_never_differs", "acknowledged_never_lost", "recovery"]);
 }
 
 #[test]

@@ -139,6 +139,13 @@ fn a_manager_votes_for_one_that_joined_meanwhile() {
     }
 }
 
+/// Of five managers two had lost their disks, the second half a second before a third was demoted: what was left of the
+/// four that remained was no majority. And the demoted one dropped its log before the others knew that it was out.
+#[test]
+fn a_manager_is_taken_out_only_by_those_who_are_there() {
+    passes(Plan::of(63345));
+}
+
 /// A task moved to and fro for ever, because the node that looked emptiest was one that the scheduler avoids.
 #[test]
 fn a_move_that_helps_nothing_is_taken_back() {

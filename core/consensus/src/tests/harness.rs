@@ -54,6 +54,7 @@ impl Disk {
             snapshot_size_bytes: 0,
             members: store.members.clone(),
             removed: store.removed.clone(),
+            leaving: store.leaving.clone(),
             entries: self.entries.values().cloned().collect(),
         }
     }
@@ -65,13 +66,17 @@ pub(super) struct Store {
     pub(super) said: Vec<Bytes>,
     members: Vec<Member>,
     removed: BTreeSet<RaftId>,
+    leaving: Vec<Member>,
 }
 
 impl Store {
-    fn encode(&self, membership: &Membership) -> Bytes {
+    pub(super) fn encode(&self, membership: &Membership) -> Bytes {
         let mut out = String::new();
         for id in membership.removed() {
             out += &format!("removed {}\n", id.0);
+        }
+        for member in membership.leaving() {
+            out += &format!("leaving {}\n", member.raft_id.0);
         }
         for member in membership.iter() {
             out += &format!("member {}\n", member.raft_id.0);
@@ -88,6 +93,7 @@ impl Store {
             let (kind, rest) = line.split_once(' ').unwrap();
             match kind {
                 "removed" => drop(store.removed.insert(RaftId(rest.parse().unwrap()))),
+                "leaving" => store.leaving.push(member(rest.parse().unwrap())),
                 "member" => store.members.push(member(rest.parse().unwrap())),
                 _ => store.said.push(Bytes::copy_from_slice(rest.as_bytes())),
             }
@@ -302,22 +308,26 @@ impl Group {
     /// `ticks` ticks of every member, with deliveries and disks in between.
     pub(super) fn run(&mut self, ticks: usize) {
         for _ in 0..ticks {
-            let step = self.mode.tick_interval() / 10;
             for _ in 0..10 {
-                self.now = self.now.after(step);
-                self.deliver();
-                self.sync_disks();
-                let now = self.now;
-                for id in self.alive() {
-                    if self.consensus(id).wake_at().is_some_and(|at| at <= now) {
-                        self.consensus(id).wake(now);
-                        self.settle(id);
-                    }
-                }
+                self.run_briefly();
             }
             for id in self.alive() {
                 let now = self.now;
                 self.consensus(id).tick(now);
+                self.settle(id);
+            }
+        }
+    }
+
+    /// A tenth of a tick: what is on its way arrives, disks write.
+    pub(super) fn run_briefly(&mut self) {
+        self.now = self.now.after(self.mode.tick_interval() / 10);
+        self.deliver();
+        self.sync_disks();
+        let now = self.now;
+        for id in self.alive() {
+            if self.consensus(id).wake_at().is_some_and(|at| at <= now) {
+                self.consensus(id).wake(now);
                 self.settle(id);
             }
         }
@@ -421,7 +431,8 @@ impl Group {
         }
         if let Some(installed) = effects.install {
             let store = Store::decode(&installed.data);
-            let membership = Membership::new(store.members.clone(), store.removed.clone());
+            let membership =
+                Membership::new(store.members.clone(), store.removed.clone()).with_leaving(store.leaving.clone());
             let node = self.nodes.get_mut(&id).unwrap();
             node.snapshots_installed += 1;
             node.store = store;

@@ -7,3 +7,4 @@ mod hostile;
 mod learners;
 mod log_window;
 mod recovery;
+mod removal;

@@ -61,3 +61,76 @@ fn a_manager_that_leaves_is_not_counted_on_when_another_is_demoted() {
     group.managers.insert(off, away);
     group.until(|group| group.leader().is_some_and(|leader| group.managers[&leader].membership().len() == 1));
 }
+
+/// Five managers, of whom two have died so lately that the leader still counts them as heard.
+fn five_and_two_dead(seed: u64) -> (Group, Vec<(RaftId, Manager)>) {
+    let mut group = Group::found(seed);
+    (2..=5).for_each(|number| group.join(number));
+    let leader = &group.managers[&group.leader().unwrap()];
+    let numbers = [4, 5].map(|number| leader.membership().by_node(&node(number)).unwrap().raft_id);
+    let dead: Vec<_> = numbers.into_iter().map(|id| (id, group.managers.remove(&id).unwrap())).collect();
+    let leader = &group.managers[&group.leader().unwrap()];
+    assert_eq!(leader.reachable_members().len(), 5, "nobody has noticed");
+    (group, dead)
+}
+
+#[test]
+fn a_manager_that_was_heard_a_moment_ago_is_not_counted_on_for_a_removal() {
+    let (mut group, dead) = five_and_two_dead(32);
+    let before = members(&group);
+    let refused = group.request(|manager, request, _, rng| manager.leave_raft(request, node(3), rng)).unwrap_err();
+    assert!(refused.message.contains("loss of quorum"), "{refused}");
+    assert_eq!(members(&group), before, "two of four would be left");
+
+    group.managers.extend(dead);
+    group.until(|group| group.managers[&group.leader().unwrap()].reachable_members().len() == 5);
+    group.request(|manager, request, _, rng| manager.leave_raft(request, node(3), rng)).unwrap();
+    assert_eq!(members(&group).len(), 4);
+}
+
+#[test]
+fn a_demotion_waits_for_managers_that_are_there_and_then_comes_about() {
+    let (mut group, dead) = five_and_two_dead(33);
+    let before = members(&group);
+    group.warned = Some(Vec::new());
+    demote(&mut group, &node(3));
+    ticks(&mut group);
+    assert_eq!(members(&group), before);
+    let warned = group.warned.take().unwrap();
+    assert!(warned.iter().any(|text| text.contains("too few of the other managers answer")), "{warned:?}");
+    group.managers.extend(dead);
+    group.until(|group| group.leader().is_some() && members(group).len() == 4);
+}
+
+/// Who left drops its log when it hears that it may: then everybody who stays can do without it.
+#[test]
+fn who_left_is_answered_once_the_others_know() {
+    let mut group = Group::found(34);
+    (2..=4).for_each(|number| group.join(number));
+    let leader = group.leader().unwrap();
+    let leaves = group.managers[&leader].membership().by_node(&node(4)).unwrap().raft_id;
+    group.requests += 1;
+    let number = group.requests;
+    group.with_leader(|manager, _, rng| manager.leave_raft(RequestId(number), node(4), rng));
+    // The leader's mail to the others does not arrive any more once the removal is committed.
+    loop {
+        group.turn(leader);
+        if group.managers[&leader].membership().is_removed(leaves) {
+            break;
+        }
+        let mail = std::mem::take(&mut group.mail);
+        for message in mail {
+            group.managers.get_mut(&message.to).unwrap().peer_message(message).unwrap();
+        }
+        let ids: Vec<RaftId> = group.managers.keys().copied().filter(|id| *id != leader).collect();
+        for id in ids {
+            group.turn(id);
+        }
+    }
+    group.turn(leader);
+    assert!(!group.replies.contains_key(&number), "the others may not know it yet");
+    group.until(|group| group.replies.contains_key(&number));
+    assert_eq!(group.replies.remove(&number), Some(Ok(Answer::Left)));
+    // Asked again, it is told again.
+    assert_eq!(group.request(|manager, request, _, rng| manager.leave_raft(request, node(4), rng)), Ok(Answer::Left));
+}

@@ -88,6 +88,7 @@ impl RecoveredLog {
             snapshot_size_bytes,
             members,
             removed: membership.removed().clone(),
+            leaving: membership.leaving().cloned().collect(),
             entries: self.entries,
         }
     }

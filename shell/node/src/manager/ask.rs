@@ -74,6 +74,10 @@ pub enum Request {
     Control(ControlRequest),
     /// A list of tasks.
     Tasks(m::list_tasks_request::Filters),
+    /// A list of tasks, once the log is applied so far.
+    TasksAt(m::list_tasks_request::Filters, u64),
+    /// A follower asks how far it must have applied the log.
+    ReadPoint,
     /// A manager becomes a member.
     Join(NodeId, String),
     /// A manager is a member no more.
@@ -132,7 +136,20 @@ impl Handle {
 
     /// The tasks that pass the filters, as they are stored here; whether they may be out of date.
     pub async fn tasks(&self, filters: m::list_tasks_request::Filters) -> Result<(Vec<Arc<Task>>, bool), Refusal> {
-        match self.request(Request::Tasks(filters)).await? {
+        self.list(Request::Tasks(filters)).await
+    }
+
+    /// The same, once everything up to `applied` is: current, if the leader said so much just now.
+    pub async fn tasks_at(
+        &self,
+        filters: m::list_tasks_request::Filters,
+        applied: u64,
+    ) -> Result<(Vec<Arc<Task>>, bool), Refusal> {
+        self.list(Request::TasksAt(filters, applied)).await
+    }
+
+    async fn list(&self, request: Request) -> Result<(Vec<Arc<Task>>, bool), Refusal> {
+        match self.request(request).await? {
             Answer::Tasks { tasks, stale } => Ok((tasks, stale)),
             other => Err(Refusal::new(Code::Internal, format!("a list of tasks was answered with {other:?}"))),
         }

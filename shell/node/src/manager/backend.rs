@@ -375,6 +375,16 @@ impl Backend for ManagerBackend {
         Ok(skep::PaceResponse { pace: pace.into() })
     }
 
+    async fn read_point(&self) -> Result<skep::ReadPointResponse, Refusal> {
+        if *self.leader.borrow() != Leader::Me {
+            return Err(Refusal::no_leader());
+        }
+        match self.handle()?.request(Request::ReadPoint).await? {
+            Answer::ReadPoint(applied) => Ok(skep::ReadPointResponse { applied }),
+            other => Err(unexpected(&other)),
+        }
+    }
+
     async fn leave(&self, call: Call, request: skep::LeaveRequest) -> Result<(), Refusal> {
         self.handle()?.ask(|reply| Ask::Leave(call.caller, request, reply)).await
     }

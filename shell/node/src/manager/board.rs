@@ -19,7 +19,7 @@ pub struct Board {
     pub members: BTreeMap<RaftId, Member>,
     /// How many of them count for the quorum.
     pub voters: usize,
-    /// Numbers that were members once.
+    /// Numbers that were members once, and may hear that they are none any more.
     pub removed: BTreeSet<RaftId>,
     /// Roles that the store gives to nodes.
     pub roles: BTreeMap<NodeId, NodeRole>,
@@ -37,7 +37,7 @@ impl Board {
         Self {
             members: manager.membership().iter().map(|member| (member.raft_id, member.clone())).collect(),
             voters: manager.voters().len(),
-            removed: manager.membership().removed().clone(),
+            removed: manager.membership().gone().collect(),
             ..Self::of_facts(manager.facts())
         }
     }

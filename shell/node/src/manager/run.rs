@@ -338,6 +338,8 @@ impl Loop {
         match request {
             Request::Control(command) => self.manager.control(id, command, now, &mut self.rng),
             Request::Tasks(filters) => self.manager.list_tasks(id, filters),
+            Request::TasksAt(filters, applied) => self.manager.list_tasks_at(id, filters, applied),
+            Request::ReadPoint => self.manager.read_point(id),
             Request::Join(node, address) => self.manager.join_raft(id, node, address, now, &mut self.rng),
             Request::Pace(applied) => self.manager.asked_for_pace(id, applied),
             Request::Leave(node) => self.manager.leave_raft(id, node, &mut self.rng),

@@ -162,6 +162,13 @@ impl Clients {
         Ok(answer.map(|answer| answer.pace()))
     }
 
+    /// How far the log must be applied here to answer a read as the leader would; `None` when a Docker Engine leads.
+    pub async fn read_point(&self, address: &str) -> Result<Option<u64>, Refusal> {
+        let mut client = PeerClient::new(self.channel(address)?);
+        let answer = skep_only(within(CALL_TIMEOUT, client.read_point(skep::ReadPointRequest {})).await)?;
+        Ok(answer.map(|answer| answer.applied))
+    }
+
     /// Tells the leader that a node's connection to this manager is gone.
     pub(crate) async fn connection_closed(
         &self,

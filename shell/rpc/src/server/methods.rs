@@ -43,7 +43,7 @@ pub(super) fn method(path: &str) -> Option<(Callers, Place)> {
             "Hello" => (Nodes, Raft),
             "RaftStream" | "Pace" => (Managers, Raft),
             "Leave" => (Nodes, Leader),
-            "ConnectionClosed" => (Managers, Here),
+            "ConnectionClosed" | "ReadPoint" => (Managers, Here),
             _ => return None,
         },
         _ => return None,

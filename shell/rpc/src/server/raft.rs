@@ -142,6 +142,14 @@ impl Peer for Services {
         self.backend.pace(request).await.map(Response::new).map_err(status)
     }
 
+    async fn read_point(
+        &self,
+        request: Request<skep::ReadPointRequest>,
+    ) -> Result<Response<skep::ReadPointResponse>, Status> {
+        open(request)?;
+        self.backend.read_point().await.map(Response::new).map_err(status)
+    }
+
     async fn connection_closed(
         &self,
         request: Request<skep::ConnectionClosedRequest>,

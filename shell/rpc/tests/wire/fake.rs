@@ -302,6 +302,10 @@ impl Backend for Fake {
         nothing()
     }
 
+    async fn read_point(&self) -> Result<skep::ReadPointResponse, Refusal> {
+        nothing()
+    }
+
     async fn leave(&self, call: Call, _request: skep::LeaveRequest) -> Result<(), Refusal> {
         self.note("leave", call);
         Ok(())

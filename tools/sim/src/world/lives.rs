@@ -225,6 +225,7 @@ impl World {
             snapshot_size_bytes: 0,
             members: seat.members.clone(),
             removed: seat.removed.clone(),
+            leaving: Vec::new(),
             entries: image.entries.values().cloned().collect(),
         };
         let mut facts = Store::default();
@@ -235,6 +236,7 @@ impl World {
                 Ok((membership, store)) => {
                     recovered.members = membership.iter().cloned().collect();
                     recovered.removed = membership.removed().clone();
+                    recovered.leaving = membership.leaving().cloned().collect();
                     facts = store;
                 }
                 Err(error) => return self.broken(recovery::fails(host, error)),
