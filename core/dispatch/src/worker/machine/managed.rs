@@ -151,6 +151,15 @@ impl Managed {
         }
     }
 
+    /// Nobody wants it any more, and it may still run.
+    pub fn is_stopping(&self) -> bool {
+        let leaves = match self.farewell {
+            Some(farewell) => matches!(farewell, Farewell::Shutdown | Farewell::Terminate),
+            None => self.task.desired_state >= TaskState::Shutdown,
+        };
+        leaves && (TaskState::Starting..=TaskState::Running).contains(&self.task.state())
+    }
+
     fn touch(&mut self, now: Now) {
         Arc::make_mut(&mut self.task).status.timestamp = Some(now.wall.into());
         self.unsaved = true;

@@ -36,6 +36,8 @@ pub struct TaskMachine {
     last_run: RunId,
     /// Tasks that may have something to do.
     dirty: BTreeSet<TaskId>,
+    /// Tasks that are not started while another one of their place still stops.
+    held: BTreeSet<TaskId>,
     reports: BTreeMap<TaskId, TaskStatus>,
 }
 
@@ -45,7 +47,14 @@ impl TaskMachine {
         let tasks: BTreeMap<_, _> =
             tasks.into_iter().map(|task| (task.id.clone(), Managed::new(Arc::new(task)))).collect();
         let dirty = tasks.keys().cloned().collect();
-        Self { tasks, shelf: Shelf::default(), last_run: RunId(0), dirty, reports: BTreeMap::new() }
+        Self {
+            tasks,
+            shelf: Shelf::default(),
+            last_run: RunId(0),
+            dirty,
+            held: BTreeSet::new(),
+            reports: BTreeMap::new(),
+        }
     }
 
     /// Every task that this node answers for, in id order.
@@ -170,6 +179,7 @@ impl TaskMachine {
         managed.running = None;
         managed.finish(now, running.verb, outcome, now.monotonic.after(RETRY_DELAY));
         self.dirty.insert(id.clone());
+        self.dirty.append(&mut self.held);
     }
 
     /// When a verb is to be tried again.
@@ -188,7 +198,11 @@ impl TaskMachine {
             if managed.retry_at.is_some_and(|at| at <= now.monotonic) {
                 managed.retry_at = None;
             }
-            let verb = self.next_verb(now, &mut managed, effects);
+            let mut verb = self.next_verb(now, &mut managed, effects);
+            if verb == Some(Verb::Start) && self.is_place_taken(&managed.task) {
+                self.held.insert(id.clone());
+                verb = None;
+            }
             if managed.farewell == Some(Farewell::Done) {
                 effects.push(Effect::Forget(id.clone()));
                 if let Some(task) = managed.again {
@@ -219,6 +233,14 @@ impl TaskMachine {
         managed.updated &= verb != Verb::Update;
         let snapshot = Arc::clone(&managed.task);
         Run { task: snapshot.id.clone(), run, verb, dependencies: self.shelf.of(&snapshot), snapshot }
+    }
+
+    /// A service's task without a slot has the node for its place. Whoever made it knows what stops there, but for what
+    /// was given up: after 24 hours of silence the node's tasks count as ORPHANED, whatever still runs when it is back.
+    fn is_place_taken(&self, task: &Task) -> bool {
+        let is_same = |other: &Task| other.slot == 0 && other.service_id == task.service_id;
+        let global = task.slot == 0 && task.service_id.is_some();
+        global && self.tasks.values().any(|other| is_same(&other.task) && other.is_stopping())
     }
 
     /// The verb to run now, after all moves that need none.

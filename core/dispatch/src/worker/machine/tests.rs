@@ -423,3 +423,44 @@ fn an_update_that_fails_is_told_and_the_task_goes_on() {
     bench.done(Verb::Update);
     assert_eq!((bench.state("t"), bench.status("t").err.as_str()), (S::Running, ""));
 }
+
+/// A node that was away for longer than its tasks are waited for: the leader has given up the old one, and made another.
+#[test]
+fn on_a_node_of_its_own_a_task_starts_once_the_one_before_it_has_stopped() {
+    for is_listed in [true, false] {
+        let mut bench = Bench::running("old");
+        bench.runs.clear();
+        let old = wanted(task("old", "a", S::Orphaned), S::Shutdown);
+        let listed = [&old, &task("new", "a", S::Assigned)];
+        bench.assign(listed[usize::from(!is_listed)..].iter().map(|task| item(task)).collect(), Vec::new(), true);
+        assert!(bench.said.iter().any(|said| said.starts_with("cancel old")), "{:?}", bench.said);
+        let waited = bench.machine.tasks[&task_id("old")].running.expect("it was waited for").run;
+        bench.done(Verb::Prepare);
+        assert_eq!((bench.state("new"), bench.runs.len()), (S::Starting, 0), "prepared, and held: {is_listed}");
+        bench.machine.verb_done(bench.now, &task_id("old"), waited, Outcome::Cancelled);
+        bench.drive();
+        let stopping = bench.runs[0].clone();
+        assert_eq!((bench.runs.len(), stopping.verb, stopping.task.as_str()), (1, Verb::Shutdown, "old"));
+        bench.done(Verb::Shutdown);
+        let next: Vec<(&str, Verb)> = bench.runs.iter().map(|run| (run.task.as_str(), run.verb)).collect();
+        let expected = [("new", Verb::Start), ("old", Verb::Remove)];
+        assert_eq!(next, expected[..if is_listed { 1 } else { 2 }]);
+    }
+}
+
+#[test]
+fn a_task_of_another_slot_or_service_waits_for_nobody() {
+    let other = |slot, service| {
+        let mut other = task("new", "a", S::Assigned);
+        (other.slot, other.service_id) = (slot, skep_model::ServiceId::optional(service));
+        other
+    };
+    for other in [other(1, "service"), other(0, "another"), other(0, "")] {
+        let mut bench = Bench::running("old");
+        bench.runs.clear();
+        bench.put(&wanted(task("old", "a", S::Running), S::Shutdown));
+        bench.put(&other);
+        bench.done(Verb::Prepare);
+        assert_eq!(bench.runs[0].verb, Verb::Start);
+    }
+}
