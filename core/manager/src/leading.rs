@@ -50,6 +50,7 @@ impl Manager {
         self.keys.lead();
         self.pace.lead();
         self.departing.clear();
+        self.paused_below = 0;
         self.tell_members();
         self.dirty = true;
         self.found(now, rng);
@@ -179,11 +180,16 @@ impl Manager {
         if entries.is_empty() {
             return false;
         }
-        if let Err(refusal) = self.propose(entries) {
+        let is_long = entries.len() > 1;
+        let proposed = self.propose(entries);
+        if is_long || proposed.is_err() {
+            // Deciding more before half of it has committed would take the time that committing needs, and come to more
+            // than may be in flight.
+            self.paused_below = self.consensus.last_index().saturating_sub(self.ledger.in_flight() as u64 / 2);
+        }
+        if let Err(refusal) = proposed {
             self.effects.push(Effect::Warn(format!("the deciders' changes were not taken: {refusal}")));
             self.paused_until = now.monotonic.after(PAUSE_AFTER_REFUSAL);
-            // Deciding it all again before there is room would take the time that committing needs.
-            self.paused_above = self.ledger.in_flight() / 2;
             return false;
         }
         true

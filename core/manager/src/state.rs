@@ -72,8 +72,8 @@ pub struct Manager {
     pub(crate) dirty: bool,
     /// The deciders' last changes were not taken: they rest until then.
     pub(crate) paused_until: Time,
-    /// Nor while more entries than this are in flight.
-    pub(crate) paused_above: usize,
+    /// Nor before this index is applied.
+    pub(crate) paused_below: u64,
     pub(crate) applied: u64,
     pub(crate) next_read: u64,
     /// The time of the last turn.
@@ -127,7 +127,7 @@ impl Manager {
             leading: false,
             dirty: true,
             paused_until: Time::default(),
-            paused_above: usize::MAX,
+            paused_below: 0,
             applied,
             next_read: 0,
             latest: Time::default(),

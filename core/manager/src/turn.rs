@@ -122,7 +122,7 @@ impl Manager {
 
     /// Whether what is decided now would be taken, as far as that can be told.
     fn may_decide(&self) -> bool {
-        self.ledger.in_flight() <= self.paused_above && self.consensus.may_propose(self.role.term).is_ok()
+        self.applied >= self.paused_below && self.consensus.may_propose(self.role.term).is_ok()
     }
 
     /// Lets the deciders have their turn, if anything happened or is due. Whether something was proposed.
@@ -135,7 +135,6 @@ impl Manager {
             return false;
         }
         self.dirty = false;
-        self.paused_above = usize::MAX;
         self.keep_pace(now, rng);
         self.sign_waiting();
         let proposed = self.leaders_turn(now, rng);

@@ -169,14 +169,14 @@ impl Allocator {
             self.book.ports.sync(&service.id, services::ports(&service));
             self.dirty.services.insert(service.id.clone());
         }
-        for task in tx.tasks() {
+        tx.each_task(|task| {
             if !task.networks.is_empty() {
-                self.book.sync(Holder::Task(task.id.clone()), tasks::held(&task));
+                self.book.sync(Holder::Task(task.id.clone()), tasks::held(task));
             }
-            if tasks::waits(&task) {
+            if tasks::waits(task) {
                 self.dirty.tasks.insert(task.id.clone());
             }
-        }
+        });
     }
 
     /// Networks, then services, tasks and nodes, which need them. Whether something came into being that others may

@@ -23,6 +23,9 @@ pub(crate) fn enforce(turn: &mut Turn, node: &Node) -> BTreeSet<ServiceId> {
     let mut room = Room::of(node);
     let mut constraints = BTreeMap::new();
     for mut task in turn.tx.tasks_on_node(&node.id) {
+        if turn.is_full() {
+            break;
+        }
         // What is not assigned yet holds nothing; what ended holds nothing any more.
         if !facts::is_wanted(&task) || !facts::may_be_alive(&task) {
             continue;

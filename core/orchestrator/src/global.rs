@@ -51,6 +51,9 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
     let rolls_back = update::rolls_back(service);
     let mut live = Vec::new();
     for node in turn.tx.nodes() {
+        if turn.is_full() {
+            return;
+        }
         let mut slot = slots.remove(&node.id).unwrap_or_else(|| Slot::empty(Place::Node(node.id.clone())));
         if facts::loses_tasks(Some(&node)) || !suits.node(&node) {
             shut_down(turn, &mut slot);
@@ -67,12 +70,8 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
             take_over(turn, memory, service, &mut slot, Duration::ZERO);
         }
     }
-    for slot in slots.into_values() {
-        replicated::remove(turn, slot);
-    }
-    for mut task in unplaced {
-        turn.desire(&mut task, TaskState::Remove);
-    }
+    replicated::remove(turn, slots.into_values());
+    replicated::remove_tasks(turn, unplaced.into_iter());
     update::roll(turn, memory, service, &mut live);
 }
 

@@ -42,9 +42,7 @@ fn of_this_run(turn: &mut Turn, service: &Service) -> Vec<Arc<Task>> {
     let tasks = turn.tx.tasks_of_service(&service.id);
     let (current, earlier): (Vec<_>, Vec<_>) =
         tasks.into_iter().partition(|task| task.extras.job_iteration.unwrap_or(run) == run);
-    for mut task in earlier {
-        turn.desire(&mut task, TaskState::Remove);
-    }
+    replicated::remove_tasks(turn, earlier.into_iter());
     current
 }
 
@@ -52,6 +50,9 @@ fn of_this_run(turn: &mut Turn, service: &Service) -> Vec<Arc<Task>> {
 pub(crate) fn reconcile_replicated(turn: &mut Turn, memory: &mut Memory, service: &Arc<Service>, job: ReplicatedJob) {
     let mut slots = by_number(of_this_run(turn, service));
     for slot in slots.values_mut() {
+        if turn.is_full() {
+            return;
+        }
         let open = progress(slot) != Progress::Complete;
         supervise(turn, memory, service, slot, open);
     }
@@ -64,6 +65,9 @@ pub(crate) fn reconcile_replicated(turn: &mut Turn, memory: &mut Memory, service
     let numbers: Vec<u64> = (0..job.total_completions).filter(free).take(missing).collect();
     let sibling = slots.values().next().and_then(Slot::newest).cloned();
     for number in numbers {
+        if turn.is_full() {
+            return;
+        }
         let spec = memory.spec.get(service, sibling.as_deref());
         make::task(turn, service, spec, &Place::Number(number), TaskState::Complete);
     }
@@ -74,6 +78,9 @@ pub(crate) fn reconcile_global(turn: &mut Turn, memory: &mut Memory, service: &A
     let suits = Suits::new(service);
     let (mut slots, unplaced) = by_node(of_this_run(turn, service));
     for node in turn.tx.nodes() {
+        if turn.is_full() {
+            return;
+        }
         let mut slot = slots.remove(&node.id).unwrap_or_else(|| Slot::empty(Place::Node(node.id.clone())));
         if facts::loses_tasks(Some(&node)) {
             shut_down_unfinished(turn, &mut slot);
@@ -85,12 +92,8 @@ pub(crate) fn reconcile_global(turn: &mut Turn, memory: &mut Memory, service: &A
             take_over(turn, memory, service, &mut slot, Duration::ZERO);
         }
     }
-    for slot in slots.into_values() {
-        replicated::remove(turn, slot);
-    }
-    for mut task in unplaced {
-        turn.desire(&mut task, TaskState::Remove);
-    }
+    replicated::remove(turn, slots.into_values());
+    replicated::remove_tasks(turn, unplaced.into_iter());
 }
 
 fn shut_down_unfinished(turn: &mut Turn, slot: &mut Slot) {

@@ -19,6 +19,7 @@ mod orchestrator;
 mod reaper;
 mod rebalance;
 mod replicated;
+mod rest;
 mod restart;
 mod slot;
 mod supervise;

@@ -8,6 +8,7 @@ use skep_model::{Now, Task, TaskId, Time};
 use crate::deadline::{deadline, earliest};
 use crate::facts;
 use crate::make::SharedSpec;
+use crate::rest::Rest;
 use crate::update::Rollout;
 
 /// What is remembered of one service.
@@ -26,6 +27,8 @@ pub(crate) struct Memory {
     pub(crate) rebalance_after: Option<Time>,
     /// A slot holds two tasks until the newer one runs.
     pub(crate) takes_over: bool,
+    /// What is decided and not written yet.
+    pub(crate) rest: Rest,
     /// The service itself was changed: it is looked at again in the same turn.
     pub(crate) again: bool,
 }
@@ -34,6 +37,7 @@ impl Memory {
     /// Starts a reconciliation: deadlines will be asked for anew.
     pub(crate) fn begin(&mut self) {
         self.wake = None;
+        self.rest = Rest::default();
         self.again = false;
         self.takes_over = false;
     }

@@ -1,6 +1,7 @@
 //! What is dirty, and the turn that cleans it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use rand_core::RngCore;
 use skep_model::pb::types::service_spec::Mode;
@@ -10,9 +11,13 @@ use skep_store::{Action, AnyObject, Event, Read, Tx};
 use crate::deadline::earliest;
 use crate::memory::Memory;
 use crate::reaper::Reaper;
+use crate::rest::Rest;
 use crate::turn::Turn;
 use crate::versions::Versions;
-use crate::{enforce, facts, global, job, rebalance, replicated};
+use crate::{enforce, facts, global, job, rebalance, replicated, rest};
+
+/// What a turn leaves over is due so soon.
+const NEXT_TURN: Duration = Duration::from_micros(1);
 
 /// Rounds in which one service may be looked at again because it changed itself, in one turn.
 const ROUNDS_MAX: usize = 4;
@@ -33,6 +38,12 @@ pub struct Orchestrator {
     reaper: Reaper,
     versions: Versions,
     refusals: Vec<Refusal>,
+    /// Services with something that is decided and not written yet.
+    left_over: BTreeSet<ServiceId>,
+    /// When a turn was full.
+    full_at: Option<Time>,
+    /// The first service that it did not come to, and that comes first next time.
+    resume: Option<ServiceId>,
 }
 
 impl Orchestrator {
@@ -100,26 +111,83 @@ impl Orchestrator {
     }
 
     fn reconcile(&mut self, now: Now, rng: &mut dyn RngCore, tx: &mut Tx) {
+        // The deciders' further rounds at this instant work off what the first one made.
+        if self.full_at == Some(now.monotonic) {
+            return;
+        }
+        self.full_at = None;
         self.collect_due(now);
         if std::mem::take(&mut self.everything) {
             self.services.extend(tx.services().iter().map(|service| service.id.clone()));
-            self.services.extend(tx.tasks().iter().filter_map(|task| task.service_id.clone()));
+            tx.each_task(|task| {
+                // What a service that is gone left behind.
+                if let Some(service) = task.service_id.as_ref().filter(|service| !self.services.contains(*service)) {
+                    self.services.insert(service.clone());
+                }
+            });
             self.nodes.extend(tx.nodes().iter().map(|node| node.id.clone()));
         }
-        if self.services.is_empty() && self.nodes.is_empty() {
+        if self.services.is_empty() && self.left_over.is_empty() && self.nodes.is_empty() {
             return;
         }
-        let cluster = tx.cluster();
-        let log_driver = cluster.and_then(|cluster| cluster.spec.task_defaults.clone()?.log_driver);
         let mut refusals = std::mem::take(&mut self.refusals);
-        let mut turn = Turn { now, rng, tx, log_driver, refusals: &mut refusals };
-        for node in std::mem::take(&mut self.nodes) {
-            self.look_at_node(&mut turn, &node);
-        }
-        for service in std::mem::take(&mut self.services) {
-            self.look_at_service(&mut turn, &service);
-        }
+        let mut turn = Turn::new(now, rng, tx, &mut refusals);
+        self.look_at_nodes(&mut turn);
+        self.look_at_services(&mut turn);
+        self.full_at = turn.is_full().then_some(now.monotonic);
         self.refusals = refusals;
+    }
+
+    fn look_at_nodes(&mut self, turn: &mut Turn) {
+        while !turn.is_full()
+            && let Some(node) = self.nodes.pop_first()
+        {
+            self.look_at_node(turn, &node);
+            if turn.is_full() {
+                self.nodes.insert(node);
+            }
+        }
+    }
+
+    /// Those first that the last turn did not come to: a service that always has more to write holds up no other.
+    fn look_at_services(&mut self, turn: &mut Turn) {
+        let dirty = std::mem::take(&mut self.services);
+        let left_over = std::mem::take(&mut self.left_over);
+        let mut services: VecDeque<ServiceId> = dirty.union(&left_over).cloned().collect();
+        if let Some(resume) = self.resume.take() {
+            services.rotate_left(services.partition_point(|service| *service < resume));
+        }
+        while !turn.is_full()
+            && let Some(service) = services.pop_front()
+        {
+            if dirty.contains(&service) {
+                self.look_at_service(turn, &service);
+            } else {
+                self.go_on(turn, &service);
+            }
+            if turn.is_full() && !self.left_over.contains(&service) {
+                self.services.insert(service);
+            }
+        }
+        self.resume = services.front().cloned();
+        let (dirty, left_over): (Vec<_>, Vec<_>) = services.into_iter().partition(|service| dirty.contains(service));
+        self.services.extend(dirty);
+        self.left_over.extend(left_over);
+    }
+
+    /// Writes more of what is decided. Once all of it is written, or something happened to the service, all of its tasks
+    /// are looked at.
+    fn go_on(&mut self, turn: &mut Turn, id: &ServiceId) {
+        if let Some(memory) = self.memories.get_mut(id).filter(|memory| memory.rest.stands(turn, id)) {
+            rest::write(turn, memory, id);
+            if !memory.rest.is_empty() {
+                self.left_over.insert(id.clone());
+                return;
+            }
+        }
+        if !turn.is_full() {
+            self.look_at_service(turn, id);
+        }
     }
 
     fn collect_due(&mut self, now: Now) {
@@ -161,8 +229,9 @@ impl Orchestrator {
             let Some(service) = turn.tx.service(id) else {
                 self.node_bound.remove(id);
                 self.rebalanced.remove(id);
-                remove_all(turn, id);
-                return;
+                let tasks = turn.tx.tasks_of_service(id);
+                memory = Memory { rest: Rest::new(tasks.into_iter(), std::iter::empty()), ..Memory::default() };
+                break;
             };
             self.note_mode(&service);
             reconcile(turn, &mut memory, service);
@@ -170,8 +239,14 @@ impl Orchestrator {
                 break;
             }
         }
+        rest::write(turn, &mut memory, id);
         if let Some(wake) = memory.wake {
             self.wakes.insert((wake, id.clone()));
+        }
+        if !memory.rest.is_empty() {
+            self.left_over.insert(id.clone());
+        } else if turn.tx.service(id).is_none() {
+            return;
         }
         self.memories.insert(id.clone(), memory);
     }
@@ -192,7 +267,8 @@ impl Orchestrator {
     /// When the next turn is due though nothing happens.
     pub fn wake_at(&self) -> Option<Time> {
         let reaping = earliest(self.reaper.wake_at(), self.versions.wake_at());
-        earliest(self.wakes.first().map(|(time, _)| *time), reaping)
+        let left_over = self.full_at.map(|at| at.after(NEXT_TURN));
+        earliest(earliest(self.wakes.first().map(|(time, _)| *time), left_over), reaping)
     }
 
     /// Writes that the store refused since the last call: broken laws, for the log.
@@ -214,12 +290,5 @@ fn reconcile(turn: &mut Turn, memory: &mut Memory, mut service: std::sync::Arc<S
     let id = service.id.clone();
     if memory.has_deadlines() {
         memory.retain(turn.tx.tasks_of_service(&id).iter().map(|task| &**task));
-    }
-}
-
-/// The service is gone: nobody wants its tasks.
-fn remove_all(turn: &mut Turn, id: &ServiceId) {
-    for mut task in turn.tx.tasks_of_service(id) {
-        turn.desire(&mut task, TaskState::Remove);
     }
 }

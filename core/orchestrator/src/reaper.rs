@@ -19,6 +19,8 @@ use crate::turn::REFUSALS_MAX;
 const BATCH_DELAY: Duration = Duration::from_millis(250);
 /// With more than this dirty, nobody waits.
 const BATCH_SIZE_MAX: usize = 1000;
+/// Tasks and slots looked at in one turn. The rest follows in the next one, at once.
+const LOOKS_MAX: usize = 2048;
 
 /// Takes ended tasks out of the store. Part of the orchestrator.
 #[derive(Debug, Default)]
@@ -80,18 +82,25 @@ impl Reaper {
         }
         self.due = None;
         if std::mem::take(&mut self.everything) {
-            for task in tx.tasks() {
-                self.slots.extend(place_of(&task));
-                if is_candidate(&task) {
+            tx.each_task(|task| {
+                // A slot without anything that is over has nothing to lose.
+                if is_over(task) {
+                    self.slots.extend(place_of(task));
+                }
+                if is_candidate(task) {
                     self.tasks.insert(task.id.clone());
                 }
-            }
+            });
         }
         for node in std::mem::take(&mut self.nodes) {
             let tasks = tx.tasks_on_node(&node);
             self.tasks.extend(tasks.iter().filter(|task| is_candidate(task)).map(|task| task.id.clone()));
         }
-        for id in std::mem::take(&mut self.tasks) {
+        let mut room = LOOKS_MAX;
+        while room > 0
+            && let Some(id) = self.tasks.pop_first()
+        {
+            room -= 1;
             let unwanted = tx.task(&id).is_some_and(|task| is_done_with(tx, &task));
             if unwanted {
                 remove(tx, &id, refusals);
@@ -99,12 +108,18 @@ impl Reaper {
         }
         let limit = history_limit(tx);
         let mut services = BTreeMap::new();
-        for (service, place) in std::mem::take(&mut self.slots) {
+        while room > 0
+            && let Some((service, place)) = self.slots.pop_first()
+        {
+            room -= 1;
             let known = services.entry(service.clone()).or_insert_with(|| tx.service(&service)).clone();
             let Some(service) = known else { continue };
             for id in beyond_history(tx, &service, &place, limit) {
                 remove(tx, &id, refusals);
             }
+        }
+        if self.dirty() > 0 {
+            self.due = Some(now.monotonic);
         }
     }
 
@@ -131,6 +146,11 @@ fn is_candidate(task: &Task) -> bool {
 /// Nobody wants it any more, and no node ever had it: there is no history to keep.
 fn never_began(task: &Task) -> bool {
     !facts::is_wanted(task) && task.state() < TaskState::Assigned
+}
+
+/// It is history.
+fn is_over(task: &Task) -> bool {
+    task.has_ended() || never_began(task)
 }
 
 fn is_stopping(task: &Task) -> bool {
@@ -187,6 +207,5 @@ fn beyond_history(tx: &Tx, service: &Service, place: &Place, limit: i64) -> Vec<
     tasks.sort_by_key(|task| facts::age(task));
     let surplus = tasks.len() - limit;
     tasks.pop();
-    let over = |task: &&Arc<Task>| task.has_ended() || task.state() < TaskState::Assigned && !facts::is_wanted(task);
-    tasks.iter().filter(over).take(surplus).map(|task| task.id.clone()).collect()
+    tasks.iter().filter(|task| is_over(task)).take(surplus).map(|task| task.id.clone()).collect()
 }

@@ -3,19 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use skep_model::{NodeId, Service, TaskState};
+use skep_model::{NodeId, Service, Task, TaskState};
 use skep_store::Read;
 
 use crate::memory::Memory;
+use crate::rest::Rest;
 use crate::slot::{Place, Slot, by_number};
 use crate::supervise::supervise;
 use crate::turn::Turn;
-use crate::{make, rebalance, update};
+use crate::{rebalance, update};
 
 /// Brings the service's slots in line with its spec.
 pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Service>, replicas: u64) {
     let mut slots = by_number(turn.tx.tasks_of_service(&service.id));
     for slot in slots.values_mut() {
+        if turn.is_full() {
+            return;
+        }
         supervise(turn, memory, service, slot, true);
     }
     let rolls_back = update::rolls_back(service);
@@ -27,16 +31,21 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
     update::roll(turn, memory, service, &mut live);
     let whole = missing == 0 && surplus.is_empty();
     rebalance::rebalance(turn, memory, service, &mut live, whole);
-    for slot in surplus {
-        remove(turn, slot);
+    if turn.is_full() {
+        return;
     }
-    let dead = fill(turn, memory, service, &live, dead, missing);
-    for slot in dead {
-        remove(turn, slot);
+    let taken: BTreeSet<u64> = live.iter().map(number).collect();
+    // Missing tasks come into the lowest free slots; the other dead slots stay empty.
+    let free: BTreeSet<u64> = (1u64..).filter(|number| !taken.contains(number)).take(missing).collect();
+    let dead = dead.into_iter().filter(|slot| !free.contains(&number(slot)));
+    if let Some(sibling) = live.first().and_then(Slot::newest).filter(|_| missing > 0) {
+        memory.spec.get(service, Some(sibling));
     }
+    let unwanted = surplus.into_iter().chain(dead).flat_map(|slot| slot.tasks);
+    memory.rest = Rest::new(unwanted, free.iter().copied());
 }
 
-/// Keeps `replicas` slots; gives back the others.
+/// Keeps `replicas` slots; gives back the others, those that are missed least first.
 fn shrink(live: &mut Vec<Slot>, replicas: usize) -> Vec<Slot> {
     live.sort_by_key(|slot| (!slot.is_running(), number(slot)));
     let mut copies: BTreeMap<NodeId, usize> = BTreeMap::new();
@@ -59,7 +68,7 @@ fn shrink(live: &mut Vec<Slot>, replicas: usize) -> Vec<Slot> {
     let surplus = ranked.split_off(replicas);
     live.extend(ranked.into_iter().map(|(_, slot)| slot));
     live.sort_by_key(number);
-    surplus.into_iter().map(|(_, slot)| slot).collect()
+    surplus.into_iter().rev().map(|(_, slot)| slot).collect()
 }
 
 fn number(slot: &Slot) -> u64 {
@@ -69,28 +78,17 @@ fn number(slot: &Slot) -> u64 {
     }
 }
 
-/// Makes the missing tasks in the lowest free slots; gives back the dead slots that stay empty.
-fn fill(
-    turn: &mut Turn,
-    memory: &mut Memory,
-    service: &Service,
-    live: &[Slot],
-    dead: Vec<Slot>,
-    missing: usize,
-) -> Vec<Slot> {
-    let taken: BTreeSet<u64> = live.iter().map(number).collect();
-    let sibling = live.first().and_then(Slot::newest).cloned();
-    let free: BTreeSet<u64> = (1u64..).filter(|number| !taken.contains(number)).take(missing).collect();
-    for number in &free {
-        let spec = memory.spec.get(service, sibling.as_deref());
-        make::task(turn, service, spec, &Place::Number(*number), TaskState::Running);
-    }
-    dead.into_iter().filter(|slot| !free.contains(&number(slot))).collect()
+/// Nobody wants the slots any more: their tasks stop, and leave the store.
+pub(crate) fn remove(turn: &mut Turn, slots: impl Iterator<Item = Slot>) {
+    remove_tasks(turn, slots.flat_map(|slot| slot.tasks));
 }
 
-/// Nobody wants the slot any more: its tasks stop, and leave the store.
-pub(crate) fn remove(turn: &mut Turn, mut slot: Slot) {
-    for task in &mut slot.tasks {
-        turn.desire(task, TaskState::Remove);
+/// Nobody wants the tasks any more.
+pub(crate) fn remove_tasks(turn: &mut Turn, tasks: impl Iterator<Item = Arc<Task>>) {
+    for mut task in tasks {
+        if turn.is_full() {
+            return;
+        }
+        turn.desire(&mut task, TaskState::Remove);
     }
 }

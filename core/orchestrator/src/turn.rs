@@ -9,6 +9,12 @@ use skep_store::{Read, Tx};
 
 use crate::facts;
 
+/// Tasks written in one turn, and their bytes. The rest follows in the next one, at once: whoever waits for the leader meanwhile (a
+/// heartbeat, a vote, a user) is not kept waiting by a service of 100,000 replicas.
+pub(crate) const TASKS_MAX: usize = 2048;
+/// See [`TASKS_MAX`].
+const TASK_BYTES_MAX: usize = 4 << 20;
+
 /// Refusals kept for the log between two looks at them.
 pub(crate) const REFUSALS_MAX: usize = 100;
 
@@ -21,9 +27,24 @@ pub(crate) struct Turn<'a, 'tx> {
     pub(crate) log_driver: Option<Driver>,
     /// Writes that the store refused. A turn writes only what it just read, so each is a broken law.
     pub(crate) refusals: &'a mut Vec<Refusal>,
+    /// Tasks that may still be written.
+    room: usize,
+    /// Bytes of tasks that the transaction may come to.
+    bytes_until: usize,
 }
 
-impl Turn<'_, '_> {
+impl<'a, 'tx> Turn<'a, 'tx> {
+    pub(crate) fn new(now: Now, rng: &'a mut dyn RngCore, tx: &'a mut Tx<'tx>, refusals: &'a mut Vec<Refusal>) -> Self {
+        let log_driver = tx.cluster().and_then(|cluster| cluster.spec.task_defaults.clone()?.log_driver);
+        let bytes_until = tx.task_bytes() + TASK_BYTES_MAX;
+        Self { now, rng, tx, log_driver, refusals, room: TASKS_MAX, bytes_until }
+    }
+
+    /// Nothing more is begun in this turn: what is not done is looked at again in the next one.
+    pub(crate) fn is_full(&self) -> bool {
+        self.room == 0 || self.tx.task_bytes() >= self.bytes_until
+    }
+
     pub(crate) fn node_of(&self, task: &Task) -> Option<Arc<Node>> {
         task.node_id.as_ref().and_then(|id| self.node(id))
     }
@@ -46,6 +67,7 @@ impl Turn<'_, '_> {
     }
 
     pub(crate) fn update_task(&mut self, task: &mut Arc<Task>, changed: Task) {
+        self.room = self.room.saturating_sub(1);
         let result = self.tx.update(changed);
         self.note(result);
         if let Some(stored) = self.tx.task(&task.id) {
@@ -55,6 +77,7 @@ impl Turn<'_, '_> {
 
     /// Adds a task, and gives it back as it is stored.
     pub(crate) fn create(&mut self, task: Task) -> Arc<Task> {
+        self.room = self.room.saturating_sub(1);
         let fallback = task.clone();
         let result = self.tx.create(task);
         self.note(result);

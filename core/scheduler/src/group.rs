@@ -20,8 +20,22 @@ const ASSIGNED: &str = "scheduler assigned task to node";
 /// Said of a task that was made for its node.
 const CONFIRMED: &str = "scheduler confirmed task can run on preassigned node";
 
-/// Places as many of the tasks as fit, the first ones first, and explains the rest. Tells how many were placed.
-pub(crate) fn place(turn: &mut Turn, picture: &mut Picture, wanted: &Requirements, tasks: &[Waiting]) -> usize {
+/// Where a group stopped.
+#[derive(Debug)]
+pub(crate) struct Unplaced {
+    /// How many were placed.
+    pub(crate) from: usize,
+    /// Why no more were; the rest say so.
+    pub(crate) reason: String,
+}
+
+/// Places as many of the tasks as fit, the first ones first, and explains the rest.
+pub(crate) fn place(
+    turn: &mut Turn,
+    picture: &mut Picture,
+    wanted: &Requirements,
+    tasks: &[Waiting],
+) -> Option<Unplaced> {
     let failing = match wanted.service {
         Some(service) => picture.failing(turn.now, service, wanted.task.spec_version),
         None => BTreeMap::new(),
@@ -31,13 +45,14 @@ pub(crate) fn place(turn: &mut Turn, picture: &mut Picture, wanted: &Requirement
     } else {
         spread(turn, picture, wanted, failing, tasks)
     };
-    if placed < tasks.len() {
-        let reason = explain::no_suitable_node(&refusals(picture, wanted));
-        for waiting in &tasks[placed..] {
-            assign::explain(turn, &waiting.task, &reason);
-        }
+    if placed == tasks.len() {
+        return None;
     }
-    placed
+    let reason = explain::no_suitable_node(&refusals(picture, wanted));
+    for waiting in &tasks[placed..] {
+        assign::explain(turn, &waiting.task, &reason);
+    }
+    Some(Unplaced { from: placed, reason })
 }
 
 fn flat(

@@ -22,6 +22,7 @@ mod queue;
 mod requirements;
 mod scheduler;
 mod spread;
+mod stuck;
 mod tasks;
 mod volumes;
 

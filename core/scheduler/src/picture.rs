@@ -288,3 +288,8 @@ impl Picture {
 pub(crate) fn is_wanted(task: &Task) -> bool {
     task.desired_state <= TaskState::Complete
 }
+
+/// It waits for a place, and somebody still wants it.
+pub(crate) fn is_pending(task: &Task) -> bool {
+    task.state() == TaskState::Pending && is_wanted(task)
+}

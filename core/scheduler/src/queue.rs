@@ -54,7 +54,11 @@ pub(crate) struct Queue {
 
 impl Queue {
     pub(crate) fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.sorted.is_empty()
+        self.len() == 0
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.fresh.len() + self.sorted.len()
     }
 
     /// Adds a task, unless it waits already as it is.

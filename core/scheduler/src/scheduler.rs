@@ -1,6 +1,6 @@
 //! What is dirty and what is pending, and the turn that works it off.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,19 +9,17 @@ use skep_model::{Node, NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState,
 use skep_store::{Action, AnyObject, Event, Read, Tx};
 
 use crate::assign::{self, Turn};
-use crate::group;
-use crate::picture::{self, Picture};
-use crate::queue::{Queue, Waiting};
+use crate::group::{self, Unplaced};
+use crate::picture::{self, Picture, is_pending};
+use crate::queue::{BATCH_WHOLE_GROUP_MAX, Queue, Waiting};
 use crate::requirements::Requirements;
+use crate::stuck::Stuck;
 
 /// What found no node is tried again at most this often, however often something becomes free.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Tasks of one service at one version; a task without either is a group of its own.
-type GroupKey = (Option<ServiceId>, Option<u64>, Option<TaskId>);
-
-/// Tasks by slot, so that low slots are placed first.
-type Group = BTreeSet<(u64, TaskId)>;
+/// How often tasks that were stuck before are told why they are now.
+const EXPLAIN_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Places tasks on nodes. One per leader.
 #[derive(Debug, Default)]
@@ -34,13 +32,14 @@ pub struct Scheduler {
     /// To be placed in this turn, or in the next ones.
     pending: Queue,
     /// Found no node; to be tried again when something becomes free.
-    stuck: BTreeMap<GroupKey, Group>,
+    stuck: Stuck,
     /// Made for their node, to be confirmed.
     preassigned: BTreeSet<TaskId>,
     stuck_preassigned: BTreeSet<TaskId>,
     /// Something became free since what is stuck was tried last.
     room: bool,
     next_retry: Time,
+    next_explaining: Time,
     refusals: Vec<Refusal>,
 }
 
@@ -92,6 +91,7 @@ impl Scheduler {
         self.forget_services(tx);
         self.take_up_stuck(now, tx);
         self.place(now, tx);
+        self.explain_stuck(now, tx);
     }
 
     fn look_at_everything(&mut self, now: Now, tx: &Tx) {
@@ -169,11 +169,8 @@ impl Scheduler {
             if !self.stuck_preassigned.contains(&task.id) {
                 self.preassigned.insert(task.id.clone());
             }
-        } else {
-            let is_stuck = |group: &Group| group.contains(&(task.slot, task.id.clone()));
-            if self.stuck.is_empty() || !self.stuck.get(&key_of(task)).is_some_and(is_stuck) {
-                self.wait(Arc::clone(task));
-            }
+        } else if !self.stuck.contains(task) {
+            self.wait(Arc::clone(task));
         }
     }
 
@@ -181,13 +178,8 @@ impl Scheduler {
         self.preassigned.remove(id);
         self.stuck_preassigned.remove(id);
         // Without the task its group is not known: it is left out when what is stuck is tried again.
-        let Some(task) = task.filter(|_| !self.stuck.is_empty()) else { return };
-        let key = key_of(task);
-        if let Some(group) = self.stuck.get_mut(&key) {
-            group.remove(&(task.slot, id.clone()));
-            if group.is_empty() {
-                self.stuck.remove(&key);
-            }
+        if let Some(task) = task {
+            self.stuck.remove(task);
         }
     }
 
@@ -201,24 +193,25 @@ impl Scheduler {
     }
 
     fn take_up_stuck(&mut self, now: Now, tx: &Tx) {
-        if !self.room || !self.has_stuck() || now.monotonic < self.next_retry {
-            self.room &= self.has_stuck();
-            return;
+        self.room &= self.has_stuck();
+        if self.room && now.monotonic >= self.next_retry {
+            self.room = false;
+            self.next_retry = now.monotonic.after(RETRY_INTERVAL);
+            self.stuck.try_all();
+            self.preassigned.append(&mut self.stuck_preassigned);
         }
-        self.room = false;
-        self.next_retry = now.monotonic.after(RETRY_INTERVAL);
-        for (_, id) in std::mem::take(&mut self.stuck).into_values().flatten() {
-            if let Some(task) = tx.task(&id).filter(|task| is_pending(task) && task.node_id.is_none()) {
-                self.wait(task);
-            }
+        // As many as this turn comes to: what becomes of them tells whether more of their group are to be tried.
+        let count = BATCH_WHOLE_GROUP_MAX.saturating_sub(self.pending.len());
+        for task in self.stuck.take(count, tx) {
+            self.wait(task);
         }
-        self.preassigned.append(&mut self.stuck_preassigned);
     }
 
     fn place(&mut self, now: Now, tx: &mut Tx) {
         let mut turn = Turn { now, tx, refusals: &mut self.refusals, decided: Vec::new() };
         // Tasks that can run in one place only come first.
-        for id in std::mem::take(&mut self.preassigned) {
+        for _ in 0..BATCH_WHOLE_GROUP_MAX {
+            let Some(id) = self.preassigned.pop_first() else { break };
             let task = turn.tx.task(&id).filter(|task| is_pending(task) && task.node_id.is_some());
             if task.is_some_and(|task| !group::confirm(&mut turn, &mut self.picture, &task)) {
                 self.stuck_preassigned.insert(id);
@@ -239,20 +232,34 @@ impl Scheduler {
             asks.push(Requirements::of(&group[0].task, group[0].service, &self.picture, turn.tx));
         }
         for (group, wanted) in batch.chunk_by(Waiting::is_grouped_with).zip(&asks) {
-            let placed = group::place(&mut turn, &mut self.picture, wanted, group);
-            for Waiting { task, .. } in &group[placed..] {
-                self.stuck.entry(key_of(task)).or_default().insert((task.slot, task.id.clone()));
+            if let Some(Unplaced { from, reason }) = group::place(&mut turn, &mut self.picture, wanted, group) {
+                self.stuck.put(&group[from..], reason);
             }
         }
         assign::write_decided(&mut turn, &mut self.picture);
     }
 
+    fn explain_stuck(&mut self, now: Now, tx: &mut Tx) {
+        if !self.stuck.has_news() || now.monotonic < self.next_explaining {
+            return;
+        }
+        self.next_explaining = now.monotonic.after(EXPLAIN_INTERVAL);
+        let mut turn = Turn { now, tx, refusals: &mut self.refusals, decided: Vec::new() };
+        for (id, reason) in self.stuck.tell() {
+            if let Some(task) = turn.tx.task(&id).filter(|task| is_pending(task)) {
+                assign::explain(&mut turn, &task, &reason);
+            }
+        }
+    }
+
     /// When the next turn is due though nothing happens.
     pub fn wake_at(&self) -> Option<Time> {
-        if !self.pending.is_empty() {
+        if !self.pending.is_empty() || !self.preassigned.is_empty() || self.stuck.has_tries() {
             return Some(Time::default());
         }
-        (self.room && self.has_stuck()).then_some(self.next_retry)
+        let retry = (self.room && self.has_stuck()).then_some(self.next_retry);
+        let explaining = self.stuck.has_news().then_some(self.next_explaining);
+        [retry, explaining].into_iter().flatten().min()
     }
 
     /// Writes that the store refused since the last call: broken laws, for the log.
@@ -269,19 +276,8 @@ impl Scheduler {
     }
 }
 
-fn is_pending(task: &Task) -> bool {
-    task.state() == TaskState::Pending && picture::is_wanted(task)
-}
-
 fn has_failed(task: &Task) -> bool {
     matches!(task.state(), TaskState::Failed | TaskState::Rejected)
-}
-
-fn key_of(task: &Task) -> GroupKey {
-    match (&task.service_id, task.spec_version) {
-        (Some(service), Some(version)) => (Some(service.clone()), Some(version), None),
-        _ => (task.service_id.clone(), None, Some(task.id.clone())),
-    }
 }
 
 /// Whether a change of the node can matter to where tasks go.

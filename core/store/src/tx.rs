@@ -50,11 +50,21 @@ pub struct Tx<'a> {
     undo: Vec<(Place, Before)>,
     /// Rows whose changes cancelled each other.
     cancelled: BTreeSet<Place>,
+    task_bytes: usize,
 }
 
 impl<'a> Tx<'a> {
     pub(crate) fn new(tables: &'a mut Tables, now: Now, last_index: u64, writer: u64) -> Self {
-        Self { tables, now, last_index, writer, changes: Vec::new(), undo: Vec::new(), cancelled: BTreeSet::new() }
+        Self {
+            tables,
+            now,
+            last_index,
+            writer,
+            changes: Vec::new(),
+            undo: Vec::new(),
+            cancelled: BTreeSet::new(),
+            task_bytes: 0,
+        }
     }
 
     /// When the transaction takes place.
@@ -123,7 +133,7 @@ impl<'a> Tx<'a> {
             (Some(at), Some(action @ (Action::Create | Action::Update)), Action::Update)
                 if self.keeps_name(at, &change) =>
             {
-                self.changes[at] = Some(Written::new(Change { action, object: change.object }, place));
+                self.changes[at] = Some(self.measure(Change { action, object: change.object }, place));
                 at as u32
             }
             (Some(at), Some(Action::Create), Action::Remove) => {
@@ -153,8 +163,20 @@ impl<'a> Tx<'a> {
 
     fn append(&mut self, place: Place, change: Change) -> u32 {
         self.cancelled.remove(&place);
-        self.changes.push(Some(Written::new(change, place)));
+        let written = self.measure(change, place);
+        self.changes.push(Some(written));
         self.changes.len() as u32 - 1
+    }
+
+    fn measure(&mut self, change: Change, place: Place) -> Written {
+        let written = Written::new(change, place);
+        self.task_bytes += written.measured.unwrap_or_default() as usize;
+        written
+    }
+
+    /// Bytes of tasks written so far, of one that was written twice both times.
+    pub fn task_bytes(&self) -> usize {
+        self.task_bytes
     }
 
     /// A point within the transaction, for [`Self::written_since`].

@@ -6,6 +6,7 @@ mod global;
 mod halfway;
 mod history;
 mod jobs;
+mod many;
 mod rebalance;
 mod replicas;
 mod restarts;

@@ -235,7 +235,7 @@ impl World {
             if left == 0 {
                 return;
             }
-            let due = self.orchestrator.wake_at().map_or(u64::MAX, |due| due.0 - self.now.monotonic.0);
+            let due = self.orchestrator.wake_at().map_or(u64::MAX, |due| due.0.saturating_sub(self.now.monotonic.0));
             self.skip(left.min(due.max(1)).min(100_000));
         }
     }

@@ -74,7 +74,8 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
     let busy = busy.max(waiting) + stopped.len();
     let begun = step::advance(turn, memory, service, slots, &plan, &config, busy);
     rollout.begin(begun.iter().map(|task| &**task));
-    if plan.outdated.len() <= begun.len()
+    if !turn.is_full()
+        && plan.outdated.len() <= begun.len()
         && plan.halfway.len() <= stopped.len()
         && waiting == 0
         && rollout.is_over(turn.now, slots, &config, memory)

@@ -119,6 +119,9 @@ fn tries_again(turn: &Turn, comparison: &mut Comparison, slot: &Slot, task: usiz
 /// Stops what a newer task replaces.
 pub(super) fn tidy(turn: &mut Turn, slots: &mut [Slot], plan: &Plan) {
     for &(slot, task) in &plan.superseded {
+        if turn.is_full() {
+            return;
+        }
         turn.desire(&mut slots[slot].tasks[task], TaskState::Shutdown);
     }
 }
@@ -134,6 +137,9 @@ pub(super) fn stop_halfway(
 ) -> Vec<Arc<Task>> {
     let mut successors = Vec::new();
     for (slot, old, new) in plan.halfway.iter().take(room) {
+        if turn.is_full() {
+            break;
+        }
         let slot = &mut slots[*slot];
         for task in old {
             turn.desire(&mut slot.tasks[*task], TaskState::Shutdown);
@@ -185,9 +191,14 @@ pub(super) fn advance(
     config: &Config,
     busy: usize,
 ) -> Vec<Arc<Task>> {
-    let room = config.parallelism.saturating_sub(busy);
-    let next = plan.outdated.iter().take(room);
-    next.map(|&index| replace(turn, memory, service, &mut slots[index], config)).collect()
+    let mut begun = Vec::new();
+    for &index in plan.outdated.iter().take(config.parallelism.saturating_sub(busy)) {
+        if turn.is_full() {
+            break;
+        }
+        begun.push(replace(turn, memory, service, &mut slots[index], config));
+    }
+    begun
 }
 
 fn replace(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut Slot, config: &Config) -> Arc<Task> {

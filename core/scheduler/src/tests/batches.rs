@@ -1,11 +1,13 @@
 //! More tasks than one turn places.
 
+use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::{TaskSpec, TaskState};
-use skep_model::{Task, TaskId};
+use skep_model::{NodeId, Task, TaskId};
 use skep_store::Read;
 
-use super::world::{World, node, service, task};
+use super::world::{World, labelled, node, service, task, with_availability};
 use crate::queue::{BATCH_TASKS_MAX, BATCH_WHOLE_GROUP_MAX};
+use crate::stuck::EXPLANATIONS_MAX;
 
 const MANY: u64 = BATCH_WHOLE_GROUP_MAX as u64 * 2 + 100;
 
@@ -96,4 +98,81 @@ fn a_service_that_goes_takes_no_other_ones_tasks_with_it() {
     let of_third: Vec<_> = (1..=2).filter_map(|slot| world.node_of(&format!("third-{slot:04}"))).collect();
     assert!(of_third.len() == 2 && of_third[0] != of_third[1], "balanced by itself: {of_third:?}");
     assert_eq!(world.scheduler.wake_at(), None);
+}
+
+fn saying(world: &World, text: &str) -> usize {
+    world.ledger.committed().tasks().iter().filter(|task| task.status.err == text).count()
+}
+
+const ONE: &str = "no suitable node (1 node not available for new tasks)";
+const TWO: &str = "no suitable node (2 nodes not available for new tasks)";
+
+/// Two groups, stuck.
+fn stuck() -> World {
+    let mut world = World::new([with_availability(&node("n1"), Availability::Pause)]);
+    world.add(tasks("web", 1..=MANY).chain(tasks("db", 1..=10)));
+    for _ in 0..3 {
+        world.turn();
+    }
+    assert_eq!((saying(&world, ONE), world.scheduler.wake_at()), (MANY as usize + 10, None));
+    world
+}
+
+#[test]
+fn many_stuck_tasks_are_told_some_at_a_time_why_they_wait_now() {
+    let mut world = stuck();
+    world.pass(100);
+    world.write(|tx| tx.update(with_availability(&labelled("n1", "zone", "a"), Availability::Pause)));
+    world.turn();
+    assert_eq!(saying(&world, ONE), MANY as usize + 10);
+    while world.scheduler.wake_at().is_some() {
+        assert_eq!(world.turn(), 0, "the reason is the same: nobody needs to be told");
+    }
+    world.pass(100);
+    world.write(|tx| tx.create(with_availability(&node("n2"), Availability::Pause)));
+    world.turn();
+    let mut told = saying(&world, TWO);
+    assert!((BATCH_WHOLE_GROUP_MAX - 10..=BATCH_WHOLE_GROUP_MAX + EXPLANATIONS_MAX).contains(&told), "those that were tried: {told}");
+    for _ in 0..=MANY as usize / EXPLANATIONS_MAX {
+        world.turn();
+        world.pass(50);
+        world.turn();
+        let now = saying(&world, TWO);
+        assert!(now <= told + EXPLANATIONS_MAX, "{told} {now}");
+        told = now;
+    }
+    assert_eq!((told, world.turn(), world.scheduler.wake_at()), (MANY as usize + 10, 0, None));
+}
+
+#[test]
+fn many_stuck_tasks_are_all_placed_once_there_is_room() {
+    let mut world = stuck();
+    world.pass(100);
+    // Half of them hear of another reason before there is room, and one is not wanted any more.
+    world.write(|tx| tx.create(with_availability(&node("n2"), Availability::Pause)));
+    world.turn();
+    world.desire(&format!("web-{MANY:04}"), TaskState::Remove);
+    world.write(|tx| tx.remove::<Task>(&TaskId::new("web-0001").unwrap()));
+    world.pass(100);
+    world.write(|tx| tx.update(node("n1")));
+    world.turn();
+    while world.scheduler.wake_at().is_some_and(|at| at <= world.now.monotonic) {
+        world.turn();
+    }
+    assert_eq!(assigned(&world), MANY as usize + 8);
+    world.pass(1000);
+    assert_eq!((world.turn(), world.scheduler.wake_at()), (0, None));
+}
+
+#[test]
+fn many_tasks_made_for_their_nodes_are_confirmed_in_batches() {
+    let mut world = World::new([node("n1")]);
+    let on_node = |task| Task { node_id: NodeId::new("n1").ok(), ..task };
+    world.add(tasks("agent", 1..=MANY).map(on_node));
+    world.turn();
+    assert_eq!(assigned(&world), BATCH_WHOLE_GROUP_MAX);
+    assert!(world.scheduler.wake_at().is_some_and(|at| at <= world.now.monotonic));
+    world.turn();
+    world.turn();
+    assert_eq!((assigned(&world), world.scheduler.wake_at()), (MANY as usize, None));
 }

@@ -96,8 +96,10 @@ pub fn spawn(
 
 impl Loop {
     fn run(mut self) {
+        let mut is_done = true;
         loop {
-            let mut next = self.asked.next_within(self.patience());
+            // What is asked is heard between any two rounds, however much there is to do.
+            let mut next = if is_done { self.asked.next_within(self.patience()) } else { self.asked.next_now() };
             let mut taken = 0;
             while let Some(ask) = next {
                 if matches!(ask, Ask::Stop) {
@@ -108,7 +110,7 @@ impl Loop {
                 next = if taken < BATCH_MAX { self.asked.next_now() } else { None };
             }
             self.tick();
-            self.turn();
+            is_done = self.turn();
             if let Some(reason) = self.fatal.take() {
                 self.outside.give_up(&reason);
                 return self.stop();
@@ -143,26 +145,26 @@ impl Loop {
         }
     }
 
-    /// Performs everything that follows, writes included, until nothing more does.
-    fn turn(&mut self) {
+    /// Performs what follows, writes included. Whether nothing did.
+    fn turn(&mut self) -> bool {
         self.write();
-        loop {
-            let effects = self.manager.turn(self.clock.now(), &mut self.rng);
-            if effects.is_empty() {
-                return self.manager.prepare_reads(self.clock.now(), &mut self.rng);
-            }
-            for effect in effects {
-                match effect {
-                    Effect::Persist(persist) => self.unwritten.push(persist),
-                    Effect::Fatal(reason) => {
-                        self.fatal = Some(reason);
-                        return;
-                    }
-                    other => self.perform(other),
-                }
-            }
-            self.write();
+        let effects = self.manager.turn(self.clock.now(), &mut self.rng);
+        if effects.is_empty() {
+            self.manager.prepare_reads(self.clock.now(), &mut self.rng);
+            return true;
         }
+        for effect in effects {
+            match effect {
+                Effect::Persist(persist) => self.unwritten.push(persist),
+                Effect::Fatal(reason) => {
+                    self.fatal = Some(reason);
+                    return true;
+                }
+                other => self.perform(other),
+            }
+        }
+        self.write();
+        false
     }
 
     /// Writes what waits. A disk that takes nothing is tried again later; until then reads are answered, and whatever
