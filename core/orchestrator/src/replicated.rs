@@ -15,7 +15,11 @@ use crate::{rebalance, update};
 
 /// Brings the service's slots in line with its spec.
 pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Service>, replicas: u64) {
-    let mut slots = by_number(turn.tx.tasks_of_service(&service.id));
+    let tasks = turn.tx.tasks_of_service(&service.id);
+    if is_in_order(turn, memory, service, &tasks, replicas) {
+        return;
+    }
+    let mut slots = by_number(tasks);
     for slot in slots.values_mut() {
         if turn.is_full() {
             return;
@@ -43,6 +47,32 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
     }
     let unwanted = surplus.into_iter().chain(dead).flat_map(|slot| slot.tasks);
     memory.rest = Rest::new(unwanted, free.iter().copied());
+}
+
+/// Whether there is nothing to do, as far as that can be seen at a glance. Whoever begins to lead looks at all services,
+/// and must not need long for those that are large.
+fn is_in_order(turn: &Turn, memory: &Memory, service: &Service, tasks: &[Arc<Task>], replicas: u64) -> bool {
+    let was_updated = memory.rollout.is_some() || service.update_status.is_some() || service.spec_version.is_none();
+    if was_updated || rebalance::is_wanted(service) {
+        return false;
+    }
+    let is_as_made = |task: &Task| {
+        task.desired_state == TaskState::Running
+            && task.spec_version == service.spec_version
+            && !task.has_ended()
+            && !turn.is_lost(task)
+    };
+    let mut slots = Vec::with_capacity(tasks.len());
+    for task in tasks.iter().filter(|task| task.desired_state < TaskState::Remove) {
+        if !is_as_made(task) {
+            return false;
+        }
+        slots.push(task.slot);
+    }
+    let count = slots.len();
+    slots.sort_unstable();
+    slots.dedup();
+    slots.len() == count && count as u64 == replicas
 }
 
 /// Keeps `replicas` slots; gives back the others, those that are missed least first.

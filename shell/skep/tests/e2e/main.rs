@@ -11,6 +11,7 @@ mod docker_engine;
 mod engine;
 mod failures;
 mod faults;
+mod global;
 mod membership;
 mod operator;
 mod rebalance;
