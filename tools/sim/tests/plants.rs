@@ -141,7 +141,7 @@ fn stop_taken_for_end() {
 
 #[test]
 fn a_stop_is_taken_for_an_end_where_a_node_goes() {
-    caught(Plant::StopTakenForEnd, 38, &["removed_node_is_empty"]);
+    caught(Plant::StopTakenForEnd, 88, &["removed_node_is_empty"]);
 }
 
 #[test]
