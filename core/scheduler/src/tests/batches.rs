@@ -132,7 +132,10 @@ fn many_stuck_tasks_are_told_some_at_a_time_why_they_wait_now() {
     world.write(|tx| tx.create(with_availability(&node("n2"), Availability::Pause)));
     world.turn();
     let mut told = saying(&world, TWO);
-    assert!((BATCH_WHOLE_GROUP_MAX - 10..=BATCH_WHOLE_GROUP_MAX + EXPLANATIONS_MAX).contains(&told), "those that were tried: {told}");
+    assert!(
+        (BATCH_WHOLE_GROUP_MAX - 10..=BATCH_WHOLE_GROUP_MAX + EXPLANATIONS_MAX).contains(&told),
+        "those that were tried: {told}"
+    );
     for _ in 0..=MANY as usize / EXPLANATIONS_MAX {
         world.turn();
         world.pass(50);
