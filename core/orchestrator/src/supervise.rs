@@ -126,7 +126,8 @@ fn holds_stopping(turn: &Turn, service: &Service, slot: &Slot) -> bool {
     }
 }
 
-fn is_stopping(node: Option<&Node>, task: &Task) -> bool {
+/// Nobody wants it any more, and it may still run on a node that would say when it has ended.
+pub(crate) fn is_stopping(node: Option<&Node>, task: &Task) -> bool {
     !facts::is_wanted(task) && facts::may_be_alive(task) && !facts::is_gone(node)
 }
 

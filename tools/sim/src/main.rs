@@ -9,7 +9,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Parser;
 use progress::Progress;
@@ -46,6 +46,9 @@ struct Arguments {
     /// One swarm of `--nodes` nodes with so many tasks, which loses its leader while they are made.
     #[arg(long, requires = "nodes", conflicts_with = "seconds")]
     tasks: Option<u64>,
+    /// The leader is killed so often, in milliseconds.
+    #[arg(long)]
+    leaders_last: Option<u64>,
     /// A planted bug, by name.
     #[arg(long)]
     plant: Option<String>,
@@ -59,17 +62,26 @@ struct Arguments {
 
 impl Arguments {
     fn plan(&self, seed: u64) -> Plan {
-        match (self.nodes, self.seconds, self.tasks) {
+        let plan = match (self.nodes, self.seconds, self.tasks) {
             (Some(nodes), _, Some(tasks)) => Plan::large(seed, nodes, tasks),
             (Some(nodes), Some(seconds), None) => Plan::sized(seed, nodes, seconds),
             _ => Plan::of(seed),
+        };
+        match self.leaders_last {
+            Some(milliseconds) => plan.of_many_leaders(Duration::from_millis(milliseconds.max(1))),
+            None => plan,
         }
     }
 
     /// How to see a seed again.
     fn replay(&self, seed: u64) -> String {
         let mut command = format!("cargo run --profile sim -p sim -- --seed {seed} --steps");
-        let numbers = [("nodes", self.nodes.map(|n| n as u64)), ("seconds", self.seconds), ("tasks", self.tasks)];
+        let numbers = [
+            ("nodes", self.nodes.map(|n| n as u64)),
+            ("seconds", self.seconds),
+            ("tasks", self.tasks),
+            ("leaders-last", self.leaders_last),
+        ];
         for (name, number) in numbers {
             if let Some(number) = number {
                 command.push_str(&format!(" --{name} {number}"));

@@ -2,6 +2,13 @@
 //! the core: the world performs an effect wrongly, or tells the core what a decider with the bug would believe
 //! (`world/tamper.rs`).
 
+use std::time::Duration;
+
+/// Leaders come and go.
+const LEADER_LASTS: Duration = Duration::from_millis(4_300);
+/// Long enough that a leader begins to move tasks: it waits for nodes to settle first.
+const LEADER_MOVES: Duration = Duration::from_millis(8_300);
+
 /// A planted bug.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Plant {
@@ -56,11 +63,15 @@ pub enum Plant {
     StopTakenForEnd,
     /// Tasks are taken to have a secret's new version: the update is over before it began.
     VersionOverlooked,
+    /// Earlier versions of secrets and configs are not known as such: who went back to one is given no new data.
+    EarlierVersionForgotten,
+    /// A task that moves is taken for one that has: what it takes over from stops before it runs.
+    MoveTakenForDone,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 25] = [
+    pub const ALL: [Plant; 27] = [
         Plant::EarlyAcknowledgement,
         Plant::LostSync,
         Plant::VoteForgotten,
@@ -86,6 +97,8 @@ impl Plant {
         Plant::StartTakenForRun,
         Plant::StopTakenForEnd,
         Plant::VersionOverlooked,
+        Plant::EarlierVersionForgotten,
+        Plant::MoveTakenForDone,
     ];
 
     /// By its name, as `Debug` prints it.
@@ -95,12 +108,21 @@ impl Plant {
 
     /// It is planted in how followers read the log.
     pub(crate) fn tampers_with_entries(self) -> bool {
-        matches!(self, Self::StartTakenForRun | Self::StopTakenForEnd | Self::VersionOverlooked)
+        matches!(
+            self,
+            Self::StartTakenForRun
+                | Self::StopTakenForEnd
+                | Self::VersionOverlooked
+                | Self::EarlierVersionForgotten
+                | Self::MoveTakenForDone
+        )
     }
 
-    /// It shows only where managers restart or take over often.
-    pub(crate) fn needs_many_leaders(self) -> bool {
-        self.tampers_with_entries() || matches!(self, Self::DeposedWrite | Self::StopForgotten)
+    /// How long a leader lasts where it shows only when managers restart or take over often.
+    pub(crate) fn leaders_last(self) -> Option<Duration> {
+        let often = self.tampers_with_entries() || matches!(self, Self::DeposedWrite | Self::StopForgotten);
+        let lasts = if self == Self::MoveTakenForDone { LEADER_MOVES } else { LEADER_LASTS };
+        often.then_some(lasts)
     }
 
     /// It is planted in what managers believe.

@@ -150,6 +150,16 @@ fn version_overlooked() {
 }
 
 #[test]
+fn earlier_version_forgotten() {
+    caught(Plant::EarlierVersionForgotten, 314, &["new_data_reach_services"]);
+}
+
+#[test]
+fn move_taken_for_done() {
+    caught(Plant::MoveTakenForDone, 373, &["moves_keep_count"]);
+}
+
+#[test]
 fn every_planted_bug_has_its_test() {
     let text = include_str!("plants.rs");
     for plant in Plant::ALL {

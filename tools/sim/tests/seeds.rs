@@ -1,5 +1,7 @@
 //! Seeds that must pass: a share of all, those that once found a bug, and one seed twice.
 
+use std::time::Duration;
+
 use sim::{Codec, Kind, Options, Plan, run};
 
 /// Runs a plan; fails with what broke and how to see it again.
@@ -107,6 +109,12 @@ fn a_rollback_leaves_no_slot_behind() {
 #[test]
 fn a_lost_successor_is_replaced_by_one_that_waits() {
     passes(Plan::of(78362));
+}
+
+/// A new leader took down a slot beside the one whose first new task had failed before its old one was stopped.
+#[test]
+fn a_slot_is_taken_down_for_a_second_try_too() {
+    passes(Plan::of(1148).of_many_leaders(Duration::from_millis(4_300)));
 }
 
 /// A user updated a job so often that its many tasks looked like restarts.

@@ -101,3 +101,32 @@ fn what_stops_first_waits_also_where_the_new_task_was_lost() {
     world.pass(1000);
     assert_eq!((count(&world, "new"), world.wanted().len()), (1, 1));
 }
+
+/// Seed 1148 with leaders that do not last: where the new task had failed before the old one was stopped for the next
+/// try, a new leader did not count the slot as taken down.
+#[test]
+fn a_slot_is_taken_down_for_a_second_try_too() {
+    let mut world = world(3, start_first(1));
+    world.set_image("new");
+    world.frozen = true;
+    world.pass(100);
+    let wanted = world.wanted();
+    let new = wanted.iter().find(|task| image(task) == "new").expect("half way");
+    let old = wanted.iter().find(|task| task.slot == new.slot && image(task) == "old").expect("it runs");
+    world.report(&new.id, TaskState::Rejected);
+    world.pass(100);
+    update_label(&mut world);
+    world.update(|spec| spec.update = Some(config(1, 0, FailureAction::Pause)));
+    world.pass(100);
+    assert_eq!(world.running(), 3 - 1);
+    world.new_leader();
+    world.pass(100);
+    assert_eq!(world.running(), 3 - 1, "while the old task stops");
+    world.report(&old.id, TaskState::Shutdown);
+    world.new_leader();
+    world.pass(100);
+    assert_eq!(world.running(), 3 - 1, "until the new one runs");
+    world.frozen = false;
+    world.pass(20_000);
+    assert_eq!((count(&world, "new"), world.wanted().len(), world.status().0), (3, 3, UpdateState::Completed));
+}

@@ -10,7 +10,7 @@ use super::difference::Comparison;
 use crate::make::{self, desired_when_running};
 use crate::memory::Memory;
 use crate::slot::Slot;
-use crate::supervise::take_over;
+use crate::supervise::{self, take_over};
 use crate::turn::Turn;
 use crate::{facts, rebalance, restart};
 
@@ -170,11 +170,17 @@ pub(super) fn successors(turn: &Turn, comparison: &mut Comparison, slots: &[Slot
     slots.iter().filter(|slot| !slot.is_running() && is_successor(turn, comparison, slot)).count()
 }
 
-/// The slot's task is up to date, though perhaps of an earlier update, and the one before it was stopped for it.
+/// The slot's task is up to date, though perhaps of an earlier update, and the one before it was stopped for it, or one
+/// that was still there when it was made.
 fn is_successor(turn: &Turn, comparison: &mut Comparison, slot: &Slot) -> bool {
-    let [.., before, newest] = slot.tasks.as_slice() else { return false };
-    let stopped = !facts::is_wanted(before) && !has_failed(before);
-    stopped && facts::is_wanted(newest) && !comparison.is_dirty(turn, newest)
+    let [others @ .., newest] = slot.tasks.as_slice() else { return false };
+    let stopped_for_it = |task: &Arc<Task>| {
+        let after = facts::state_since(task) > newest.meta.created_at;
+        supervise::is_stopping(turn.node_of(task).as_deref(), task) || task.state() == TaskState::Shutdown && after
+    };
+    let before = others.last().is_some_and(|before| !facts::is_wanted(before) && !has_failed(before));
+    let taken_over = before || others.iter().any(stopped_for_it);
+    taken_over && facts::is_wanted(newest) && !comparison.is_dirty(turn, newest)
 }
 
 fn has_failed(task: &Task) -> bool {

@@ -9,6 +9,7 @@ pub(crate) mod convergence;
 pub mod decisions_fit;
 pub mod job_completions_once;
 pub mod moves_keep_count;
+pub mod new_data_reach_services;
 pub mod no_busy_loop;
 pub mod no_panic;
 pub mod no_stale_append;
@@ -91,6 +92,7 @@ pub fn all(clocks_agree: bool) -> Vec<Box<dyn Invariant>> {
         Box::new(rollback_ends_where_it_began::RollbackEndsWhereItBegan::default()),
         Box::new(one_version_after_update::OneVersionAfterUpdate),
         Box::new(moves_keep_count::MovesKeepCount),
+        Box::new(new_data_reach_services::NewDataReachServices),
         Box::new(removed_node_is_empty::RemovedNodeIsEmpty),
     ];
     if clocks_agree {

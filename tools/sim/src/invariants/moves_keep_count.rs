@@ -4,8 +4,10 @@
 
 use skep_model::labels::MOVED_FROM;
 use skep_model::objects::TaskAnnotations;
+use skep_model::pb::types::node_spec::Availability;
+use skep_model::pb::types::node_status::State;
 use skep_model::pb::types::service_spec::Mode;
-use skep_model::{ServiceId, Task, TaskId, TaskState, Time};
+use skep_model::{Node, ServiceId, Task, TaskId, TaskState, Time};
 use skep_store::{Action, Event, Read, Store};
 
 use super::{Invariant, Place, Verdict, Violation, task_updates};
@@ -32,7 +34,7 @@ impl Invariant for MovesKeepCount {
 }
 
 /// The task that this one takes over from.
-fn moved_from(task: &Task) -> Option<&str> {
+pub(crate) fn moved_from(task: &Task) -> Option<&str> {
     match &task.annotations {
         TaskAnnotations::Written(written) => written.labels.get(MOVED_FROM).map(String::as_str),
         TaskAnnotations::Usual => None,
@@ -44,10 +46,11 @@ fn broken(detail: String) -> Violation {
 }
 
 /// A task was stopped: if it was for one that takes over, that one runs. (An update replaces both, or stops the one of
-/// another spec by its own rules; a node that takes no tasks loses them, move or not.)
+/// another spec by its own rules; a node that is gone, down or drained loses its tasks, move or not.)
 fn stopped(facts: &Store, task: &Task) -> Verdict {
     let node = task.node_id.as_ref().and_then(|node| facts.node(node));
-    let Some(service) = task.service_id.as_ref().filter(|_| node.is_some_and(|node| node.takes_tasks())) else {
+    let keeps = |node: &Node| node.status.state() != State::Down && node.availability() != Availability::Drain;
+    let Some(service) = task.service_id.as_ref().filter(|_| node.is_some_and(|node| keeps(&node))) else {
         return Ok(());
     };
     let takes_over = |other: &Task| other.is_wanted() && moved_from(other) == Some(task.id.as_str());

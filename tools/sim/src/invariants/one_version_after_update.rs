@@ -1,13 +1,12 @@
-//! New data of a secret or config reach every service that had an earlier version, in the entry that brings them; and
-//! once a service's update is over, all its tasks have the versions that its spec names. Source: versions of secrets
-//! and configs (docs/design/orchestration.md, and the issue on orchestration).
+//! Once a service's update is over, all its tasks have the versions of secrets and configs that its spec names. Source:
+//! versions of secrets and configs (docs/design/orchestration.md, and the issue on orchestration).
 
 use std::collections::BTreeSet;
 
 use skep_model::pb::types::TaskSpec;
 use skep_model::pb::types::update_status::UpdateState;
 use skep_model::{Config, Secret, Service, Task, Time};
-use skep_store::versions::{Dependency, earlier, refers};
+use skep_store::versions::Dependency;
 use skep_store::{Event, Read, Store};
 
 use super::{Invariant, Place, Verdict, Violation};
@@ -18,15 +17,10 @@ pub struct OneVersionAfterUpdate;
 impl Invariant for OneVersionAfterUpdate {
     fn committed(&mut self, _: Time, facts: &Store, events: &[Event]) -> Verdict {
         for event in events {
-            if let Some(secret) = event.object.get::<Secret>() {
-                superseded(facts, &**secret, event)?;
-            } else if let Some(config) = event.object.get::<Config>() {
-                superseded(facts, &**config, event)?;
-            } else if let Some(service) = event.object.get::<Service>() {
-                let before = event.old.as_ref().and_then(|old| old.get::<Service>());
-                if is_over(service) && before.is_some_and(|before| !is_over(before)) {
-                    all_alike(facts, service)?;
-                }
+            let Some(service) = event.object.get::<Service>() else { continue };
+            let before = event.old.as_ref().and_then(|old| old.get::<Service>());
+            if is_over(service) && before.is_some_and(|before| !is_over(before)) {
+                all_alike(facts, service)?;
             }
         }
         Ok(())
@@ -35,23 +29,6 @@ impl Invariant for OneVersionAfterUpdate {
 
 fn broken(detail: String) -> Violation {
     Violation::new("one_version_after_update", detail)
-}
-
-/// A version became an earlier one: no service names an earlier one now, unless the newest says that some are left.
-fn superseded<T: Dependency>(facts: &Store, version: &T, event: &Event) -> Verdict {
-    let before = event.old.as_ref().and_then(|old| old.get::<T>());
-    let was_newest = before.is_some_and(|before| before.version_of().is_none());
-    let Some(name) = version.version_of().filter(|_| was_newest) else { return Ok(()) };
-    let newest = skep_store::Find::named::<T>(facts, name);
-    if newest.is_some_and(|newest| newest.is_pending()) {
-        return Ok(());
-    }
-    let known = earlier::<T>(facts, name);
-    let ids: BTreeSet<String> = known.iter().map(|version| T::id_text(version.id()).to_owned()).collect();
-    match facts.services().iter().find(|service| refers::<T>(&service.spec, &ids)) {
-        Some(service) => Err(broken(format!("{} still names an earlier version of {name}", service.name()))),
-        None => Ok(()),
-    }
 }
 
 fn is_over(service: &Service) -> bool {

@@ -26,7 +26,6 @@ const CODEC_SHARE: u64 = 8;
 /// See [`Plan::clocks_agree`].
 const CLOCKS_AGREE_MS: u64 = 5_000;
 /// See [`Plan::of_many_leaders`].
-const LEADER_LASTS: Duration = Duration::from_millis(4_300);
 const LEADER_DOWN: Duration = Duration::from_millis(900);
 /// What a run of a given length keeps for the time after the faults.
 const HEALING_SECONDS: u64 = 60;
@@ -116,12 +115,12 @@ impl Plan {
     }
 
     /// The same, but leaders do not last: for what only who has followed will do.
-    pub(crate) fn of_many_leaders(mut self) -> Self {
+    pub fn of_many_leaders(mut self, leaders_last: Duration) -> Self {
         let mut at = Time(CALM_SECONDS * 1_000_000);
         while at < self.heal_at {
             let what = Fault::Kill { target: Target::Leader, power: false, down: LEADER_DOWN };
             self.faults.push(Scheduled { at, what });
-            at = at.after(LEADER_LASTS);
+            at = at.after(leaders_last);
         }
         self
     }

@@ -130,7 +130,10 @@ pub struct World {
 impl World {
     /// The world of a plan, before its first event.
     pub fn new(plan: Plan, plant: Option<Plant>, journal: bool) -> Self {
-        let plan = if plant.is_some_and(Plant::needs_many_leaders) { plan.of_many_leaders() } else { plan };
+        let plan = match plant.and_then(Plant::leaders_last) {
+            Some(lasts) => plan.of_many_leaders(lasts),
+            None => plan,
+        };
         let seed = plan.seed;
         let dice = AllDice {
             network: Dice::new(seed, Purpose::Network),

@@ -6,9 +6,11 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use skep_model::pb::types::task_spec::Runtime;
-use skep_model::{Service, Task, TaskState};
+use skep_model::{Service, Task, TaskState, labels};
+use skep_store::versions::Dependency;
 use skep_store::{Action, AnyObject, Change, Entry, Read, Store};
 
+use crate::invariants::moves_keep_count::moved_from;
 use crate::plant::Plant;
 
 const STARTING: RangeInclusive<TaskState> = TaskState::Assigned..=TaskState::Starting;
@@ -19,7 +21,8 @@ pub(crate) fn facts(plant: Option<Plant>, mut facts: Store) -> Store {
     let Some(plant) = plant.filter(|plant| plant.tampers_with_facts()) else { return facts };
     let tasks = facts.tasks().into_iter().filter_map(|task| task_seen(plant, &facts, &task));
     let services = facts.services().into_iter().filter_map(|service| service_seen(plant, &service));
-    let changes: Vec<Change> = services.chain(tasks).collect();
+    let versions = versions_seen(plant, &facts);
+    let changes: Vec<Change> = services.chain(tasks).chain(versions).collect();
     if !changes.is_empty() {
         facts.apply(&Entry { id: 1, changes: changes.into() }).expect("what is there can be changed");
     }
@@ -41,7 +44,7 @@ fn task_seen(plant: Plant, facts: &Store, task: &Arc<Task>) -> Option<Change> {
         Plant::CompletionForgotten if task.extras.job_iteration.is_some() && task.state() == TaskState::Complete => {
             return Some(Change { action: Action::Remove, object: AnyObject::Task(task.clone()) });
         }
-        Plant::StartTakenForRun | Plant::StopTakenForEnd => seen = task_read(plant, task)?,
+        Plant::StartTakenForRun | Plant::StopTakenForEnd | Plant::MoveTakenForDone => seen = task_read(plant, task)?,
         Plant::StopForgotten if task.desired_state == TaskState::Shutdown => seen.desired_state = TaskState::Running,
         Plant::ReservationForgotten if alive => seen.spec = seen.spec.edit(|spec| spec.resources = None),
         Plant::NodeMistaken if alive => {
@@ -58,6 +61,7 @@ pub(crate) fn entry(plant: Plant, facts: &Store, entry: Entry) -> Entry {
     let read = |change: &Change| {
         let object = match &change.object {
             AnyObject::Task(task) => task_read(plant, task).map(|task| AnyObject::Task(Arc::new(task))),
+            object if plant == Plant::EarlierVersionForgotten => version_read(object),
             _ => None,
         };
         Change { action: change.action, object: object.unwrap_or_else(|| change.object.clone()) }
@@ -77,6 +81,7 @@ fn task_read(plant: Plant, task: &Task) -> Option<Task> {
     let stops = !task.is_wanted() && ALIVE.contains(&task.state()) && task.networks.is_empty();
     let state = match plant {
         Plant::StartTakenForRun if starts => TaskState::Running,
+        Plant::MoveTakenForDone if starts && moved_from(task).is_some() => TaskState::Running,
         // Whose address is free too soon is another bug.
         Plant::StopTakenForEnd if stops => TaskState::Shutdown,
         _ => return None,
@@ -84,6 +89,31 @@ fn task_read(plant: Plant, task: &Task) -> Option<Task> {
     let mut read = task.clone();
     read.status.set_state(state);
     Some(read)
+}
+
+/// Earlier versions of secrets and configs, as if they were no versions.
+fn versions_seen(plant: Plant, facts: &Store) -> Vec<Change> {
+    if plant != Plant::EarlierVersionForgotten {
+        return Vec::new();
+    }
+    let secrets = facts.secrets().into_iter().map(AnyObject::Secret);
+    let objects = secrets.chain(facts.configs().into_iter().map(AnyObject::Config));
+    objects.filter_map(|object| version_read(&object).and_then(update)).collect()
+}
+
+fn version_read(object: &AnyObject) -> Option<AnyObject> {
+    match object {
+        AnyObject::Secret(secret) => unversioned(&**secret).map(|secret| AnyObject::Secret(Arc::new(secret))),
+        AnyObject::Config(config) => unversioned(&**config).map(|config| AnyObject::Config(Arc::new(config))),
+        _ => None,
+    }
+}
+
+fn unversioned<T: Dependency>(version: &T) -> Option<T> {
+    version.version_of()?;
+    Some(version.with_annotations(|annotations| {
+        annotations.labels.remove(labels::VERSION_OF);
+    }))
 }
 
 /// Tasks of a service whose spec names other versions now, as if they had them.
