@@ -83,6 +83,7 @@ impl Manager {
             self.roles.observe(event);
             self.issuance.observe(event);
             self.newcomers.observe(event);
+            self.root_change.observe(event);
         }
     }
 }

@@ -6,7 +6,7 @@ use skep_consensus::ProposeError;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Caller, Code, Make, NodeId, Now, Refusal};
-use skep_pki::Signing;
+use skep_pki::{NewRoot, RootRequest, Signing};
 use skep_store::Read as _;
 use skep_store::commands::check_docker_manager;
 
@@ -121,6 +121,30 @@ impl Manager {
             }
             self.waiting.signing.insert(signing.node.clone(), signing.clone());
             self.effects.push(Effect::Sign(signing));
+        }
+    }
+
+    /// The shell has made a root, or could not.
+    pub fn root_made(&mut self, request: &RootRequest, made: Result<NewRoot, String>, now: Now, rng: &mut dyn RngCore) {
+        self.dirty = true;
+        let made = match made {
+            Ok(made) if self.leading && self.consensus.may_propose(self.role.term).is_ok() => made,
+            made => {
+                self.root_change.failed(now);
+                let warning = made.err().map(|reason| format!("the swarm's new root could not be made: {reason}"));
+                return self.effects.extend(warning.map(Effect::Warn));
+            }
+        };
+        let last_index = self.consensus.last_index();
+        let number = Self::request_number(rng);
+        let Self { ledger, root_change, .. } = self;
+        let done = ledger.transact(now, last_index, number, |tx| root_change.begin(tx, request, made));
+        let proposed = match done {
+            Ok(((), entry)) => self.propose(entry.into_iter().collect()),
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = proposed {
+            self.effects.push(Effect::Warn(format!("the swarm's new root was not stored: {refusal}")));
         }
     }
 

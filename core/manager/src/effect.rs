@@ -6,7 +6,7 @@ use skep_consensus::{LogRange, Member, Mode, PeerMessage, Persist, Role};
 use skep_dispatch::manager::Effect as DispatchEffect;
 use skep_model::pb::messages as m;
 use skep_model::{ControlResponse, RaftId, Refusal, Task};
-use skep_pki::Signing;
+use skep_pki::{RootRequest, Signing};
 use skep_store::Event;
 
 /// A request that waits for its answer; numbered by the caller.
@@ -64,6 +64,8 @@ pub enum Effect {
     Dispatch(DispatchEffect),
     /// Sign; then call `Manager::signed`.
     Sign(Signing),
+    /// Make a root; then call `Manager::root_made`.
+    MakeRoot(RootRequest),
     /// Facts changed: for watchers. In commit order.
     Changed {
         /// Where the entry stands in the log.

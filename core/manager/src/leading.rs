@@ -48,6 +48,7 @@ impl Manager {
         self.issuance.lead();
         self.newcomers.lead();
         self.keys.lead();
+        self.root_change.lead();
         self.pace.lead();
         self.departing.clear();
         self.paused_below = 0;
@@ -106,6 +107,7 @@ impl Manager {
         self.network.lead();
         self.roles.lead();
         self.issuance.lead();
+        self.root_change.lead();
         self.dirty = true;
     }
 
@@ -117,10 +119,23 @@ impl Manager {
         let mut actions = Vec::new();
         let mut troubles = Vec::new();
         let mut never_came = Vec::new();
+        let mut new_root = None;
         let waits = self.newcomers.wake_at().is_some();
         let managers = self.membership().iter().filter(|_| waits).map(|member| member.node_id.clone()).collect();
         let Self {
-            ledger, consensus, network, orchestrator, scheduler, dispatcher, roles, keys, newcomers, pace, ..
+            ledger,
+            consensus,
+            network,
+            orchestrator,
+            scheduler,
+            dispatcher,
+            roles,
+            keys,
+            root_change,
+            newcomers,
+            pace,
+            read_issuer,
+            ..
         } = self;
         let last_index = consensus.last_index();
         let mut number_source = NumberSource { first: Self::request_number(rng) };
@@ -133,6 +148,10 @@ impl Manager {
             }
             troubles.extend(pace_turn.write(now, tx, pace, roles.waiting_for_pace()).err());
             troubles.extend(keys.turn(now, rng, tx).err());
+            match root_change.turn(now, *read_issuer, rng, tx) {
+                Ok(wanted) => new_root = wanted,
+                Err(refusal) => troubles.push(refusal),
+            }
             dispatcher.turn(now, rng, tx);
             match newcomers.turn(now, &managers, tx) {
                 Ok(gone) => never_came = gone,
@@ -176,6 +195,7 @@ impl Manager {
             let message = format!("node {node} joined and never came: it is taken off the list until it does");
             self.effects.push(Effect::Warn(message));
         }
+        self.effects.extend(new_root.map(Effect::MakeRoot));
         self.act_on_roles(actions, rng);
         if entries.is_empty() {
             return false;

@@ -31,6 +31,6 @@ pub use effect::{Answer, Effect, RequestId};
 pub use genesis::Genesis;
 pub use skep_consensus as consensus;
 pub use skep_dispatch::manager::{Effect as DispatchEffect, StreamId};
-pub use skep_pki::Signing;
+pub use skep_pki::{NewRoot, RootRequest, Signing};
 pub use snapshot::{SnapshotError, decode_snapshot};
 pub use state::{Config, Manager, Status};

@@ -9,7 +9,7 @@ use skep_model::pb::types::{Peer, WeightedPeer};
 use skep_model::{RaftId, Time, WallTime};
 use skep_network::Allocator;
 use skep_orchestrator::Orchestrator;
-use skep_pki::{Issuance, NetworkKeys, Newcomers, RaftFacts, RaftMemberFacts, RoleManager};
+use skep_pki::{Issuance, IssuerIdentity, NetworkKeys, Newcomers, RaftFacts, RaftMemberFacts, RoleManager, RootChange};
 use skep_scheduler::Scheduler;
 use skep_store::commands::MemberView;
 use skep_store::{Ledger, Read as _, Reader, Store};
@@ -32,6 +32,8 @@ pub struct Config {
     pub genesis: Option<Genesis>,
     /// Reads until when a certificate (PEM) is valid: X.509 is the shell's, the function is pure.
     pub certificate_expiry: fn(&[u8]) -> Option<WallTime>,
+    /// Reads whose name and key the certificates carry that a root (PEM) issues.
+    pub read_issuer: fn(&[u8]) -> Option<IssuerIdentity>,
     /// How entries of the log are read.
     pub reader: Reader,
 }
@@ -60,8 +62,10 @@ pub struct Manager {
     pub(crate) issuance: Issuance,
     pub(crate) newcomers: Newcomers,
     pub(crate) keys: NetworkKeys,
+    pub(crate) root_change: RootChange,
     pub(crate) genesis: Option<Genesis>,
     pub(crate) certificate_expiry: fn(&[u8]) -> Option<WallTime>,
+    pub(crate) read_issuer: fn(&[u8]) -> Option<IssuerIdentity>,
     pub(crate) pace: Pace,
     pub(crate) waiting: Waiting,
     pub(crate) effects: Vec<Effect>,
@@ -118,8 +122,10 @@ impl Manager {
             issuance: Issuance::new(),
             newcomers: Newcomers::new(),
             keys: NetworkKeys::new(),
+            root_change: RootChange::new(),
             genesis: config.genesis,
             certificate_expiry: config.certificate_expiry,
+            read_issuer: config.read_issuer,
             pace,
             waiting: Waiting::default(),
             effects: Vec::new(),

@@ -60,7 +60,13 @@ fn member(number: u64) -> Member {
 }
 
 fn config(number: u64, genesis: Option<Genesis>) -> Config {
-    Config { member: member(number), genesis, certificate_expiry: |_| None, reader: Default::default() }
+    Config {
+        member: member(number),
+        genesis,
+        certificate_expiry: |_| None,
+        read_issuer: |_| None,
+        reader: Default::default(),
+    }
 }
 
 impl Group {
@@ -172,6 +178,7 @@ impl Group {
                     let manager = self.managers.get_mut(&id).unwrap();
                     manager.signed(&signing, Ok(Bytes::from_static(b"chain")), now, &mut self.rng);
                 }
+                Effect::MakeRoot(request) => panic!("nobody wants another root: {request:?}"),
                 Effect::Warn(message) => match &mut self.warned {
                     Some(warned) => warned.push(message),
                     None => panic!("{message}"),

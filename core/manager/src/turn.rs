@@ -48,6 +48,7 @@ impl Manager {
             .min(due(self.network.wake_at()))
             .min(due(self.roles.wake_at()))
             .min(due(self.keys.wake_at()))
+            .min(due(self.root_change.wake_at()))
             .min(due(self.newcomers.wake_at()))
             .max(self.paused_until)
     }

@@ -2,7 +2,7 @@
 //!
 //! It must never know X.509, TLS or a connection: requests and chains are bytes that the shell signs and checks.
 //! Flow of a join: token → [`issue`] (a node object, certificate pending) → [`to_sign`] → the shell signs → [`signed`] →
-//! [`certificate_status`] answers. Start reading at `issue`, then `roles`.
+//! [`certificate_status`] answers. A change of root: [`RootChange`]. Start reading at `issue`, then `roles`.
 
 #![warn(missing_docs)]
 
@@ -12,6 +12,7 @@ mod network_keys;
 mod newcomers;
 mod removed;
 mod roles;
+mod root_change;
 mod signing;
 pub mod token;
 
@@ -23,6 +24,7 @@ pub use network_keys::{NetworkKeys, ROTATION_PERIOD};
 pub use newcomers::{NEWCOMER_PATIENCE, Newcomers};
 pub use removed::{is_removed, stored_role};
 pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
+pub use root_change::{IssuerIdentity, NewRoot, RENEWALS_MAX, RootChange, RootRequest, is_root_wanted};
 pub use signing::{Issuance, Issuer, Signing, certificate_life, issuer, sign_failed, signed, to_sign};
 pub use token::{InvalidToken, ParsedToken, RootDigest, UnlockKey};
 

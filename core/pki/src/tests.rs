@@ -3,6 +3,7 @@
 mod certificates;
 mod newcomers;
 mod roles;
+mod root_change;
 mod tokens;
 
 use bytes::Bytes;

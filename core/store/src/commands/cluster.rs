@@ -86,18 +86,24 @@ pub fn check_cluster(spec: &ClusterSpec) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Rotating the root and handing signing to an external CA change what every node trusts; neither is carried out yet.
+/// A root of one's own and an external CA change who vouches for nodes; neither is carried out yet. Another root of the
+/// swarm's own making is (`ForceRotate`), where its key is here to vouch for the new one.
 fn check_certificates(cluster: &Cluster, spec: &ClusterSpec) -> Result<(), Refusal> {
     let nothing = CaConfig::default();
     let wanted = spec.ca_config.as_ref().unwrap_or(&nothing);
     let current = cluster.spec.ca_config.as_ref().unwrap_or(&nothing);
     let own_root = wanted.signing_ca_key.is_empty()
         && (wanted.signing_ca_cert.is_empty() || wanted.signing_ca_cert == cluster.root_ca.ca_cert);
-    if !own_root || wanted.force_rotate != current.force_rotate {
+    if !own_root {
         return Err(Refusal::new(
             Code::Unimplemented,
-            "rotating the swarm's root certificate is not available yet: leave SigningCACert, SigningCAKey and \
-             ForceRotate of CAConfig as they are",
+            "a root CA of your own is not available yet: leave SigningCACert and SigningCAKey of CAConfig out",
+        ));
+    }
+    if wanted.force_rotate != cluster.root_ca.last_forced_rotation && cluster.root_ca.ca_key.is_empty() {
+        return Err(Refusal::new(
+            Code::FailedPrecondition,
+            "CAConfig.ForceRotate: the swarm's root key is with an external CA, which alone could vouch for a new root",
         ));
     }
     if wanted.external_cas != current.external_cas {

@@ -27,7 +27,7 @@ pub(crate) fn out(cluster: &pb::Cluster, with_tokens: bool) -> json::ClusterInfo
         updated_at,
         spec: cluster.spec.as_deref().map(spec_out).unwrap_or_default(),
         tls_info: root.map(tls_info).unwrap_or_default(),
-        root_rotation: root.is_some_and(|root| root.root_rotation.is_some()),
+        root_rotation: root.is_some_and(|root| rotates(cluster, root)),
         address_pool: if cluster.default_address_pool.is_empty() {
             Cow::Owned(vec![defaults::ADDRESS_POOL.to_owned()])
         } else {
@@ -40,6 +40,12 @@ pub(crate) fn out(cluster: &pb::Cluster, with_tokens: bool) -> json::ClusterInfo
             manager: tokens.map(|tokens| text(&tokens.manager)).unwrap_or_default(),
         }),
     }
+}
+
+/// Whether a change of root is under way, or was asked for and is about to begin.
+fn rotates(cluster: &pb::Cluster, root: &types::RootCa) -> bool {
+    let config = cluster.spec.as_ref().and_then(|spec| spec.ca_config.as_ref());
+    root.root_rotation.is_some() || config.map_or(0, |config| config.force_rotate) != root.last_forced_rotation
 }
 
 /// Root certificate, and whose name and key issued certificates must carry (those of the new root in a rotation).

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use skep_consensus::{Mode, PeerMessage};
 use skep_disk::DataKey;
-use skep_manager::{Answer, Signing, Status, StreamId};
+use skep_manager::{Answer, NewRoot, RootRequest, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
 use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal, Task};
@@ -56,6 +56,8 @@ pub enum Ask {
     ConnectionClosed(ConnectionId, Ending),
     /// A certificate was signed, or could not be.
     Signed(Box<Signing>, Result<Bytes, String>),
+    /// A root that was asked for was made, or could not be.
+    RootMade(Box<RootRequest>, Result<NewRoot, String>),
     /// This node's own certificate request, to be signed with the swarm's key: nobody else can when it has expired.
     SignOwn(Bytes, Reply<Bytes>),
     /// Puts the raft log under another key.

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use skep_consensus::{LogEntry, LogRange, Member, MessageKind, Mode, PeerMessage, Persist};
 use skep_disk::{DataKey, DiskError, LogStore as _, RaftDisk};
-use skep_manager::{Signing, StreamId};
+use skep_manager::{RootRequest, Signing, StreamId};
 use skep_model::pb::skep::pace_response::Pace;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, RaftId, Refusal};
-use skep_rpc::identity::Signer;
+use skep_rpc::identity::{Signer, create_next_root};
 use skep_rpc::{Clients, Membership, RaftKind, RaftMessage, RaftTransport, Server};
 use skep_store::{Read as _, Store};
 use tokio::sync::mpsc;
@@ -174,6 +174,19 @@ impl Outside {
                 tracing::warn!("the certificate of {} cannot be signed: {reason}", signing.node);
             }
             tell(&handle, Ask::Signed(Box::new(signing), result));
+        });
+    }
+
+    /// Makes a root away from the loop.
+    pub(super) fn make_root(&self, request: RootRequest) {
+        let Some(handle) = self.handle.clone() else { return };
+        let clock = self.clock;
+        self.runtime.spawn_blocking(move || {
+            let made = std::str::from_utf8(&request.key).map_err(|error| error.to_string()).and_then(|key| {
+                create_next_root(&request.certificate, key, clock.now().wall, &mut clock.rng())
+                    .map_err(|error| error.to_string())
+            });
+            tell(&handle, Ask::RootMade(Box::new(request), made));
         });
     }
 

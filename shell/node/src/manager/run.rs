@@ -210,6 +210,7 @@ impl Loop {
                     self.manager.stream_closed(stream, false, false, self.clock.now());
                 }
             }
+            Effect::MakeRoot(request) => self.outside.make_root(request),
             Effect::Sign(signing) => self.outside.sign(signing, self.manager.facts()),
             Effect::Changed { events, .. } => self.changed(events),
             Effect::Replaced => self.refresh_board(),
@@ -318,6 +319,7 @@ impl Loop {
             Ask::FeedClosed(stream) => self.closing_feeds.push((now.monotonic.after(FEED_CLOSED_GRACE), stream)),
             Ask::ConnectionClosed(connection, ending) => self.connection_closed(&connection, ending, now),
             Ask::Signed(signing, result) => self.manager.signed(&signing, result, now, &mut self.rng),
+            Ask::RootMade(request, made) => self.manager.root_made(&request, made, now, &mut self.rng),
             Ask::SignOwn(csr, reply) => {
                 self.outside.sign_own(csr, self.manager.member().node_id.clone(), self.manager.facts(), reply);
             }

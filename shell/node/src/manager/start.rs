@@ -193,6 +193,7 @@ impl ManagerRole {
             member: disk.member().clone(),
             genesis,
             certificate_expiry: skep_rpc::identity::certificate_expiry,
+            read_issuer: skep_rpc::identity::read_issuer,
             reader: Default::default(),
         };
         let manager = Manager::new(config, recovered, facts, &mut rng)?;

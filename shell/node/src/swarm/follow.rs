@@ -51,7 +51,7 @@ pub(super) async fn follow(
                         tracing::warn!("the managers' addresses could not be saved: {error}");
                     }
                 }
-                Some(News::Root(root)) => take_root(&member, root).await,
+                Some(News::Root(root)) => take_root(&node, &member, root).await,
                 None => return,
             },
             told = troubles.recv() => match told {
@@ -130,7 +130,7 @@ fn until(at: WallTime) -> Duration {
 }
 
 /// Another trust root, from a verified manager: it must verify our own certificate before it is taken.
-async fn take_root(member: &Arc<Member>, root: Bytes) {
+async fn take_root(node: &SwarmNode, member: &Arc<Member>, root: Bytes) {
     let taken =
         TrustRoot::from_pem(root.clone(), wall()).and_then(|root| member.credentials.identity().with_root(root));
     let identity = match taken {
@@ -144,6 +144,7 @@ async fn take_root(member: &Arc<Member>, root: Bytes) {
     if let Err(error) = saved {
         return tracing::warn!("the swarm's new root could not be saved: {error}");
     }
+    let tls_info = identity.tls_info();
     if let Err(error) = member.credentials.replace(identity) {
         return tracing::warn!("the swarm's new root could not be taken into use: {error}");
     }
@@ -154,5 +155,6 @@ async fn take_root(member: &Arc<Member>, root: Bytes) {
     }
     if let Some(agent) = member.agent.lock().await.as_ref() {
         agent.root_saved(root).await;
+        agent.described(super::renew::described(node, tls_info)).await;
     }
 }

@@ -110,8 +110,7 @@ impl Member {
         if is_manager && !is_undecided {
             remotes.insert(0, own);
         }
-        let mut description = crate::host::node_description(&node.deps.config);
-        description.tls_info = Some(tls_info);
+        let description = super::renew::described(node, tls_info);
         let facts = Arc::new(NodeFacts {
             id: node_id.clone(),
             hostname: description.hostname.clone(),

@@ -2,8 +2,8 @@
 
 use std::sync::{Arc, PoisonError};
 
-use skep_model::pb::types::NodeRole;
 use skep_model::pb::types::node_spec::Availability;
+use skep_model::pb::types::{NodeDescription, NodeRole, NodeTlsInfo};
 use skep_model::{Code, Refusal};
 use skep_rpc::client::request_certificate;
 use skep_rpc::{NodeIdentity, PrivateKey, Trust};
@@ -12,6 +12,11 @@ use super::member::Member;
 use super::node::{SwarmNode, internal};
 use crate::clock::wall;
 use crate::manager::{Ask, Beginning, Handle};
+
+/// What the node says of itself, with its certificate's issuer and its root as they are now.
+pub(super) fn described(node: &SwarmNode, tls_info: NodeTlsInfo) -> NodeDescription {
+    NodeDescription { tls_info: Some(tls_info), ..crate::host::node_description(&node.deps.config) }
+}
 
 impl Member {
     /// Asks for a new certificate, and takes up the role that it says.
@@ -31,10 +36,8 @@ impl Member {
         let tls_info = identity.tls_info();
         self.credentials.replace(identity).map_err(internal)?;
         self.clients.forget();
-        let mut description = crate::host::node_description(&node.deps.config);
-        description.tls_info = Some(tls_info);
         if let Some(agent) = self.agent.lock().await.as_ref() {
-            agent.described(description).await;
+            agent.described(described(node, tls_info)).await;
         }
         tracing::info!(?before, ?after, "the node's certificate was renewed");
         // Also after an earlier try that got the certificate but did not become what it says.

@@ -13,9 +13,9 @@ mod signer;
 pub use error::IdentityError;
 pub use key::PrivateKey;
 pub use node::NodeIdentity;
-pub use read::{Membership, certificate_expiry, read_membership};
+pub use read::{Membership, certificate_expiry, read_issuer, read_membership};
 pub(crate) use read::{read_role, read_unit};
-pub use root::{TrustRoot, create_root};
+pub use root::{TrustRoot, create_next_root, create_root};
 pub use signer::{Signer, Subject, check_csr};
 
 /// ServerName and OU of managers.

@@ -5,8 +5,9 @@ use rand_core::RngCore;
 use rustls::pki_types::CertificateDer;
 use skep_model::WallTime;
 use skep_model::pb::types::NodeTlsInfo;
+use skep_pki::IssuerIdentity;
 
-use super::read::{Membership, certificates, membership, parse, validity};
+use super::read::{Membership, certificates, issuer_identity, membership, parse, validity};
 use super::{IdentityError, PrivateKey, TrustRoot};
 
 const RENEW_FROM_PERCENT: u64 = 50;
@@ -23,8 +24,7 @@ pub struct NodeIdentity {
     membership: Membership,
     not_before: WallTime,
     not_after: WallTime,
-    issuer_subject: Bytes,
-    issuer_public_key: Bytes,
+    issuer: IssuerIdentity,
 }
 
 impl NodeIdentity {
@@ -35,42 +35,11 @@ impl NodeIdentity {
         if !key.matches(&chain[0])? {
             return Err(IdentityError::OtherKey);
         }
-        let mut issuer_subject = Bytes::new();
-        let mut issuer_public_key = Bytes::new();
-        for (index, certificate) in chain.iter().enumerate() {
-            let certificate = parse(certificate, "the node certificate")?;
-            let issuer = match chain.get(index + 1) {
-                Some(next) => std::slice::from_ref(next),
-                None => root.certificates(),
-            };
-            let mut signed_by = None;
-            for candidate in issuer {
-                let candidate = parse(candidate, "the issuer's certificate")?;
-                if certificate.verify_signature(Some(candidate.public_key())).is_ok() {
-                    signed_by = Some((candidate.subject().as_raw().to_vec(), candidate.public_key().raw.to_vec()));
-                    break;
-                }
-            }
-            let (subject, public_key) = signed_by.ok_or(IdentityError::Chain { position: index + 1 })?;
-            if index == 0 {
-                issuer_subject = subject.into();
-                issuer_public_key = public_key.into();
-            }
-        }
+        let issuer = check_chain(&chain, &root)?;
         let leaf = parse(&chain[0], "the node certificate")?;
         let membership = membership(&leaf)?;
         let (not_before, not_after) = validity(&leaf);
-        Ok(Self {
-            key,
-            chain_pem,
-            root,
-            membership,
-            not_before,
-            not_after,
-            issuer_subject,
-            issuer_public_key,
-            chain: chain.clone(),
-        })
+        Ok(Self { key, chain_pem, root, membership, not_before, not_after, issuer, chain: chain.clone() })
     }
 
     /// The same identity under another root bundle, which must verify its chain.
@@ -121,12 +90,48 @@ impl NodeIdentity {
     pub fn tls_info(&self) -> NodeTlsInfo {
         NodeTlsInfo {
             trust_root: self.root.pem().clone(),
-            cert_issuer_subject: self.issuer_subject.clone(),
-            cert_issuer_public_key: self.issuer_public_key.clone(),
+            cert_issuer_subject: self.issuer.subject.clone(),
+            cert_issuer_public_key: self.issuer.public_key.clone(),
         }
     }
 
     pub(crate) fn chain(&self) -> &[CertificateDer<'static>] {
         &self.chain
     }
+}
+
+/// Each certificate of a chain is signed by the next, and one of them by a root. Those behind it do no harm: after a
+/// change of root the leaf is the new root's own, and what follows ties that to the old one. Gives the leaf's issuer.
+fn check_chain(chain: &[CertificateDer<'_>], root: &TrustRoot) -> Result<IssuerIdentity, IdentityError> {
+    let mut issuer = None;
+    let mut is_anchored = false;
+    for (index, certificate) in chain.iter().enumerate() {
+        let by_root = signer(certificate, root.certificates())?;
+        is_anchored |= by_root.is_some();
+        let signed_by = match chain.get(index + 1) {
+            Some(next) => signer(certificate, std::slice::from_ref(next))?,
+            None => by_root,
+        };
+        let is_last = index + 1 == chain.len();
+        if signed_by.is_none() && !(is_last && is_anchored) {
+            return Err(IdentityError::Chain { position: index + 1 });
+        }
+        issuer = issuer.or(signed_by);
+    }
+    issuer.ok_or(IdentityError::Chain { position: 1 })
+}
+
+/// Which of the candidates signed a certificate.
+fn signer(
+    certificate: &CertificateDer<'_>,
+    candidates: &[CertificateDer<'_>],
+) -> Result<Option<IssuerIdentity>, IdentityError> {
+    let certificate = parse(certificate, "the node certificate")?;
+    for candidate in candidates {
+        let candidate = parse(candidate, "the issuer's certificate")?;
+        if certificate.verify_signature(Some(candidate.public_key())).is_ok() {
+            return Ok(Some(issuer_identity(&candidate)));
+        }
+    }
+    Ok(None)
 }

@@ -1,9 +1,11 @@
 //! Reading certificates: who a node says it is.
 
+use bytes::Bytes;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use skep_model::pb::types::NodeRole;
 use skep_model::{ClusterId, NodeId, WallTime};
+use skep_pki::IssuerIdentity;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::x509::X509Name;
 
@@ -91,4 +93,15 @@ pub fn certificate_expiry(chain_pem: &[u8]) -> Option<WallTime> {
 pub(super) fn validity(certificate: &X509Certificate<'_>) -> (WallTime, WallTime) {
     let nanos = |seconds: i64| WallTime(seconds.saturating_mul(1_000_000_000));
     (nanos(certificate.validity().not_before.timestamp()), nanos(certificate.validity().not_after.timestamp()))
+}
+
+/// Whose name and key the certificates carry that a root (the first of a PEM bundle) issues.
+pub fn read_issuer(root_pem: &[u8]) -> Option<IssuerIdentity> {
+    let certificates = certificates(root_pem, "the root certificate").ok()?;
+    parse(certificates.first()?, "the root certificate").ok().map(|certificate| issuer_identity(&certificate))
+}
+
+pub(super) fn issuer_identity(certificate: &X509Certificate<'_>) -> IssuerIdentity {
+    let copy = Bytes::copy_from_slice;
+    IssuerIdentity { subject: copy(certificate.subject().as_raw()), public_key: copy(certificate.public_key().raw) }
 }

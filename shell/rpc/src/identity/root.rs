@@ -8,10 +8,11 @@ use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use skep_model::WallTime;
+use skep_pki::NewRoot;
 use time::OffsetDateTime;
 
 use super::read::{certificates, parse, validity};
-use super::{CA, IdentityError, PrivateKey};
+use super::{CA, IdentityError, PrivateKey, Signer};
 
 /// A root's life (source: interop §1.2).
 const ROOT_LIFE_SECONDS: i64 = 630_720_000;
@@ -68,6 +69,25 @@ impl TrustRoot {
 /// Makes the root of a new swarm: certificate (PEM) and key.
 pub fn create_root(now: WallTime, rng: &mut dyn RngCore) -> Result<(TrustRoot, PrivateKey), IdentityError> {
     let key = PrivateKey::generate()?;
+    let certificate = root_params(now, rng)?.self_signed(&key.pair()?).map_err(IdentityError::Sign)?;
+    Ok((TrustRoot::from_pem(Bytes::from(certificate.pem()), now)?, key))
+}
+
+/// Makes the root that follows a present one, which vouches for it (interop §1.8).
+pub fn create_next_root(
+    present_pem: &[u8],
+    present_key_pem: &str,
+    now: WallTime,
+    rng: &mut dyn RngCore,
+) -> Result<NewRoot, IdentityError> {
+    let present = Signer::new(present_pem, present_key_pem, Bytes::new())?;
+    let (root, key) = create_root(now, rng)?;
+    let cross_signed = present.vouch_for(root_params(now, rng)?, &key)?;
+    let key = Bytes::copy_from_slice(key.to_pem().as_bytes());
+    Ok(NewRoot { certificate: root.pem().clone(), key, cross_signed })
+}
+
+fn root_params(now: WallTime, rng: &mut dyn RngCore) -> Result<CertificateParams, IdentityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
     params.distinguished_name.push(DnType::CommonName, CA);
@@ -77,8 +97,7 @@ pub fn create_root(now: WallTime, rng: &mut dyn RngCore) -> Result<(TrustRoot, P
     let minute = seconds(now) / 60 * 60;
     params.not_before = instant(minute - ROOT_BACKDATE_SECONDS)?;
     params.not_after = instant(minute - ROOT_BACKDATE_SECONDS + ROOT_LIFE_SECONDS)?;
-    let certificate = params.self_signed(&key.pair()?).map_err(IdentityError::Sign)?;
-    Ok((TrustRoot::from_pem(Bytes::from(certificate.pem()), now)?, key))
+    Ok(params)
 }
 
 /// A random positive serial number.

@@ -81,6 +81,13 @@ impl Signer {
         chain.extend_from_slice(&self.intermediates);
         Ok(chain.freeze())
     }
+
+    /// Signs another root's name and key: who trusts this one trusts what that one issues.
+    pub(super) fn vouch_for(&self, mut params: CertificateParams, key: &PrivateKey) -> Result<Bytes, IdentityError> {
+        params.use_authority_key_identifier_extension = true;
+        let certificate = params.signed_by(&key.pair()?, &self.issuer).map_err(IdentityError::Sign)?;
+        Ok(Bytes::from(certificate.pem()))
+    }
 }
 
 impl std::fmt::Debug for Signer {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rand_core::{OsRng, RngCore, TryRngCore};
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyUsagePurpose};
+use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa};
 use skep_model::pb::types::NodeRole;
 use skep_model::{ClusterId, NodeId, WallTime};
 use x509_parser::certificate::X509Certificate;
@@ -149,23 +149,24 @@ fn what_does_not_belong_together_is_refused() {
 #[test]
 fn a_cross_signed_root_follows_the_leaf_and_leads_to_the_old_root() {
     let (old, old_key) = create_root(NOW, &mut rng()).expect("a root");
-    let (new, new_key) = create_root(NOW, &mut rng()).expect("a root");
-    let old_issuer = Issuer::from_ca_cert_der(&first(old.pem()), old_key.pair().expect("a pair")).expect("a root");
-    let mut params = CertificateParams::default();
-    params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, CA);
-    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let cross = params.signed_by(&new_key.pair().expect("a pair"), &old_issuer).expect("signed");
+    let new = create_next_root(old.pem(), old_key.to_pem(), NOW, &mut rng()).expect("a root");
+    let new_key = std::str::from_utf8(&new.key).expect("PEM");
     let key = PrivateKey::generate().expect("a key");
-    let signer = Signer::new(new.pem(), new_key.to_pem(), Bytes::from(cross.pem())).expect("its own key");
+    let signer = Signer::new(&new.certificate, new_key, new.cross_signed.clone()).expect("its own key");
     let csr = key.csr().expect("a request");
     let chain = signer.sign(&csr, &subject(NodeRole::Worker), DAY, NOW, &mut rng()).expect("signed");
     let identity = NodeIdentity::new(old, chain, key).expect("leads to the old root");
     assert_eq!(identity.chain().len(), 2);
-    let new_der = first(new.pem());
+    let new_der = first(&new.certificate);
     let expected = parse(&new_der, "the root").expect("X.509").public_key().raw.to_vec();
     assert_eq!(identity.tls_info().cert_issuer_public_key, expected, "signed by the new key");
+    assert_eq!(read_issuer(&new.certificate).expect("a root").public_key, expected);
+    // When the old root goes, the same chain leads to the new one; to a third it does not.
+    let root = TrustRoot::from_pem(new.certificate.clone(), NOW).expect("a root");
+    let moved = identity.with_root(root).expect("leads to the new root");
+    assert_eq!(moved.tls_info().cert_issuer_public_key, expected);
+    let (third, _) = create_root(NOW, &mut rng()).expect("a root");
+    assert!(matches!(identity.with_root(third), Err(IdentityError::Chain { position: 2 })));
 }
 
 #[test]

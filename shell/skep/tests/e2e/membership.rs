@@ -249,6 +249,54 @@ fn hosts_with_ipv6_alone_form_a_swarm() {
 }
 
 #[test]
+fn a_new_root_is_taken_by_every_node_and_tokens_name_it() {
+    let Some(mut swarm) = Swarm::formed(3, 1) else { return };
+    swarm.load_busybox([4]);
+    swarm.create_service("web", &["--replicas", "2", "--constraint", "node.role==worker"], &["sleep", "1000"]).expect();
+    swarm.wait_running(1, "web", 2);
+    let before = swarm.docker(1, &["swarm", "ca"]).expect();
+    let token = |swarm: &Swarm| swarm.docker(1, &["swarm", "join-token", "-q", "worker"]).expect();
+    let old_token = token(&swarm);
+    let trusted = |swarm: &Swarm, node: &str| {
+        let words = ["node", "inspect", node, "--format", "{{.Description.TLSInfo.TrustRoot}}"];
+        swarm.docker(2, &words).expect()
+    };
+    // The CLI waits until the change is over, and prints the new root.
+    let printed = swarm.docker(2, &["swarm", "ca", "--rotate", "--quiet"]).expect();
+    let after = swarm.docker(1, &["swarm", "ca"]).expect();
+    assert_ne!(before, after);
+    assert!(printed.ends_with(after.trim()), "{printed}");
+    for node in ["h1", "h2", "h3", "h4"] {
+        wait_until(&format!("{node} to trust the new root"), || {
+            let root = trusted(&swarm, node);
+            if root.trim() == after.trim() { Ok(()) } else { Err(root) }
+        });
+    }
+    assert_eq!(swarm.running(1, "web").len(), 2, "containers are not touched");
+    assert_ne!(token(&swarm), old_token);
+    // Nodes come back, lead and join under the new root alone.
+    for number in [4, 1, 2] {
+        swarm.kill_daemon(number);
+        swarm.start_daemon(number);
+    }
+    all_ready(&swarm, 3, 4);
+    swarm.docker(4, &["swarm", "leave"]).expect();
+    let address = format!("{}:2377", swarm.address(2));
+    let refusal = swarm.docker(4, &["swarm", "join", "--token", &old_token, &address]).expect_failure();
+    assert!(refusal.contains("remote CA does not match fingerprint"), "{refusal}");
+    swarm.docker(4, &["swarm", "join", "--token", &token(&swarm), &address]).expect();
+    all_ready(&swarm, 3, 4);
+    // And once more: each root vouches for the next.
+    swarm.docker(1, &["swarm", "ca", "--rotate", "--quiet"]).expect();
+    let latest = swarm.docker(1, &["swarm", "ca"]).expect();
+    assert_ne!(latest, after);
+    wait_until("h4 to trust the latest root", || {
+        let root = trusted(&swarm, "h4");
+        if root.trim() == latest.trim() { Ok(()) } else { Err(root) }
+    });
+}
+
+#[test]
 fn node_settings_are_kept_and_filtered() {
     let Some(swarm) = Swarm::formed(1, 1) else { return };
     all_ready(&swarm, 1, 2);

@@ -250,7 +250,8 @@ impl World {
         facts = tamper::facts(self.plant, facts);
         let applied = recovered.snapshot.index;
         let reader = self.read_once.reader(self.plant);
-        let config = Config { member: seat.member, genesis, certificate_expiry: |_| None, reader };
+        let config =
+            Config { member: seat.member, genesis, certificate_expiry: |_| None, read_issuer: |_| None, reader };
         match Manager::new(config, recovered, facts, place.dice.source()) {
             Ok(manager) => {
                 place.manager = Some(Box::new(manager));

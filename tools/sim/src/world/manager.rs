@@ -120,6 +120,7 @@ impl World {
                 let life = self.hosts[host].manager_life;
                 self.after(delay, Happening::Signed { host, life, signing: Box::new(signing) });
             }
+            Effect::MakeRoot(request) => panic!("nobody wants another root: {request:?}"),
             Effect::Role(role) => self.note_role(host, role),
             Effect::Warn(text) => {
                 self.say(|| format!("h{host} warns: {text}"));

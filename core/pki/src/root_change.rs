@@ -1,0 +1,195 @@
+//! Changing the swarm's root (source: interop §1.8). The facts say what is next: a new root is wanted, and the shell
+//! makes it; nodes whose certificates the old one issued are asked for others; when none is left the new one is the root.
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand_core::RngCore;
+use skep_model::pb::types::issuance_status::State;
+use skep_model::pb::types::{IssuanceStatus, RootRotation};
+use skep_model::{Cluster, Node, Now, Refusal, Time};
+use skep_store::{Event, Read, Tx};
+
+use crate::token::{self, RootDigest};
+
+/// Nodes that are asked for another certificate at a time (SwarmKit: 30, every three seconds).
+pub const RENEWALS_MAX: usize = 64;
+/// Pause between two looks at who still has a certificate of the old root.
+const LOOK_PAUSE: Duration = Duration::from_millis(250);
+/// Pause after a root could not be made.
+const FAILURE_PAUSE: Duration = Duration::from_secs(10);
+
+/// Whose name and key issued certificates carry, both as they are encoded.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IssuerIdentity {
+    /// The issuer's name.
+    pub subject: Bytes,
+    /// Its public key.
+    pub public_key: Bytes,
+}
+
+/// A root is to be made that the present one vouches for.
+#[derive(Clone, PartialEq, Eq)]
+pub struct RootRequest {
+    /// The present root, PEM.
+    pub certificate: Bytes,
+    /// Its key, PEM.
+    pub key: Bytes,
+    /// Which change it is for: `CAConfig.ForceRotate`.
+    pub forced: u64,
+}
+
+/// Leaves the key out.
+impl fmt::Debug for RootRequest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("RootRequest").field("forced", &self.forced).finish_non_exhaustive()
+    }
+}
+
+/// A root that was made for a request. All PEM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewRoot {
+    /// Self-signed.
+    pub certificate: Bytes,
+    /// Its key.
+    pub key: Bytes,
+    /// Name and key of the new root, signed by the present one.
+    pub cross_signed: Bytes,
+}
+
+/// Leaves the key out.
+impl fmt::Debug for NewRoot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("NewRoot(redacted)")
+    }
+}
+
+/// Whether a change of root was asked for that has not begun.
+pub fn is_root_wanted(cluster: &Cluster) -> bool {
+    wanted(cluster) != cluster.root_ca.last_forced_rotation
+}
+
+fn wanted(cluster: &Cluster) -> u64 {
+    cluster.spec.ca_config.as_ref().map_or(0, |config| config.force_rotate)
+}
+
+/// When to look at the change that is under way, and which root is being made.
+#[derive(Clone, Debug, Default)]
+pub struct RootChange {
+    look_at: Option<Time>,
+    making: Option<u64>,
+}
+
+impl RootChange {
+    /// Nothing under way.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A new term: look once.
+    pub fn lead(&mut self) {
+        *self = Self { look_at: Some(Time::default()), making: None };
+    }
+
+    /// A committed change.
+    pub fn observe(&mut self, event: &Event) {
+        if event.object.get::<Cluster>().is_some() {
+            self.look_at = Some(Time::default());
+        }
+    }
+
+    /// When it wants its turn.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.look_at
+    }
+
+    /// The next step. Says what root to make, if one is to be made; then `begin` writes it.
+    pub fn turn(
+        &mut self,
+        now: Now,
+        read_issuer: fn(&[u8]) -> Option<IssuerIdentity>,
+        rng: &mut dyn RngCore,
+        tx: &mut Tx<'_>,
+    ) -> Result<Option<RootRequest>, Refusal> {
+        if self.look_at.is_none_or(|at| at > now.monotonic) {
+            return Ok(None);
+        }
+        self.look_at = None;
+        let Some(cluster) = tx.cluster() else { return Ok(None) };
+        if is_root_wanted(&cluster) {
+            return Ok(self.request(&cluster));
+        }
+        let Some(rotation) = &cluster.root_ca.root_rotation else { return Ok(None) };
+        self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
+        let issuer = read_issuer(&rotation.ca_cert)
+            .ok_or_else(|| Refusal::invalid("RootCA.RootRotation.CACert: no certificate can be read"))?;
+        let left = left_behind(tx, &issuer);
+        if left.is_empty() {
+            return finish(tx, &cluster, rotation, rng).map(|()| None);
+        }
+        left.into_iter().filter(|node| state(node) == State::Issued).take(RENEWALS_MAX).try_for_each(|mut node| {
+            node.certificate.status = Some(IssuanceStatus { state: State::Rotate.into(), err: String::new() });
+            tx.update(node)
+        })?;
+        Ok(None)
+    }
+
+    fn request(&mut self, cluster: &Cluster) -> Option<RootRequest> {
+        let forced = wanted(cluster);
+        if self.making.replace(forced) == Some(forced) {
+            return None;
+        }
+        let root = &cluster.root_ca;
+        Some(RootRequest { certificate: root.ca_cert.clone(), key: root.ca_key.clone(), forced })
+    }
+
+    /// The root for a request could not be made: it is asked for again after a pause.
+    pub fn failed(&mut self, now: Now) {
+        self.making = None;
+        self.look_at = Some(now.monotonic.after(FAILURE_PAUSE));
+    }
+
+    /// Begins with the root that was made; nothing happens when another is wanted by now.
+    pub fn begin(&mut self, tx: &mut Tx<'_>, request: &RootRequest, made: NewRoot) -> Result<(), Refusal> {
+        self.making = None;
+        self.look_at = Some(Time::default());
+        let Some(stored) = tx.cluster() else { return Ok(()) };
+        let same = stored.root_ca.ca_cert == request.certificate && wanted(&stored) == request.forced;
+        if !same || !is_root_wanted(&stored) {
+            return Ok(());
+        }
+        let mut cluster = (*stored).clone();
+        cluster.root_ca.last_forced_rotation = request.forced;
+        cluster.root_ca.root_rotation =
+            Some(RootRotation { ca_cert: made.certificate, ca_key: made.key, cross_signed_ca_cert: made.cross_signed });
+        tx.update(cluster)
+    }
+}
+
+/// Nodes that do not use a certificate of that issuer, as far as they have said.
+fn left_behind(read: &impl Read, issuer: &IssuerIdentity) -> Vec<Node> {
+    let uses = |node: &Node| {
+        let used = node.description.as_ref().and_then(|description| description.tls_info.as_ref());
+        used.is_some_and(|tls| {
+            tls.cert_issuer_subject == issuer.subject && tls.cert_issuer_public_key == issuer.public_key
+        })
+    };
+    read.nodes().iter().filter(|node| !uses(node)).map(|node| (**node).clone()).collect()
+}
+
+fn state(node: &Node) -> State {
+    node.certificate.status.as_ref().map_or(State::Unknown, |status| status.state())
+}
+
+/// Every node has a certificate that both roots vouch for: the new one is the root, and tokens name it.
+fn finish(tx: &mut Tx<'_>, cluster: &Cluster, rotation: &RootRotation, rng: &mut dyn RngCore) -> Result<(), Refusal> {
+    let mut cluster = cluster.clone();
+    let root = &mut cluster.root_ca;
+    root.ca_cert = rotation.ca_cert.clone();
+    root.ca_key = rotation.ca_key.clone();
+    root.ca_cert_hash = RootDigest::of(&root.ca_cert).to_cert_hash();
+    root.join_tokens = Some(token::generate_both(&root.ca_cert, cluster.fips, rng));
+    root.root_rotation = None;
+    tx.update(cluster)
+}
