@@ -167,7 +167,7 @@ impl RootChange {
     }
 }
 
-/// Nodes that do not use a certificate of that issuer, as far as they have said.
+/// Nodes that do not use a certificate of that issuer, as far as they have said. Who left has none any more.
 fn left_behind(read: &impl Read, issuer: &IssuerIdentity) -> Vec<Node> {
     let uses = |node: &Node| {
         let used = node.description.as_ref().and_then(|description| description.tls_info.as_ref());
@@ -175,7 +175,7 @@ fn left_behind(read: &impl Read, issuer: &IssuerIdentity) -> Vec<Node> {
             tls.cert_issuer_subject == issuer.subject && tls.cert_issuer_public_key == issuer.public_key
         })
     };
-    read.nodes().iter().filter(|node| !uses(node)).map(|node| (**node).clone()).collect()
+    read.nodes().iter().filter(|node| !node.has_left() && !uses(node)).map(|node| (**node).clone()).collect()
 }
 
 fn state(node: &Node) -> State {

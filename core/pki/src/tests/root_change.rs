@@ -1,7 +1,8 @@
 //! A change of root, from the wish to the new tokens.
 
 use skep_model::pb::types::issuance_status::State;
-use skep_model::pb::types::{NodeDescription, NodeTlsInfo};
+use skep_model::pb::types::{NodeDescription, NodeTlsInfo, node_status};
+use skep_model::objects::NODE_LEFT;
 use skep_model::{Node, Time, Verbatim};
 
 use super::*;
@@ -80,6 +81,14 @@ fn a_new_root_is_used_by_every_node_before_it_is_the_root() {
     assert_eq!(turn(&mut swarm, &mut change), None);
     assert!(swarm.ledger.committed().cluster().expect("a cluster").root_ca.root_rotation.is_some());
 
+    // One that left would be waited for in vain.
+    swarm.change(|tx, rng| {
+        let first = (*tx.node(&id).expect("a node")).clone();
+        let mut gone = Node { id: NodeId::random(rng), ..first };
+        gone.status.set_state(node_status::State::Down);
+        gone.status.message = NODE_LEFT.to_owned();
+        tx.create(gone)
+    });
     says(&mut swarm, &id, NEW);
     assert_eq!(turn(&mut swarm, &mut change), None);
     let root = swarm.ledger.committed().cluster().expect("a cluster").root_ca.clone();

@@ -116,9 +116,9 @@ fn what_an_update_may_not_do() {
         "heartbeat time period cannot be a negative duration",
     );
     refused(
-        &|spec| spec.ca_config.get_or_insert_default().force_rotate = 1,
+        &|spec| spec.ca_config.get_or_insert_default().signing_ca_key = "a key".into(),
         Code::Unimplemented,
-        "rotating the swarm's root certificate is not available yet",
+        "a root CA of your own is not available yet",
     );
     refused(
         &|spec| spec.ca_config.get_or_insert_default().external_cas.push(Default::default()),

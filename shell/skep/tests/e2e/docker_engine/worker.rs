@@ -21,6 +21,11 @@ fn a_docker_engine_joins_runs_tasks_follows_the_leader_and_leaves() {
         if list.contains(&format!("h4 Ready {}", version.trim())) { Ok(()) } else { Err(list) }
     });
 
+    // A new root: the CLI waits until the engine, too, has a certificate of it, and trusts it.
+    let before = swarm.docker(1, &["swarm", "ca"]).expect();
+    swarm.docker(1, &["swarm", "ca", "--rotate", "--quiet"]).expect();
+    assert_ne!(swarm.docker(1, &["swarm", "ca"]).expect(), before);
+
     swarm
         .docker(
             1,
