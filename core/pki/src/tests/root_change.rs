@@ -1,8 +1,8 @@
 //! A change of root, from the wish to the new tokens.
 
+use skep_model::objects::NODE_LEFT;
 use skep_model::pb::types::issuance_status::State;
 use skep_model::pb::types::{NodeDescription, NodeTlsInfo, node_status};
-use skep_model::objects::NODE_LEFT;
 use skep_model::{Node, Time, Verbatim};
 
 use super::*;
