@@ -497,6 +497,29 @@ fn a_leader_that_is_cut_off_acknowledges_nothing() {
     assert!(group.replies[&(number + 1)].is_err(), "a read that nobody confirmed must not be answered as current");
 }
 
+/// Found by the simulator: "not found" from a manager that had not heard of it yet.
+#[test]
+fn what_a_follower_has_not_heard_of_is_not_called_missing() {
+    let mut group = Group::found(7);
+    group.join(2);
+    group.join(3);
+    let leader = group.leader().unwrap();
+    let other = group.managers.keys().copied().find(|id| *id != leader).unwrap();
+    group.cut = Some(other);
+    group.create("web", 1);
+    let made = group.managers[&leader].facts().service_by_name("web").expect("it was acknowledged");
+    let request = m::GetServiceRequest { service_id: made.id.to_string(), ..Default::default() };
+    let (now, number) = (group.now(), RequestId(u64::MAX));
+    let Group { managers, rng, .. } = &mut group;
+    let follower = managers.get_mut(&other).unwrap();
+    follower.control(number, request.into(), now, rng);
+    let answer = follower.turn(now, rng).into_iter().find_map(|effect| match effect {
+        Effect::Reply { request, result } if request == number => Some(result),
+        _ => None,
+    });
+    assert_eq!(answer, Some(Err(Refusal::no_leader())));
+}
+
 #[test]
 fn a_snapshot_that_cannot_be_read_stops_the_manager() {
     let mut group = Group::found(7);
