@@ -6,6 +6,11 @@ use skep_model::{Now, Time, WallTime};
 const EPOCH_NANOS: i64 = 1_767_225_600_000_000_000;
 const MILLION: i64 = 1_000_000;
 
+/// The world's time at which a clock that is never off shows `wall`.
+pub(crate) fn world_time_of(wall: WallTime) -> Time {
+    Time(u64::try_from(wall.0.saturating_sub(EPOCH_NANOS) / 1000).unwrap_or(0))
+}
+
 /// The clock of one host.
 #[derive(Clone, Copy, Debug)]
 pub struct HostClock {

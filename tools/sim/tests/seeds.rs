@@ -111,6 +111,12 @@ fn a_lost_successor_is_replaced_by_one_that_waits() {
     passes(Plan::of(78362));
 }
 
+/// A task was made just before its leader lost power, and committed twenty seconds later: it had waited since then.
+#[test]
+fn a_task_waits_from_when_it_was_made() {
+    passes(Plan::of(142742));
+}
+
 /// A new leader took down a slot beside the one whose first new task had failed before its old one was stopped.
 #[test]
 fn a_slot_is_taken_down_for_a_second_try_too() {

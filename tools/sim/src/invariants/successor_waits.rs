@@ -8,6 +8,7 @@ use skep_model::{ServiceId, Task, TaskId, TaskState, Time};
 use skep_store::{Action, Event, Read, Store};
 
 use super::{Invariant, Place, Verdict, Violation, task_updates};
+use crate::clock::world_time_of;
 
 /// The least that is waited: a minute by clocks that run fast, and are some seconds apart.
 const PATIENCE: Duration = Duration::from_secs(50);
@@ -68,7 +69,9 @@ impl SuccessorWaits {
                 && Place::of(&service, task) == place
         });
         if let Some(next) = next {
-            self.waits.insert(next.id.clone(), Wait { old: old.id.clone(), since });
+            // It waits from when it was made. What a leader wrote just before it lost power is committed much later.
+            let made = next.meta.created_at.map_or(since, world_time_of);
+            self.waits.insert(next.id.clone(), Wait { old: old.id.clone(), since: since.min(made) });
         }
     }
 }
