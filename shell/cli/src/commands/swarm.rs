@@ -438,8 +438,8 @@ async fn wait_for_rotation(context: &Context, quiet: bool) -> Result<(), Failure
         }
         let nodes = context.client.get("/nodes", &[]).await?;
         let all = nodes.list_itself();
-        let root = swarm.text("TLSInfo.TrustRoot");
-        let done = all.iter().filter(|node| node.text("Description.TLSInfo.TrustRoot") == root).count();
+        let issuer = swarm.text("TLSInfo.CertIssuerPublicKey");
+        let done = all.iter().filter(|node| node.text("Description.TLSInfo.CertIssuerPublicKey") == issuer).count();
         let progress = format!("rotated CA certificates: {done}/{} nodes", all.len());
         if !quiet && progress != last {
             context.line(&progress)?;
