@@ -9,11 +9,12 @@ use skep_store::{Read, Tx};
 
 use crate::facts;
 
-/// Tasks written in one turn, and their bytes. The rest follows in the next one, at once: whoever waits for the leader meanwhile (a
-/// heartbeat, a vote, a user) is not kept waiting by a service of 100,000 replicas.
-pub(crate) const TASKS_MAX: usize = 2048;
+/// Tasks written in one turn, and their bytes. The rest follows in the next one, at once: whoever waits for the leader
+/// meanwhile (a heartbeat, a vote, a user) is not kept waiting by a service of 100,000 replicas. Much fewer would come to
+/// the workers one by one, each with a message and an answer of its own.
+pub(crate) const TASKS_MAX: usize = 8192;
 /// See [`TASKS_MAX`].
-const TASK_BYTES_MAX: usize = 4 << 20;
+const TASK_BYTES_MAX: usize = 8 << 20;
 
 /// Refusals kept for the log between two looks at them.
 pub(crate) const REFUSALS_MAX: usize = 100;

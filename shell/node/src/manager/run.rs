@@ -22,6 +22,9 @@ use crate::clock::Clock;
 
 /// Asks taken before the machine has its turn: they share one fsync.
 const BATCH_MAX: usize = 1024;
+/// What follows from what was asked is done for so long before more is heard: work that belongs together goes out
+/// together, and nobody waits long.
+const UNHEARD_MAX: Duration = Duration::from_millis(50);
 /// A stream that ended waits so long for news of its connection, which may say that it was reset; a manager that
 /// passed it on tells so in a call of its own.
 const FEED_CLOSED_GRACE: Duration = Duration::from_millis(1000);
@@ -98,7 +101,7 @@ impl Loop {
     fn run(mut self) {
         let mut is_done = true;
         loop {
-            // What is asked is heard between any two rounds, however much there is to do.
+            // However much there is to do, what is asked is heard.
             let mut next = if is_done { self.asked.next_within(self.patience()) } else { self.asked.next_now() };
             let mut taken = 0;
             while let Some(ask) = next {
@@ -110,7 +113,11 @@ impl Loop {
                 next = if taken < BATCH_MAX { self.asked.next_now() } else { None };
             }
             self.tick();
+            let begin = Instant::now();
             is_done = self.turn();
+            while !is_done && self.fatal.is_none() && begin.elapsed() < UNHEARD_MAX {
+                is_done = self.turn();
+            }
             if let Some(reason) = self.fatal.take() {
                 self.outside.give_up(&reason);
                 return self.stop();
