@@ -42,6 +42,7 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
     // Missing tasks come into the lowest free slots; the other dead slots stay empty.
     let free: BTreeSet<u64> = (1u64..).filter(|number| !taken.contains(number)).take(missing).collect();
     let dead = dead.into_iter().filter(|slot| !free.contains(&number(slot)));
+    // The tasks to come share the spec of one that is there.
     if let Some(sibling) = live.first().and_then(Slot::newest).filter(|_| missing > 0) {
         memory.spec.get(service, Some(sibling));
     }

@@ -24,7 +24,7 @@ pub use network_keys::{NetworkKeys, ROTATION_PERIOD};
 pub use newcomers::{NEWCOMER_PATIENCE, Newcomers};
 pub use removed::{is_removed, stored_role};
 pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
-pub use root_change::{IssuerIdentity, NewRoot, RENEWALS_MAX, RootChange, RootRequest, is_root_wanted};
+pub use root_change::{IssuerIdentity, NewRoot, RootChange, RootRequest};
 pub use signing::{Issuance, Issuer, Signing, certificate_life, issuer, sign_failed, signed, to_sign};
 pub use token::{InvalidToken, ParsedToken, RootDigest, UnlockKey};
 

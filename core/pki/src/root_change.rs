@@ -2,6 +2,7 @@
 //! makes it; nodes whose certificates the old one issued are asked for others; when none is left the new one is the root.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -14,7 +15,7 @@ use skep_store::{Event, Read, Tx};
 use crate::token::{self, RootDigest};
 
 /// Nodes that are asked for another certificate at a time (SwarmKit: 30, every three seconds).
-pub const RENEWALS_MAX: usize = 64;
+pub(crate) const RENEWALS_MAX: usize = 64;
 /// Pause between two looks at who still has a certificate of the old root.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 /// Pause after a root could not be made.
@@ -66,7 +67,7 @@ impl fmt::Debug for NewRoot {
 }
 
 /// Whether a change of root was asked for that has not begun.
-pub fn is_root_wanted(cluster: &Cluster) -> bool {
+fn is_root_wanted(cluster: &Cluster) -> bool {
     wanted(cluster) != cluster.root_ca.last_forced_rotation
 }
 
@@ -128,7 +129,8 @@ impl RootChange {
         if left.is_empty() {
             return finish(tx, &cluster, rotation, rng).map(|()| None);
         }
-        left.into_iter().filter(|node| state(node) == State::Issued).take(RENEWALS_MAX).try_for_each(|mut node| {
+        left.iter().filter(|node| state(node) == State::Issued).take(RENEWALS_MAX).try_for_each(|stored| {
+            let mut node = (**stored).clone();
             node.certificate.status = Some(IssuanceStatus { state: State::Rotate.into(), err: String::new() });
             tx.update(node)
         })?;
@@ -168,14 +170,16 @@ impl RootChange {
 }
 
 /// Nodes that do not use a certificate of that issuer, as far as they have said. Who left has none any more.
-fn left_behind(read: &impl Read, issuer: &IssuerIdentity) -> Vec<Node> {
+fn left_behind(read: &impl Read, issuer: &IssuerIdentity) -> Vec<Arc<Node>> {
     let uses = |node: &Node| {
         let used = node.description.as_ref().and_then(|description| description.tls_info.as_ref());
         used.is_some_and(|tls| {
             tls.cert_issuer_subject == issuer.subject && tls.cert_issuer_public_key == issuer.public_key
         })
     };
-    read.nodes().iter().filter(|node| !node.has_left() && !uses(node)).map(|node| (**node).clone()).collect()
+    let mut nodes = read.nodes();
+    nodes.retain(|node| !node.has_left() && !uses(node));
+    nodes
 }
 
 fn state(node: &Node) -> State {

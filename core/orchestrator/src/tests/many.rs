@@ -4,7 +4,7 @@ use skep_model::pb::types::{Annotations, TaskState};
 use skep_model::{Service, ServiceId};
 use skep_store::Read;
 
-use super::world::{SERVICE, World, image, replicas, spec};
+use super::world::{SERVICE, World, image, replicas, service, spec};
 use crate::turn::TASKS_MAX;
 
 const MANY: u64 = TASKS_MAX as u64 * 2 + 100;
@@ -110,27 +110,10 @@ fn an_update_of_all_at_once_goes_in_turns() {
 #[test]
 fn a_large_service_holds_up_no_other() {
     let mut world = World::new(&[]);
-    let other = |name: &str| {
+    for name in ["above", "zebra"] {
         let annotations = Some(Annotations { name: name.to_owned(), ..Default::default() });
         let spec = skep_model::pb::types::ServiceSpec { annotations, ..spec("a", replicas(1)) };
-        (ServiceId::new(name).expect("an id"), spec)
-    };
-    for (id, spec) in [other("above"), other("zebra")] {
-        world.write(|tx| {
-            tx.create(Service {
-                id,
-                meta: Default::default(),
-                spec: skep_model::Verbatim::new(spec),
-                endpoint: None,
-                update_status: None,
-                previous_spec: None,
-                pending_delete: false,
-                spec_version: Some(0),
-                previous_spec_version: None,
-                job_status: None,
-                unknown: Default::default(),
-            })
-        });
+        world.write(|tx| tx.create(service(name, spec)));
     }
     world.create(spec("a", replicas(MANY)));
     let has = |world: &World, name: &str| {

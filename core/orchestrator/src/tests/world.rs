@@ -147,22 +147,7 @@ impl World {
     }
 
     pub(super) fn create(&mut self, spec: ServiceSpec) {
-        let job = matches!(spec.mode, Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)));
-        let first_run = types::JobStatus { job_iteration: Some(types::Version { index: 1 }), last_execution: None };
-        let service = Service {
-            id: ServiceId::new(SERVICE).expect("an id"),
-            meta: Meta::default(),
-            spec: Verbatim::new(spec),
-            endpoint: None,
-            update_status: None,
-            previous_spec: None,
-            pending_delete: false,
-            spec_version: Some(0),
-            previous_spec_version: None,
-            job_status: job.then_some(first_run),
-            unknown: Default::default(),
-        };
-        self.write(|tx| tx.create(service));
+        self.write(|tx| tx.create(service(SERVICE, spec)));
         self.turn();
     }
 
@@ -428,4 +413,23 @@ fn allocate_and_schedule(tx: &mut Tx) {
 
 fn live_tasks(tx: &Tx, node: &NodeId) -> usize {
     tx.tasks_on_node(node).iter().filter(|task| crate::facts::is_wanted(task)).count()
+}
+
+/// A service that was just created.
+pub(super) fn service(id: &str, spec: ServiceSpec) -> Service {
+    let job = matches!(spec.mode, Some(Mode::ReplicatedJob(_) | Mode::GlobalJob(_)));
+    let first_run = types::JobStatus { job_iteration: Some(types::Version { index: 1 }), last_execution: None };
+    Service {
+        id: ServiceId::new(id).expect("an id"),
+        meta: Meta::default(),
+        spec: Verbatim::new(spec),
+        endpoint: None,
+        update_status: None,
+        previous_spec: None,
+        pending_delete: false,
+        spec_version: Some(0),
+        previous_spec_version: None,
+        job_status: job.then_some(first_run),
+        unknown: Default::default(),
+    }
 }

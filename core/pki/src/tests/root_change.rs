@@ -129,7 +129,10 @@ fn nodes_are_asked_a_batch_at_a_time() {
         (0..100).try_for_each(|_| tx.create(Node { id: NodeId::random(rng), ..first.clone() }))
     });
     assert_eq!(turn(&mut swarm, &mut change), None);
-    assert_eq!(states(&swarm).iter().filter(|state| **state == State::Rotate).count(), crate::RENEWALS_MAX);
+    assert_eq!(
+        states(&swarm).iter().filter(|state| **state == State::Rotate).count(),
+        crate::root_change::RENEWALS_MAX
+    );
     assert_eq!(turn(&mut swarm, &mut change), None);
     assert!(states(&swarm).iter().all(|state| *state == State::Rotate));
 }

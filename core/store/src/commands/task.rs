@@ -1,5 +1,6 @@
 //! Tasks: users read them, and may remove one by its id.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use skep_model::pb::messages as m;
@@ -82,12 +83,12 @@ fn each_once<W, I>(
 }
 
 /// SwarmKit's word for what runs a task.
-pub(super) fn runtime_name(spec: &TaskSpec) -> String {
+pub(super) fn runtime_name(spec: &TaskSpec) -> Cow<'static, str> {
     match &spec.runtime {
-        Some(Runtime::Container(_)) => "container".to_owned(),
-        Some(Runtime::Attachment(_)) => "attachment".to_owned(),
-        Some(Runtime::Generic(generic)) => generic.kind.to_lowercase(),
-        None => String::new(),
+        Some(Runtime::Container(_)) => "container".into(),
+        Some(Runtime::Attachment(_)) => "attachment".into(),
+        Some(Runtime::Generic(generic)) => generic.kind.to_lowercase().into(),
+        None => "".into(),
     }
 }
 

@@ -101,7 +101,6 @@ impl Loop {
     fn run(mut self) {
         let mut is_done = true;
         loop {
-            // However much there is to do, what is asked is heard.
             let mut next = if is_done { self.asked.next_within(self.patience()) } else { self.asked.next_now() };
             let mut taken = 0;
             while let Some(ask) = next {
@@ -113,9 +112,9 @@ impl Loop {
                 next = if taken < BATCH_MAX { self.asked.next_now() } else { None };
             }
             self.tick();
-            let begin = Instant::now();
+            let until = Instant::now() + UNHEARD_MAX;
             is_done = self.turn();
-            while !is_done && self.fatal.is_none() && begin.elapsed() < UNHEARD_MAX {
+            while !is_done && Instant::now() < until {
                 is_done = self.turn();
             }
             if let Some(reason) = self.fatal.take() {

@@ -14,11 +14,10 @@ impl Home {
     /// Both as `host:port`; a listener on all addresses is reached over the loopback.
     pub fn new(advertised: &str, listen: &str) -> Self {
         let local = match listen.parse::<SocketAddr>() {
-            Ok(address) if address.ip().is_unspecified() => SocketAddr::new(loopback(address.ip()), address.port()),
-            Ok(address) => address,
-            Err(_) => return Self { advertised: advertised.to_owned(), local: listen.to_owned() },
+            Ok(all) if all.ip().is_unspecified() => SocketAddr::new(loopback(all.ip()), all.port()).to_string(),
+            _ => listen.to_owned(),
         };
-        Self { advertised: advertised.to_owned(), local: local.to_string() }
+        Self { advertised: advertised.to_owned(), local }
     }
 
     /// What to dial for an address.
