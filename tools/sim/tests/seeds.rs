@@ -105,6 +105,13 @@ fn a_rollback_leaves_no_slot_behind() {
     }
 }
 
+/// A rollback was over while its slot still wanted the update's task: the one that it came back to had replaced a task
+/// that failed, and did not run yet.
+#[test]
+fn a_rollback_waits_for_the_task_that_it_comes_back_to() {
+    passes(Plan::of(208974));
+}
+
 /// The new task of a slot half way was lost with its node, and what replaced it did not wait for the old one.
 #[test]
 fn a_lost_successor_is_replaced_by_one_that_waits() {

@@ -130,3 +130,31 @@ fn a_slot_is_taken_down_for_a_second_try_too() {
     world.pass(20_000);
     assert_eq!((count(&world, "new"), world.wanted().len(), world.status().0), (3, 3, UpdateState::Completed));
 }
+
+/// Seed 208974: the task that is rolled back to had replaced one that failed, and did not run yet. The slot counted as
+/// tried, and the rollback was over while the update's task was still wanted.
+#[test]
+fn a_rollback_waits_for_the_task_that_it_comes_back_to() {
+    let mut config = start_first(1);
+    config.set_failure_action(FailureAction::Rollback);
+    let mut world = world(1, config);
+    world.update(|spec| spec.rollback = Some(start_first(1)));
+    world.pass(10_000);
+    world.frozen = true;
+    let failed = world.wanted()[0].id.clone();
+    world.report(&failed, TaskState::Failed);
+    world.pass(10_000);
+    world.set_image("new");
+    world.pass(100);
+    let new = world.wanted().into_iter().find(|task| image(task) == "new").expect("it starts first");
+    world.report(&new.id, TaskState::Rejected);
+    world.pass(10_000);
+    assert_eq!((world.running(), world.status().0), (0, UpdateState::RollbackStarted));
+    world.new_leader();
+    world.pass(10_000);
+    assert_eq!((world.running(), world.status().0), (0, UpdateState::RollbackStarted));
+    world.frozen = false;
+    world.pass(10_000);
+    assert_eq!((count(&world, "old"), world.wanted().len()), (1, 1));
+    assert_eq!(world.status().0, UpdateState::RollbackCompleted);
+}

@@ -68,7 +68,7 @@ pub(super) fn plan(
                 plan.superseded.extend(dirty.iter().map(|task| (index, *task)));
             } else if !config.start_first {
                 plan.halfway.push((index, dirty, keep));
-            } else if !dirty.is_empty() && !tries_again(turn, comparison, slot, keep) {
+            } else if !dirty.is_empty() && !tries_again(turn, comparison, slot, &dirty, keep) {
                 plan.pending.push((index, keep));
             }
         } else if !was_tried(slot, service) {
@@ -110,10 +110,14 @@ pub(super) fn was_dropped(slot: &Slot) -> bool {
     slot.newest().is_some_and(dropped)
 }
 
-/// What the task at this position replaces is up to date, too, and failed: the slot had its turn.
-fn tries_again(turn: &Turn, comparison: &mut Comparison, slot: &Slot, task: usize) -> bool {
-    let before = task.checked_sub(1).map(|before| &slot.tasks[before]);
-    before.is_some_and(|before| has_failed(before) && !comparison.is_dirty(turn, before))
+/// What the task at this position replaces is up to date, too, was made beside the old one, and failed: the slot had its
+/// turn. (One that failed before there was anything out of date failed for itself.)
+fn tries_again(turn: &Turn, comparison: &mut Comparison, slot: &Slot, dirty: &[usize], task: usize) -> bool {
+    let Some(before) = task.checked_sub(1).filter(|before| dirty.first().is_some_and(|old| old < before)) else {
+        return false;
+    };
+    let before = &slot.tasks[before];
+    has_failed(before) && !comparison.is_dirty(turn, before)
 }
 
 /// Stops what a newer task replaces.
