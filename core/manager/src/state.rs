@@ -222,13 +222,13 @@ impl Manager {
         self.membership().iter().map(|member| member.raft_id).filter(answers).collect()
     }
 
-    /// Members that a quorum may be built on: they answer, and do not leave.
+    /// Members that a quorum may be built on: they answer, and do not leave. Nor does this one count that is about to go.
     pub(crate) fn staying_members(&self) -> BTreeSet<RaftId> {
         let has_left = |id: &RaftId| {
             let member = self.membership().get(*id);
             member.and_then(|member| self.facts().node(&member.node_id)).is_some_and(|node| node.has_left())
         };
-        let leaves = |id: &RaftId| *id != self.member.raft_id && (self.departing.contains(id) || has_left(id));
+        let leaves = |id: &RaftId| self.departing.contains(id) || has_left(id);
         self.reachable_members().into_iter().filter(|id| !leaves(id)).collect()
     }
 

@@ -32,7 +32,7 @@ pub struct RaftMemberFacts {
     pub id: RaftId,
     /// Its node.
     pub node: NodeId,
-    /// Whether the leader hears it and it does not leave; true for the leader.
+    /// Whether the leader hears it, or is it, and it does not leave.
     pub staying: bool,
     /// Since when, if it does: the longest heard takes over.
     pub active_since: Time,
@@ -61,9 +61,8 @@ impl RaftFacts {
             return true;
         }
         let rest = self.members.iter().filter(|member| member.id != id && member.votes);
-        let (count, staying) = rest.fold((0, 0), |(count, staying), member| {
-            (count + 1, staying + usize::from(member.staying || member.id == self.me))
-        });
+        let (count, staying) =
+            rest.fold((0, 0), |(count, staying), member| (count + 1, staying + usize::from(member.staying)));
         count > 0 && staying > count / 2
     }
 

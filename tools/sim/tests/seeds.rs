@@ -152,6 +152,12 @@ fn a_manager_that_leaves_is_not_counted_on() {
     }
 }
 
+/// The same, but the one that leaves led meanwhile, and counted itself.
+#[test]
+fn a_leader_that_leaves_does_not_count_itself() {
+    passes(Plan::of(310769));
+}
+
 /// A manager that had been away knew none of the others, and gave none of them its vote.
 #[test]
 fn a_manager_votes_for_one_that_joined_meanwhile() {

@@ -62,6 +62,41 @@ fn a_manager_that_leaves_is_not_counted_on_when_another_is_demoted() {
     group.until(|group| group.leader().is_some_and(|leader| group.managers[&leader].membership().len() == 1));
 }
 
+/// Seed 310769: the one that leaves leads. It had asked to go while the quorum could not spare it, and counted itself when
+/// another one, which was off, was demoted.
+#[test]
+fn a_leader_that_leaves_does_not_count_itself() {
+    let mut group = Group::found(36);
+    group.join(2);
+    group.join(3);
+    let leader = group.leader().unwrap();
+    assert_eq!(leader, RaftId(1));
+    let number_of =
+        |group: &Group, number| group.managers[&leader].membership().by_node(&node(number)).unwrap().raft_id;
+    let (stays, demoted) = (number_of(&group, 2), number_of(&group, 3));
+    let reaches = |group: &Group, id| group.managers[&leader].reachable_members() == [leader, id].into();
+    let away = group.managers.remove(&stays).unwrap();
+    group.until(|group| reaches(group, demoted));
+    let refused = group.request(|manager, request, _, rng| manager.leave_raft(request, node(1), rng)).unwrap_err();
+    assert!(refused.message.contains("loss of quorum"), "{refused}");
+
+    group.managers.insert(stays, away);
+    group.until(|group| group.managers[&leader].reachable_members().len() == 3);
+    let away = group.managers.remove(&demoted).unwrap();
+    group.until(|group| reaches(group, stays));
+    demote(&mut group, &node(3));
+    ticks(&mut group);
+    assert_eq!(members(&group), [leader, stays, demoted].into(), "the one that leaves was half of what remained");
+
+    let caller = Caller { node: node(1), role: NodeRole::Manager, forwarded_by: None, address: "10.0.0.1".into() };
+    let farewell = LeaveRequest { reason: Reason::Leave.into(), ..Default::default() };
+    group.with_leader(|manager, now, _| manager.leave(&caller, &farewell, now)).unwrap();
+    group.settle();
+    group.managers.remove(&leader);
+    group.managers.insert(demoted, away);
+    group.until(|group| group.leader() == Some(stays) && group.managers[&stays].membership().len() == 1);
+}
+
 /// Five managers, of whom two have died so lately that the leader still counts them as heard.
 fn five_and_two_dead(seed: u64) -> (Group, Vec<(RaftId, Manager)>) {
     let mut group = Group::found(seed);

@@ -92,8 +92,12 @@ fn nothing_costs_the_quorum() {
     let mut all = facts(&[&nodes[0], &nodes[1], &nodes[2]]);
     all.members[2].staying = false;
     assert_eq!(turn(&mut swarm, &mut roles, &all), [], "the third is silent: the second must stay");
-    swarm.pass(Duration::from_secs(5));
     all.members[2].staying = true;
+    all.members[0].staying = false;
+    swarm.pass(Duration::from_secs(5));
+    assert_eq!(turn(&mut swarm, &mut roles, &all), [], "the leader leaves: the second must stay");
+    all.members[0].staying = true;
+    swarm.pass(Duration::from_secs(5));
     assert_eq!(turn(&mut swarm, &mut roles, &all), [RoleAction::RemoveMember(RaftId(2))]);
     let alone = facts(&[&nodes[0]]);
     assert!(!alone.can_remove(RaftId(1)), "the last manager stays");
