@@ -27,6 +27,7 @@ impl Manager {
     fn apply_entry(&mut self, index: u64, bytes: bytes::Bytes) {
         match self.ledger.commit_payload(bytes) {
             Ok((id, events)) => {
+                self.lists.observe(&events);
                 self.follow_policy(&events);
                 self.pace.is_stale |=
                     events.iter().any(|event| matches!(event.object.kind(), Kind::Cluster | Kind::Node));

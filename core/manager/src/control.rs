@@ -28,8 +28,8 @@ impl Manager {
         }
     }
 
-    /// The read of a list of tasks, answered with the tasks as they are stored. Who only answers others' questions need
-    /// not copy 100,000 of them in the manager's own time.
+    /// The read of a list of tasks, answered with the tasks as they are stored, the first ones at once and the others as
+    /// `Effect::MoreTasks`. Who only answers others' questions need not copy 100,000 of them in the manager's own time.
     pub fn list_tasks(&mut self, request: RequestId, filters: list_tasks_request::Filters) {
         if let Err(refusal) = self.has_room() {
             return self.reply(request, Err(refusal));
@@ -37,8 +37,7 @@ impl Manager {
         if self.leading {
             return self.confirm(request, ReadWait::Tasks(Box::new(filters)));
         }
-        let tasks = commands::tasks(self.ledger.committed(), &filters);
-        self.reply(request, Ok(Answer::Tasks { tasks, stale: true }));
+        self.begin_list(request, filters, true);
     }
 
     /// A follower reads, and asks how far it must have applied the log for that.
@@ -70,13 +69,12 @@ impl Manager {
         let applied = self.applied;
         let due: Vec<ListLater> = self.waiting.lists.extract_if(.., |list| list.applied <= applied).collect();
         for ListLater { request, filters, .. } in due {
-            let tasks = commands::tasks(self.ledger.committed(), &filters);
-            self.reply(request, Ok(Answer::Tasks { tasks, stale: false }));
+            self.begin_list(request, filters, false);
         }
     }
 
     fn has_room(&self) -> Result<(), Refusal> {
-        if self.waiting.len() < WAITING_MAX {
+        if self.waiting.len() + self.lists.queued() < WAITING_MAX {
             return Ok(());
         }
         let message = format!("{WAITING_MAX} requests already wait for a quorum of managers; try again later");
@@ -188,9 +186,7 @@ impl Manager {
                 None => self.query(*command, now, rng),
             }
             .map(|response| Answer::Control { response: Box::new(response), stale: false }),
-            ReadWait::Tasks(filters) => {
-                Ok(Answer::Tasks { tasks: commands::tasks(self.ledger.committed(), &filters), stale: false })
-            }
+            ReadWait::Tasks(filters) => return self.begin_list(request, *filters, false),
             ReadWait::Point => Ok(Answer::ReadPoint(index)),
             ReadWait::Decided(result) => *result,
         };

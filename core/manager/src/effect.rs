@@ -23,10 +23,12 @@ pub enum Answer {
         /// Read from local state without a leader: it may be out of date.
         stale: bool,
     },
-    /// To `list_tasks`.
+    /// To `list_tasks`: the first of them.
     Tasks {
         /// As they are stored.
         tasks: Vec<Arc<Task>>,
+        /// Nothing follows as `Effect::MoreTasks`.
+        is_last: bool,
         /// Read from local state without a leader: it may be out of date.
         stale: bool,
     },
@@ -59,6 +61,15 @@ pub enum Effect {
         request: RequestId,
         /// What.
         result: Result<Answer, Refusal>,
+    },
+    /// Give more of a list to whom its first tasks were given; `Manager::end_list` if nobody wants it any more.
+    MoreTasks {
+        /// Whom.
+        request: RequestId,
+        /// As they were stored when the list began.
+        tasks: Vec<Arc<Task>>,
+        /// That is all.
+        is_last: bool,
     },
     /// Talk to a worker.
     Dispatch(DispatchEffect),

@@ -15,6 +15,7 @@ mod genesis;
 mod handover;
 mod leading;
 mod learners;
+mod listing;
 mod membership;
 mod pace;
 mod removal;

@@ -85,6 +85,7 @@ impl Manager {
     }
 
     pub(crate) fn install(&mut self, snapshot: InstalledSnapshot) {
+        self.finish_lists();
         let installed = decode_snapshot(snapshot.data).and_then(|(membership, facts)| {
             self.ledger.restore(facts)?;
             Ok(membership)

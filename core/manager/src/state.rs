@@ -17,6 +17,7 @@ use skep_store::{Ledger, Read as _, Reader, Store};
 use crate::effect::Effect;
 use crate::genesis::Genesis;
 use crate::learners::Learner;
+use crate::listing::Lists;
 use crate::pace::{self, Pace};
 use crate::waiting::Waiting;
 
@@ -68,6 +69,7 @@ pub struct Manager {
     pub(crate) read_issuer: fn(&[u8]) -> Option<IssuerIdentity>,
     pub(crate) pace: Pace,
     pub(crate) waiting: Waiting,
+    pub(crate) lists: Lists,
     pub(crate) effects: Vec<Effect>,
     pub(crate) role: Role,
     /// Leads, and has applied everything that was acknowledged before: the deciders run.
@@ -128,6 +130,7 @@ impl Manager {
             read_issuer: config.read_issuer,
             pace,
             waiting: Waiting::default(),
+            lists: Lists::default(),
             effects: Vec::new(),
             role: Role::default(),
             leading: false,

@@ -1,6 +1,7 @@
 //! Whole managers in one thread: their messages and their disks are queues, their clock a number.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
@@ -18,6 +19,7 @@ use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId,
 mod handover;
 mod joining;
 mod leaving;
+mod listing;
 mod newcomers;
 mod pace;
 mod removal;
@@ -38,6 +40,8 @@ struct Group {
     replies: BTreeMap<u64, Result<Answer, Refusal>>,
     assignments: Vec<m::AssignmentsMessage>,
     sessions: Vec<m::SessionMessage>,
+    /// Parts of lists, after their first.
+    parts: Vec<(u64, Vec<Arc<Task>>, bool)>,
     requests: u64,
     /// Questions for the pace: by number who asked whom.
     paces: BTreeMap<u64, (RaftId, RaftId)>,
@@ -95,6 +99,7 @@ impl Group {
             replies: BTreeMap::new(),
             assignments: Vec::new(),
             sessions: Vec::new(),
+            parts: Vec::new(),
             requests: 0,
             paces: BTreeMap::new(),
             docker: BTreeSet::new(),
@@ -171,6 +176,7 @@ impl Group {
                     }
                     (_, result) => drop(self.replies.insert(request.0, result)),
                 },
+                Effect::MoreTasks { request, tasks, is_last } => self.parts.push((request.0, tasks, is_last)),
                 Effect::AskPace { member, applied, .. } => self.ask_pace(id, member, applied),
                 Effect::Dispatch(DispatchEffect::Assignments { message, .. }) => self.assignments.push(message),
                 Effect::Dispatch(DispatchEffect::Session { message, .. }) => self.sessions.push(*message),
@@ -283,7 +289,7 @@ impl Group {
         self.control(m::CreateServiceRequest { spec: Some(Verbatim::new(spec)) }).unwrap();
     }
 
-    fn tasks(&self, id: RaftId) -> Vec<std::sync::Arc<Task>> {
+    fn tasks(&self, id: RaftId) -> Vec<Arc<Task>> {
         self.managers[&id].facts().tasks()
     }
 
@@ -393,10 +399,10 @@ fn a_list_of_tasks_comes_as_it_is_stored_and_says_whether_it_may_be_stale() {
     group.settle();
     let all = m::list_tasks_request::Filters::default();
     let answer = group.request(|manager, request, _, _| manager.list_tasks(request, all.clone())).unwrap();
-    assert_eq!(answer, Answer::Tasks { tasks: group.tasks(RaftId(1)), stale: false });
+    assert_eq!(answer, Answer::Tasks { tasks: group.tasks(RaftId(1)), stale: false, is_last: true });
     let none = m::list_tasks_request::Filters { service_ids: vec!["other".to_owned()], ..all.clone() };
     let answer = group.request(|manager, request, _, _| manager.list_tasks(request, none)).unwrap();
-    assert_eq!(answer, Answer::Tasks { tasks: Vec::new(), stale: false });
+    assert_eq!(answer, Answer::Tasks { tasks: Vec::new(), stale: false, is_last: true });
     // One that follows answers with what it has.
     group.join(2);
     let other = group.managers.keys().copied().find(|id| *id != RaftId(1)).unwrap();
@@ -404,7 +410,7 @@ fn a_list_of_tasks_comes_as_it_is_stored_and_says_whether_it_may_be_stale() {
     let number = u64::MAX;
     group.managers.get_mut(&other).unwrap().list_tasks(RequestId(number), all.clone());
     group.turn(other);
-    let expected = Answer::Tasks { tasks: group.tasks(RaftId(1)), stale: true };
+    let expected = Answer::Tasks { tasks: group.tasks(RaftId(1)), stale: true, is_last: true };
     assert_eq!(group.replies.remove(&number), Some(Ok(expected)));
 
     // Told by the leader how far it must be, it answers when it is, and then what it says is current.

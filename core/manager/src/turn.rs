@@ -29,6 +29,9 @@ impl Manager {
     /// When `turn` wants to be called even if nothing happens (ticks apart).
     pub fn wake_at(&self) -> Option<Time> {
         let consensus = self.consensus.wake_at();
+        if !self.lists.is_empty() {
+            return Some(self.latest);
+        }
         // What cannot be proposed waits for the disk, for commits or for the handover: nothing is due before.
         if !self.leading || !self.may_decide() {
             return consensus;
@@ -67,6 +70,7 @@ impl Manager {
                 break;
             }
         }
+        self.list_more();
         self.close_overdue(now.monotonic);
         self.flush_dispatcher(now);
         std::mem::take(&mut self.effects)

@@ -16,6 +16,12 @@ pub const RETRY_INTERVAL: Duration = Duration::from_secs(300);
 /// After a write that the store refused, everything is read anew from the facts.
 const RECOVERY_DELAY: Duration = Duration::from_secs(1);
 
+/// Services, tasks and nodes looked at in one turn. The rest follows in the next one, at once: whoever waits for the leader
+/// meanwhile is not kept waiting by 100,000 tasks that wait for an address. As many as the orchestrator makes in a turn.
+pub(crate) const LOOKS_MAX: usize = 8192;
+/// What a turn leaves over is due so soon.
+const NEXT_TURN: Duration = Duration::from_micros(1);
+
 /// Objects to look at.
 #[derive(Clone, Debug, Default)]
 struct Dirt {
@@ -62,6 +68,10 @@ pub struct Allocator {
     /// Why networks wait, not yet told.
     news: Vec<NetworkTrouble>,
     retry_at: Option<Time>,
+    /// Something was given back, or came into being: what waits is tried again once all that is dirty is settled.
+    has_moved: bool,
+    /// When a turn left something over.
+    full_at: Option<Time>,
 }
 
 impl Allocator {
@@ -101,10 +111,12 @@ impl Allocator {
         }
     }
 
-    /// When something that could not be allocated is to be tried again.
+    /// When the next turn is due though nothing happens.
     pub fn wake_at(&self) -> Option<Time> {
         let waits = !self.waiting.is_empty() || self.fresh;
-        self.retry_at.filter(|_| waits)
+        let retry = self.retry_at.filter(|_| waits);
+        let left_over = self.full_at.map(|at| at.after(NEXT_TURN));
+        left_over.into_iter().chain(retry).min()
     }
 
     /// Networks that turned out to have no room since this was last asked. What waits for them says so too.
@@ -114,6 +126,11 @@ impl Allocator {
 
     /// Allocates what is asked for and gives back what is not needed any more.
     pub fn turn(&mut self, now: Now, _rng: &mut dyn RngCore, tx: &mut Tx<'_>) {
+        // The deciders' further rounds at this instant work off what the first one did.
+        if self.full_at == Some(now.monotonic) {
+            return;
+        }
+        self.full_at = None;
         let due = self.retry_at.is_none_or(|at| at <= now.monotonic);
         if self.fresh && due {
             self.read_anew(tx);
@@ -125,22 +142,28 @@ impl Allocator {
             self.dirty.append(std::mem::take(&mut self.waiting));
             self.retry_at = None;
         }
-        let done = self.settle_dirty(now, tx).and_then(|moved| {
-            let again = self.book.take_released() || moved;
-            if again && !self.waiting.is_empty() {
-                self.dirty.append(std::mem::take(&mut self.waiting));
-                self.settle_dirty(now, tx)?;
-            }
-            Ok(())
-        });
-        // What a failed attempt took and gave back helps nobody.
-        self.book.take_released();
-        if done.is_err() {
+        if self.settle(now, tx).is_err() {
             // The book and the facts disagree: the facts are right.
             self.fresh = true;
             self.retry_at = Some(now.monotonic.after(RECOVERY_DELAY));
-        } else if !self.waiting.is_empty() && self.retry_at.is_none() {
+            return;
+        }
+        self.full_at = (!self.dirty.is_empty()).then_some(now.monotonic);
+        if !self.waiting.is_empty() && self.retry_at.is_none() {
             self.retry_at = Some(now.monotonic.after(RETRY_INTERVAL));
+        }
+    }
+
+    /// Settles what is dirty; then, once more, what waits, if something was given back or came into being meanwhile.
+    fn settle(&mut self, now: Now, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+        let mut room = LOOKS_MAX;
+        loop {
+            let moved = self.settle_dirty(now, tx, &mut room)?;
+            self.has_moved |= self.book.take_released() || moved;
+            if !self.dirty.is_empty() || !std::mem::take(&mut self.has_moved) || self.waiting.is_empty() {
+                return Ok(());
+            }
+            self.dirty.append(std::mem::take(&mut self.waiting));
         }
     }
 
@@ -179,17 +202,17 @@ impl Allocator {
         });
     }
 
-    /// Networks, then services, tasks and nodes, which need them. Whether something came into being that others may
-    /// have waited for.
-    fn settle_dirty(&mut self, now: Now, tx: &mut Tx<'_>) -> Result<bool, Refusal> {
+    /// Networks, then services, tasks and nodes, which need them, as many as there is room for. Whether something came
+    /// into being that others may have waited for.
+    fn settle_dirty(&mut self, now: Now, tx: &mut Tx<'_>, room: &mut usize) -> Result<bool, Refusal> {
         let mut moved = self.settle_networks(tx)?;
-        for id in std::mem::take(&mut self.dirty.services) {
+        while let Some(id) = next(&mut self.dirty.services, room) {
             moved |= self.settle_service(tx, &id)?;
         }
-        for id in std::mem::take(&mut self.dirty.tasks) {
+        while let Some(id) = next(&mut self.dirty.tasks, room) {
             self.settle_task(now, tx, &id)?;
         }
-        for id in std::mem::take(&mut self.dirty.nodes) {
+        while let Some(id) = next(&mut self.dirty.nodes, room) {
             self.settle_node(tx, &id)?;
         }
         Ok(moved)
@@ -271,7 +294,8 @@ impl Allocator {
         if !services::concerns(&service) {
             return Ok(waited);
         }
-        match services::settle(&mut self.book, tx, self.ingress.as_ref(), &service) {
+        let ingress = self.ingress.as_ref();
+        match attempt(&mut self.book, |book| services::settle(book, tx, ingress, &service)) {
             Ok(endpoint) => {
                 if service.endpoint.as_ref() == Some(&endpoint) {
                     return Ok(waited);
@@ -310,7 +334,9 @@ impl Allocator {
             self.waiting.tasks.insert(id.clone());
             return tell_task(tx, &task, trouble);
         }
-        match tasks::settle(&mut self.book, tx, now, self.ingress.as_ref(), &task, service.as_deref()) {
+        let ingress = self.ingress.as_ref();
+        let settled = attempt(&mut self.book, |book| tasks::settle(book, tx, now, ingress, &task, service.as_deref()));
+        match settled {
             Ok(settled) => {
                 self.dirty.nodes.extend(settled.node_id.clone().filter(|_| !settled.networks.is_empty()));
                 tx.update(settled)
@@ -334,6 +360,29 @@ impl Allocator {
         }
         changed.map_or(Ok(()), |node| tx.update(node))
     }
+}
+
+/// The next one to look at, if there is room.
+fn next<T: Ord>(dirty: &mut BTreeSet<T>, room: &mut usize) -> Option<T> {
+    let next = if *room == 0 { None } else { dirty.pop_first() };
+    *room -= usize::from(next.is_some());
+    next
+}
+
+/// What a failed attempt took and gave back helps nobody.
+fn attempt<T>(
+    book: &mut Book,
+    attempt: impl FnOnce(&mut Book) -> Result<T, AllocateError>,
+) -> Result<T, AllocateError> {
+    let before = book.take_released();
+    let result = attempt(book);
+    if result.is_err() {
+        book.take_released();
+    }
+    if before {
+        book.note_released();
+    }
+    result
 }
 
 /// Whether a task came on without a change of what it holds, or waits for: most reports of workers are of this kind.

@@ -215,6 +215,11 @@ impl Book {
         std::mem::take(&mut self.released) | self.ports.take_released()
     }
 
+    /// Something was given back.
+    pub fn note_released(&mut self) {
+        self.released = true;
+    }
+
     fn give_back(&mut self, network: &NetworkId, address: &str) {
         if let Some((subnet, number)) = self.subnet_of(network, address) {
             subnet.release(number);

@@ -13,6 +13,8 @@ pub struct Subnet {
     /// By how many an address is held; more than one only when the objects say so.
     held: BTreeMap<u128, u32>,
     next: u128,
+    /// Nothing was free when it was last looked for, and nothing was given back since: thousands may wait for it.
+    is_full: bool,
 }
 
 impl Subnet {
@@ -26,7 +28,7 @@ impl Subnet {
             Family::V4 => {}
             Family::V6 => held.extend([(prefix.first, 1)]),
         }
-        Self { prefix, range, held, next: range.first }
+        Self { prefix, range, held, next: range.first, is_full: false }
     }
 
     /// Takes this address; false when it is held or lies elsewhere.
@@ -45,9 +47,14 @@ impl Subnet {
 
     /// Takes the next free one.
     pub fn take_any(&mut self) -> Option<u128> {
+        if self.is_full {
+            return None;
+        }
         let (first, last) = (self.range.first, self.range.last());
         let wrapped = self.next.checked_sub(1).filter(|before| *before >= first);
-        let found = self.free_in(self.next, last).or_else(|| wrapped.and_then(|before| self.free_in(first, before)))?;
+        let found = self.free_in(self.next, last).or_else(|| wrapped.and_then(|before| self.free_in(first, before)));
+        self.is_full = found.is_none();
+        let found = found?;
         self.held.insert(found, 1);
         self.next = if found == last { first } else { found + 1 };
         Some(found)
@@ -59,6 +66,7 @@ impl Subnet {
             *count -= 1;
             if *count == 0 {
                 self.held.remove(&address);
+                self.is_full = false;
             }
         }
     }
@@ -94,6 +102,7 @@ mod tests {
         let all: Vec<String> = std::iter::from_fn(|| take(&mut small)).collect();
         assert_eq!(all.first().map(String::as_str), Some("10.0.0.1/29"));
         assert_eq!(all.len(), 6, "network and broadcast address are nobody's");
+        assert_eq!(take(&mut small), None);
         small.release(small.prefix.first + 3);
         assert_eq!(take(&mut small).as_deref(), Some("10.0.0.3/29"));
     }

@@ -1,5 +1,6 @@
 //! The allocator's rules, over a ledger in which everything proposed is committed at once.
 
+mod many;
 mod networks;
 mod services;
 mod tasks;

@@ -137,6 +137,16 @@ impl TaskIndex {
         self.desired.get(&state).into_iter().flatten().copied()
     }
 
+    /// How many tasks stand under a service, in some version.
+    pub(crate) fn count_of_service(&self, service: &ServiceId) -> usize {
+        self.services.of(service).map_or(0, Members::len)
+    }
+
+    /// How many tasks are to come to a state, in some version.
+    pub(crate) fn count_desiring(&self, state: TaskState) -> usize {
+        self.desired.get(&state).map_or(0, BTreeSet::len)
+    }
+
     /// Tasks that are likely to have much in common with one of the service.
     pub(crate) fn siblings(&self, service: &ServiceId) -> impl Iterator<Item = Handle> {
         let members = self.services.of(service);

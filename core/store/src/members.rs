@@ -59,6 +59,13 @@ impl<M: Ord + Copy> Members<M> {
         }
     }
 
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Few(members) => members.len(),
+            Self::Many(members) => members.len(),
+        }
+    }
+
     pub(crate) fn first(&self) -> Option<&M> {
         match self {
             Self::Few(members) => members.first(),
@@ -111,6 +118,7 @@ mod tests {
             members.insert(mixed(step / 2));
             expected.extend([mixed(step), mixed(step / 2)]);
             assert!(members.iter().eq(&expected));
+            assert_eq!(members.len(), expected.len());
             assert!(members.range(100, 200).eq(expected.range(100..=200)));
             assert_eq!((members.first(), members.last()), (expected.first(), expected.last()));
         }

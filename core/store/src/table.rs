@@ -147,6 +147,31 @@ impl<T: Stored> Table<T> {
         rows
     }
 
+    /// The rows that are `wanted`, in id order, out of so many (and those that only differ late from the last one) from
+    /// `from` on; and where the others begin, if there are any.
+    pub(crate) fn rows_from(
+        &self,
+        sight: Sight,
+        from: IdPrefix,
+        looks: usize,
+        wanted: impl Fn(&T) -> bool,
+    ) -> (Vec<Arc<T>>, Option<IdPrefix>) {
+        let mut rows: Vec<Arc<T>> = Vec::new();
+        let mut run = (from, 0);
+        for (looked, (prefix, handle)) in self.order.range((from, 0)..).enumerate() {
+            if *prefix != run.0 {
+                in_id_order(&mut rows[run.1..]);
+                if looked >= looks {
+                    return (rows, Some(*prefix));
+                }
+                run = (*prefix, rows.len());
+            }
+            rows.extend(self.see(sight, *handle).filter(|row| wanted(row)).cloned());
+        }
+        in_id_order(&mut rows[run.1..]);
+        (rows, None)
+    }
+
     /// The rows that `wanted`, out of those that an index names, in id order.
     pub(crate) fn pick(
         &self,

@@ -52,7 +52,7 @@ pub async fn call<R: ControlCall>(control: &dyn Control, request: R) -> Result<(
 }
 
 /// A list of tasks, and whether it may be out of date.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct TaskList {
     /// The tasks.
     pub tasks: Tasks,
@@ -61,12 +61,26 @@ pub struct TaskList {
 }
 
 /// Tasks as they came.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub enum Tasks {
-    /// This manager's own.
-    Stored(Vec<Arc<Task>>),
+    /// This manager's own: the first ones, and where the others come unless that was all.
+    Stored {
+        /// What there is at once.
+        first: TaskPart,
+        /// What follows. If it ends before a last part, the list was broken off.
+        others: mpsc::Receiver<TaskPart>,
+    },
     /// Another manager's.
     Sent(Vec<Kept<pb::Task>>),
+}
+
+/// Part of a list, as the tasks are stored.
+#[derive(Clone, Debug)]
+pub struct TaskPart {
+    /// The tasks.
+    pub tasks: Vec<Arc<Task>>,
+    /// That is all.
+    pub is_last: bool,
 }
 
 /// The list as an answer to the control request, for those who do not hold the facts.

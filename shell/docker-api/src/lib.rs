@@ -30,7 +30,9 @@ mod upgrade;
 mod version;
 
 pub use api::Api;
-pub use control::{Answered, Control, SwarmAction, SwarmEvent, SwarmObject, TaskList, Tasks, call, tasks_by_message};
+pub use control::{
+    Answered, Control, SwarmAction, SwarmEvent, SwarmObject, TaskList, TaskPart, Tasks, call, tasks_by_message,
+};
 pub use engine::{
     ByteReader, Engine, ExecStreams, ImageChange, ImportRequest, LocalNetwork, ProcessList, PruneReport, PruneRequest,
 };

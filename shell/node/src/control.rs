@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use skep_docker_api as api;
-use skep_docker_api::{Answered, SwarmAction, SwarmEvent, SwarmObject, TaskList, Tasks};
+use skep_docker_api::{Answered, SwarmAction, SwarmEvent, SwarmObject, TaskList};
 use skep_model::pb::messages::{SubscribeLogsMessage, SubscribeLogsRequest, list_tasks_request};
-use skep_model::{Code, ControlKind, ControlRequest, Refusal, Task};
+use skep_model::{Code, ControlKind, ControlRequest, Refusal};
 use skep_rpc::Leader;
 use skep_store::{Action, AnyObject, Event};
 use tokio::sync::mpsc;
@@ -77,11 +77,11 @@ impl ControlPort {
         member: &Member,
         leader: &Leader,
         filters: &list_tasks_request::Filters,
-    ) -> Result<Option<(Vec<Arc<Task>>, bool)>, Refusal> {
+    ) -> Result<Option<TaskList>, Refusal> {
         let handle = member.manager_handle().ok_or_else(crate::engine::not_a_manager)?;
-        let Leader::Other { address, .. } = leader else { return handle.tasks(filters.clone()).await.map(Some) };
+        let Leader::Other { address, .. } = leader else { return handle.tasks(filters.clone(), None).await.map(Some) };
         let Some(applied) = member.clients().read_point(address).await? else { return Ok(None) };
-        match tokio::time::timeout(LOG_PATIENCE, handle.tasks_at(filters.clone(), applied)).await {
+        match tokio::time::timeout(LOG_PATIENCE, handle.tasks(filters.clone(), Some(applied))).await {
             Ok(listed) => listed.map(Some),
             Err(_) => Ok(None),
         }
@@ -141,7 +141,7 @@ impl api::Control for ControlPort {
         let member = self.member()?;
         let leader = self.leader(&member, STALE_PATIENCE).await?;
         match self.stored_tasks(&member, &leader, &filters).await {
-            Ok(Some((tasks, stale))) => return Ok(TaskList { tasks: Tasks::Stored(tasks), stale }),
+            Ok(Some(list)) => return Ok(list),
             Ok(None) => {}
             Err(refusal) if is_passing(&refusal) => {}
             Err(refusal) => return Err(refusal),

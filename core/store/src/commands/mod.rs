@@ -20,6 +20,7 @@ mod secret;
 mod service;
 mod service_read;
 mod task;
+mod task_list;
 mod validate;
 mod volume;
 
@@ -29,11 +30,9 @@ mod tests;
 pub use cluster::check_cluster;
 pub use context::{CommandContext, MemberView};
 pub use engine::{check_docker_manager, is_skep};
+pub use task_list::TaskList;
 
-use std::sync::Arc;
-
-use skep_model::pb::messages as m;
-use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Refusal, Task};
+use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Refusal};
 
 use crate::read::Find;
 use crate::tx::Tx;
@@ -97,11 +96,6 @@ pub fn query<F: Find>(
         R::ListVolumes(request) => volume::list(facts, request).into(),
         change => return Err(not_a_question(&change)),
     })
-}
-
-/// The tasks that a list would show, as they are stored: a long list costs whoever holds the facts no copy.
-pub fn tasks<F: Find>(facts: &F, filters: &m::list_tasks_request::Filters) -> Vec<Arc<Task>> {
-    task::matching(facts, filters)
 }
 
 fn not_a_question(request: &ControlRequest) -> Refusal {

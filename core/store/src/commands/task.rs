@@ -30,15 +30,28 @@ pub(super) fn list(facts: &impl Find, request: m::ListTasksRequest) -> m::ListTa
 
 /// The tasks that pass the filters, as they are stored.
 pub(super) fn matching(facts: &impl Find, filters: &m::list_tasks_request::Filters) -> Vec<Arc<Task>> {
-    // A name is made for each task that is asked for it.
-    let by_name = !filters.names.is_empty() || !filters.name_prefixes.is_empty();
-    let named = |task: &Task| {
-        let name = task.name();
-        any_of(&name, &filters.names) && any_prefix(&name, &filters.name_prefixes)
-    };
-    let passes = |task: &Task| {
+    let wanted = Wanted::new(filters);
+    let mut found = candidates(facts, filters);
+    found.retain(|task| wanted.passes(facts, task));
+    found
+}
+
+/// Filters, ready to be asked.
+pub(super) struct Wanted<'a> {
+    filters: &'a m::list_tasks_request::Filters,
+    /// A name is made for each task that is asked for it.
+    by_name: bool,
+}
+
+impl<'a> Wanted<'a> {
+    pub(super) fn new(filters: &'a m::list_tasks_request::Filters) -> Self {
+        Self { filters, by_name: !filters.names.is_empty() || !filters.name_prefixes.is_empty() }
+    }
+
+    pub(super) fn passes(&self, facts: &impl Find, task: &Task) -> bool {
+        let filters = self.filters;
         let on = |id: Option<&str>, wanted: &[String]| any_of(id.unwrap_or_default(), wanted);
-        (!by_name || named(task))
+        (!self.by_name || self.is_named(task))
             && any_prefix(task.id.as_str(), &filters.id_prefixes)
             && has_labels(Some(&task.service_annotations.labels), &filters.labels)
             && on(task.service_id.as_ref().map(ServiceId::as_str), &filters.service_ids)
@@ -46,10 +59,12 @@ pub(super) fn matching(facts: &impl Find, filters: &m::list_tasks_request::Filte
             && (filters.runtimes.is_empty() || any_of(&runtime_name(&task.spec), &filters.runtimes))
             && (filters.desired_states.is_empty() || filters.desired_states.contains(&task.desired_state.into()))
             && (!filters.up_to_date || is_up_to_date(facts, task))
-    };
-    let mut found = candidates(facts, filters);
-    found.retain(|task| passes(task));
-    found
+    }
+
+    fn is_named(&self, task: &Task) -> bool {
+        let name = task.name();
+        any_of(&name, &self.filters.names) && any_prefix(&name, &self.filters.name_prefixes)
+    }
 }
 
 /// The narrowest index that holds every task that may pass.

@@ -4,5 +4,6 @@ mod networks;
 mod nodes;
 mod resources;
 mod services;
+mod task_list;
 mod tasks;
 mod versions;

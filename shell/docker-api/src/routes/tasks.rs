@@ -1,11 +1,16 @@
 //! `/tasks`.
 
+use std::io;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::StatusCode;
-use skep_model::Kept;
+use skep_model::pb::objects as pb;
+use skep_model::{Kept, Task};
+use tokio::sync::mpsc;
 
 use crate::api::Api;
-use crate::control::{TaskList, Tasks};
+use crate::control::{TaskList, TaskPart, Tasks};
 use crate::limits::TASKS_AT_ONCE;
 use crate::reply::{self, Answer};
 use crate::request::Request;
@@ -25,8 +30,11 @@ pub(crate) async fn list(api: &Api, request: Request) -> Answer {
         *input = lookup::node(api, input).await?.0.value.id;
     }
     let TaskList { tasks, stale } = api.control.tasks(filters).await?;
-    let mut parts = Parts { tasks, next: 0 };
-    let reply = if parts.len() <= TASKS_AT_ONCE {
+    let mut parts = match tasks {
+        Tasks::Stored { first, others } => Parts::new(Source::Stored(first.tasks.into_iter(), others), first.is_last),
+        Tasks::Sent(tasks) => Parts::new(Source::Sent(tasks.into_iter()), true),
+    };
+    let reply = if parts.is_last && parts.len() <= TASKS_AT_ONCE {
         let mut bytes = Vec::with_capacity(parts.len() * BYTES_PER_TASK);
         parts.write(&mut bytes)?;
         reply::json_bytes(StatusCode::OK, bytes)
@@ -34,57 +42,99 @@ pub(crate) async fn list(api: &Api, request: Request) -> Answer {
         reply::json_parts(futures::stream::unfold(parts, |mut parts| async {
             // Others are served meanwhile.
             tokio::task::yield_now().await;
-            Some((parts.part()?, parts))
+            Some((parts.part().await?, parts))
         }))
     };
     Ok(reply::stale(reply, stale))
 }
 
-/// A list of tasks, written part by part.
+/// A list of tasks, written part by part. What is written is let go of.
 struct Parts {
-    tasks: Tasks,
-    next: usize,
+    source: Source,
+    /// The source has no more than it shows.
+    is_last: bool,
+    progress: Progress,
+}
+
+/// Tasks to be written.
+enum Source {
+    /// This manager's, and where others come.
+    Stored(std::vec::IntoIter<Arc<Task>>, mpsc::Receiver<TaskPart>),
+    /// Another's.
+    Sent(std::vec::IntoIter<Kept<pb::Task>>),
+}
+
+/// How far the list is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Progress {
+    Nothing,
+    Opened,
+    Some,
+    Closed,
 }
 
 impl Parts {
+    fn new(source: Source, is_last: bool) -> Self {
+        Self { source, is_last, progress: Progress::Nothing }
+    }
+
     fn len(&self) -> usize {
-        match &self.tasks {
-            Tasks::Stored(tasks) => tasks.len(),
-            Tasks::Sent(tasks) => tasks.len(),
+        match &self.source {
+            Source::Stored(tasks, _) => tasks.len(),
+            Source::Sent(tasks) => tasks.len(),
         }
     }
 
-    fn part(&mut self) -> Option<std::io::Result<Bytes>> {
-        if self.next > 0 && self.next >= self.len() {
+    async fn part(&mut self) -> Option<io::Result<Bytes>> {
+        if self.progress == Progress::Closed {
             return None;
         }
+        if let Err(error) = self.refill().await {
+            self.progress = Progress::Closed;
+            return Some(Err(error));
+        }
         let mut bytes = Vec::with_capacity(TASKS_AT_ONCE * BYTES_PER_TASK);
-        let written = self.write(&mut bytes).map_err(|failure| std::io::Error::other(failure.message));
+        let written = self.write(&mut bytes).map_err(|failure| io::Error::other(failure.message));
         Some(written.map(|()| bytes.into()))
+    }
+
+    /// Waits for more, where there is more and nothing is at hand.
+    async fn refill(&mut self) -> io::Result<()> {
+        while self.len() == 0 && !self.is_last {
+            let Source::Stored(tasks, others) = &mut self.source else { return Ok(()) };
+            let part = others.recv().await.ok_or_else(|| io::Error::other("the manager broke the list off"))?;
+            *tasks = part.tasks.into_iter();
+            self.is_last = part.is_last;
+        }
+        Ok(())
     }
 
     /// Appends the next part: the first opens the list, the last closes it.
     fn write(&mut self, bytes: &mut Vec<u8>) -> Result<(), Failure> {
-        let begin = self.next;
-        let end = self.len().min(begin + TASKS_AT_ONCE);
-        if begin == 0 {
+        if self.progress == Progress::Nothing {
             bytes.push(b'[');
+            self.progress = Progress::Opened;
         }
-        for index in begin..end {
-            if index > 0 {
+        for _ in 0..TASKS_AT_ONCE.min(self.len()) {
+            if self.progress == Progress::Some {
                 bytes.push(b',');
             }
-            match &self.tasks {
-                Tasks::Stored(tasks) => {
-                    reply::write_json(bytes, &convert::task::out(&Kept::from(&*tasks[index]).value))?;
+            self.progress = Progress::Some;
+            match &mut self.source {
+                Source::Stored(tasks, _) => {
+                    let Some(task) = tasks.next() else { break };
+                    reply::write_json(bytes, &convert::task::out(&Kept::from(&*task).value))?;
                 }
-                Tasks::Sent(tasks) => reply::write_json(bytes, &convert::task::out(&tasks[index].value))?,
+                Source::Sent(tasks) => {
+                    let Some(task) = tasks.next() else { break };
+                    reply::write_json(bytes, &convert::task::out(&task.value))?;
+                }
             }
         }
-        if end == self.len() {
+        if self.len() == 0 && self.is_last {
             bytes.extend_from_slice(b"]\n");
+            self.progress = Progress::Closed;
         }
-        self.next = end;
         Ok(())
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use skep_docker_api::{Answered, Control, SwarmEvent, TaskList, Tasks, tasks_by_message};
+use skep_docker_api::limits::TASKS_AT_ONCE;
+use skep_docker_api::{Answered, Control, SwarmEvent, TaskList, TaskPart, Tasks, tasks_by_message};
 use skep_model::pb::messages as m;
 use skep_model::pb::objects as pb;
 use skep_model::pb::types;
@@ -16,6 +17,8 @@ pub struct State {
     pub tasks: Vec<Kept<pb::Task>>,
     /// Tasks of the manager's own store, in the place of `tasks` where there are any.
     pub stored: Vec<Arc<Task>>,
+    /// Their list is broken off before its last part.
+    pub breaks_off: bool,
     pub nodes: Vec<Kept<pb::Node>>,
     pub networks: Vec<Kept<pb::Network>>,
     pub clusters: Vec<Kept<pb::Cluster>>,
@@ -217,6 +220,27 @@ pub fn meta(index: u64) -> pb::Meta {
     pb::Meta { version: Some(types::Version { index }), created_at: at(1, 500_000_000), updated_at: at(2, 0) }
 }
 
+/// Tasks of a further part of a list, unlike those that are written at once.
+const PART: usize = 300;
+
+/// The first tasks at once, the others when they are read.
+fn in_parts(mut tasks: Vec<Arc<Task>>, ends: bool) -> Tasks {
+    let (sender, others) = mpsc::channel(1);
+    let mut rest = tasks.split_off(tasks.len().min(TASKS_AT_ONCE));
+    let first = TaskPart { tasks, is_last: rest.is_empty() };
+    tokio::spawn(async move {
+        while !rest.is_empty() {
+            let later = rest.split_off(rest.len().min(PART));
+            let part = TaskPart { tasks: std::mem::replace(&mut rest, later), is_last: false };
+            let part = TaskPart { is_last: rest.is_empty() && ends, ..part };
+            if sender.send(part).await.is_err() {
+                return;
+            }
+        }
+    });
+    Tasks::Stored { first, others }
+}
+
 #[async_trait]
 impl Control for FakeControl {
     async fn control(&self, request: ControlRequest) -> Result<Answered, Refusal> {
@@ -227,10 +251,13 @@ impl Control for FakeControl {
     }
 
     async fn tasks(&self, filters: m::list_tasks_request::Filters) -> Result<TaskList, Refusal> {
-        let stored = self.0.lock().unwrap().stored.clone();
+        let (stored, breaks_off) = {
+            let state = self.0.lock().unwrap();
+            (state.stored.clone(), state.breaks_off)
+        };
         match stored.is_empty() {
             true => tasks_by_message(self, filters).await,
-            false => Ok(TaskList { tasks: Tasks::Stored(stored), stale: false }),
+            false => Ok(TaskList { tasks: in_parts(stored, !breaks_off), stale: false }),
         }
     }
 

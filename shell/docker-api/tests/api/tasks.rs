@@ -81,6 +81,22 @@ async fn a_list_is_the_same_however_long_it_is_and_wherever_it_comes_from() {
     }
 }
 
+#[tokio::test]
+async fn a_list_that_is_broken_off_does_not_look_whole() {
+    let world = World::manager();
+    {
+        let mut state = world.control.0.lock().unwrap();
+        state.stored = stored(3 * TASKS_AT_ONCE);
+        state.breaks_off = true;
+    }
+    let mut stream = UnixStream::connect(&world.socket).await.unwrap();
+    stream.write_all(b"GET /tasks HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await.ok();
+    assert!(answer.starts_with(b"HTTP/1.1 200") && answer.len() > TASKS_AT_ONCE * 100);
+    assert!(!answer.ends_with(b"0\r\n\r\n") && !String::from_utf8_lossy(&answer).contains("]\n"));
+}
+
 /// When the first and the last byte of the answer came, and the answer.
 async fn timed(world: &World) -> (Duration, Duration, Response) {
     let mut stream = UnixStream::connect(&world.socket).await.unwrap();

@@ -3,10 +3,11 @@
 use bytes::Bytes;
 use skep_consensus::{Mode, PeerMessage};
 use skep_disk::DataKey;
+use skep_docker_api::{TaskList, TaskPart, Tasks};
 use skep_manager::{Answer, NewRoot, RootRequest, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
-use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal, Task};
+use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
 use skep_rpc::backend::{ConnectionId, Ending};
 use skep_store::Event;
 use std::sync::{Arc, RwLock};
@@ -14,6 +15,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::board::Board;
 use super::queue::{Asks, NotTaken};
+
+/// Parts of a list that wait for its reader; one that has more is broken off. Each is of 8,192 tasks, if all are wanted.
+const LIST_PARTS_MAX: usize = 1024;
 
 /// An answer that is awaited.
 pub type Reply<T> = oneshot::Sender<Result<T, Refusal>>;
@@ -34,6 +38,9 @@ pub enum Ask {
     PaceAnswered(RaftId, Option<Mode>),
     /// Anything answered by `Answer`.
     Request(Request, Reply<Answer>),
+    /// A list of tasks, once the log is applied so far, if it says how far. The answer has the first ones; others follow
+    /// into the sender.
+    List(m::list_tasks_request::Filters, Option<u64>, mpsc::Sender<TaskPart>, Reply<Answer>),
     /// A worker registers; messages go into the sender.
     Session(Caller, ConnectionId, m::SessionRequest, mpsc::Sender<Result<m::SessionMessage, Refusal>>, Reply<()>),
     /// A worker lives.
@@ -74,10 +81,6 @@ pub enum Ask {
 pub enum Request {
     /// A user's command.
     Control(ControlRequest),
-    /// A list of tasks.
-    Tasks(m::list_tasks_request::Filters),
-    /// A list of tasks, once the log is applied so far.
-    TasksAt(m::list_tasks_request::Filters, u64),
     /// A follower asks how far it must have applied the log.
     ReadPoint,
     /// A manager becomes a member.
@@ -136,23 +139,18 @@ impl Handle {
         }
     }
 
-    /// The tasks that pass the filters, as they are stored here; whether they may be out of date.
-    pub async fn tasks(&self, filters: m::list_tasks_request::Filters) -> Result<(Vec<Arc<Task>>, bool), Refusal> {
-        self.list(Request::Tasks(filters)).await
-    }
-
-    /// The same, once everything up to `applied` is: current, if the leader said so much just now.
-    pub async fn tasks_at(
+    /// The tasks that pass the filters, as they are stored here once everything up to `applied` is; whether they may be out
+    /// of date. They are current if the leader said so much just now.
+    pub async fn tasks(
         &self,
         filters: m::list_tasks_request::Filters,
-        applied: u64,
-    ) -> Result<(Vec<Arc<Task>>, bool), Refusal> {
-        self.list(Request::TasksAt(filters, applied)).await
-    }
-
-    async fn list(&self, request: Request) -> Result<(Vec<Arc<Task>>, bool), Refusal> {
-        match self.request(request).await? {
-            Answer::Tasks { tasks, stale } => Ok((tasks, stale)),
+        applied: Option<u64>,
+    ) -> Result<TaskList, Refusal> {
+        let (sender, others) = mpsc::channel(LIST_PARTS_MAX);
+        match self.ask(|reply| Ask::List(filters, applied, sender, reply)).await? {
+            Answer::Tasks { tasks, stale, is_last } => {
+                Ok(TaskList { tasks: Tasks::Stored { first: TaskPart { tasks, is_last }, others }, stale })
+            }
             other => Err(Refusal::new(Code::Internal, format!("a list of tasks was answered with {other:?}"))),
         }
     }

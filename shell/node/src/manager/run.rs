@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use rand_chacha::ChaCha20Rng;
 use skep_disk::DataKey;
-use skep_manager::{Effect, Manager, RequestId, Status};
+use skep_docker_api::TaskPart;
+use skep_manager::{Answer, Effect, Manager, RequestId, Status};
 use skep_model::{Code, NodeId, Now, Refusal, Time};
 use skep_store::{AnyObject, Event, Read as _};
 use tokio::sync::{mpsc, watch};
@@ -40,7 +41,9 @@ pub(super) struct Loop {
     clock: Clock,
     rng: ChaCha20Rng,
     asked: Asked,
-    replies: BTreeMap<RequestId, Reply<skep_manager::Answer>>,
+    replies: BTreeMap<RequestId, Reply<Answer>>,
+    /// Where the others of a list's tasks go.
+    lists: BTreeMap<RequestId, mpsc::Sender<TaskPart>>,
     last_request: u64,
     feeds: Feeds,
     closing_feeds: Vec<(Time, skep_manager::StreamId)>,
@@ -73,6 +76,7 @@ pub fn spawn(
         rng: clock.rng(),
         asked,
         replies: BTreeMap::new(),
+        lists: BTreeMap::new(),
         last_request: 0,
         feeds: Feeds::default(),
         closing_feeds: Vec::new(),
@@ -206,9 +210,17 @@ impl Loop {
             }
             Effect::Reply { request, result } => {
                 let Some(reply) = self.replies.remove(&request) else { return };
-                if reply.send(result).is_err() {
+                let goes_on = matches!(&result, Ok(Answer::Tasks { is_last: false, .. }));
+                let heard = reply.send(result).is_ok();
+                if !heard {
                     tracing::debug!("who asked has gone");
                 }
+                self.follow_list(request, heard && goes_on);
+            }
+            Effect::MoreTasks { request, tasks, is_last } => {
+                let Some(list) = self.lists.get(&request) else { return };
+                let taken = list.try_send(TaskPart { tasks, is_last }).is_ok();
+                self.follow_list(request, taken && !is_last);
             }
             Effect::Dispatch(effect) => {
                 if let Some(stream) = self.feeds.perform(effect) {
@@ -235,6 +247,13 @@ impl Loop {
                 self.status.send_replace(self.manager.status());
             }
             Effect::Warn(message) => tracing::warn!("{message}"),
+        }
+    }
+
+    /// A list that does not go on, or that nobody reads, is forgotten.
+    fn follow_list(&mut self, request: RequestId, goes_on: bool) {
+        if !goes_on && self.lists.remove(&request).is_some() {
+            self.manager.end_list(request);
         }
     }
 
@@ -297,6 +316,14 @@ impl Loop {
             Ask::PaceAnswered(member, mode) => self.manager.pace_answered(member, mode),
             Ask::PeerLost(peer) => self.manager.peer_connection_lost(peer, now),
             Ask::Request(request, reply) => self.request(request, reply, now),
+            Ask::List(filters, applied, others, reply) => {
+                let id = self.number(reply);
+                self.lists.insert(id, others);
+                match applied {
+                    Some(applied) => self.manager.list_tasks_at(id, filters, applied),
+                    None => self.manager.list_tasks(id, filters),
+                }
+            }
             Ask::Session(caller, connection, request, sender, reply) => {
                 let stream = self.feeds.fresh();
                 let result = self.manager.register(&caller, request, stream, now, &mut self.rng);
@@ -341,14 +368,17 @@ impl Loop {
         }
     }
 
-    fn request(&mut self, request: Request, reply: Reply<skep_manager::Answer>, now: Now) {
+    fn number(&mut self, reply: Reply<Answer>) -> RequestId {
         self.last_request += 1;
         let id = RequestId(self.last_request);
         self.replies.insert(id, reply);
+        id
+    }
+
+    fn request(&mut self, request: Request, reply: Reply<Answer>, now: Now) {
+        let id = self.number(reply);
         match request {
             Request::Control(command) => self.manager.control(id, command, now, &mut self.rng),
-            Request::Tasks(filters) => self.manager.list_tasks(id, filters),
-            Request::TasksAt(filters, applied) => self.manager.list_tasks_at(id, filters, applied),
             Request::ReadPoint => self.manager.read_point(id),
             Request::Join(node, address) => self.manager.join_raft(id, node, address, now, &mut self.rng),
             Request::Pace(applied) => self.manager.asked_for_pace(id, applied),
@@ -395,6 +425,7 @@ impl Loop {
     fn stop(mut self) {
         // Who waits hears that the manager stops: their senders are dropped with the loop.
         self.replies.clear();
+        self.lists.clear();
         self.outside.close();
     }
 }

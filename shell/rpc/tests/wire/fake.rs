@@ -17,6 +17,9 @@ use tokio::sync::{mpsc, watch};
 
 use crate::swarm::{Swarm, now, rng};
 
+/// How far the fake leader's log is.
+pub const READ_POINT: u64 = 41;
+
 type Closed = (ConnectionId, Option<NodeId>, Ending);
 type Standings = Box<dyn Fn(&NodeId) -> Standing + Send>;
 type Members = Box<dyn Fn(RaftId) -> RaftStanding + Send>;
@@ -303,7 +306,11 @@ impl Backend for Fake {
     }
 
     async fn read_point(&self) -> Result<skep::ReadPointResponse, Refusal> {
-        nothing()
+        if *self.docker.lock().unwrap() {
+            return nothing();
+        }
+        let leads = *self.leader.borrow() == Leader::Me;
+        if leads { Ok(skep::ReadPointResponse { applied: READ_POINT }) } else { Err(Refusal::no_leader()) }
     }
 
     async fn leave(&self, call: Call, _request: skep::LeaveRequest) -> Result<(), Refusal> {

@@ -2,12 +2,13 @@
 
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
-use skep_model::{Code, ControlRequest};
+use skep_model::{Code, ControlRequest, Refusal};
 use skep_pki::token;
 use skep_rpc::client::{channel, fetch_root, request_certificate};
 use skep_rpc::wire::swarmkit::dispatcher_client::DispatcherClient as Wire;
 use skep_rpc::{Clients, Ending, Leader, PrivateKey, Trust};
 
+use crate::fake::READ_POINT;
 use crate::relay::Relay;
 use crate::swarm::{Swarm, eventually, now, soon};
 
@@ -39,6 +40,21 @@ async fn the_leader_hears_who_really_asks() {
     assert_eq!(soon(stream.next()).await.expect("a message").expect("no error").session_id, "second");
     drop((stream, dispatcher));
     soon(sender.closed()).await;
+}
+
+#[tokio::test]
+async fn a_leader_tells_managers_how_far_the_log_must_be_applied_to_read_as_it_would() {
+    let swarm = Swarm::new();
+    let leader = swarm.manager().await;
+    let follower = swarm.follower(&leader).await;
+    let clients = swarm.clients(NodeRole::Manager);
+    assert_eq!(soon(clients.read_point(&leader.address)).await, Ok(Some(READ_POINT)));
+    // Nobody else can say so, and it is not passed on: who asked looks for the leader anew.
+    assert_eq!(soon(clients.read_point(&follower.address)).await, Err(Refusal::no_leader()));
+    let refusal = soon(swarm.clients(NodeRole::Worker).read_point(&leader.address)).await.expect_err("a worker");
+    assert_eq!(refusal.code, Code::PermissionDenied);
+    *leader.fake.docker.lock().unwrap() = true;
+    assert_eq!(soon(clients.read_point(&leader.address)).await, Ok(None), "a Docker Engine knows no such question");
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ mod faults;
 mod global;
 mod membership;
 mod operator;
+mod reads;
 mod rebalance;
 mod registry;
 mod services;

@@ -136,8 +136,8 @@ impl World {
                 self.changed.insert(index, events);
             }
             Effect::Replaced => self.follow_key_soon(host),
-            // There is no Docker Engine in here, and so no other pace.
-            Effect::Members(_) | Effect::Pace(_) | Effect::AskPace { .. } => {}
+            // There is no Docker Engine in here, and so no other pace; nor does anybody ask for tasks as they are stored.
+            Effect::MoreTasks { .. } | Effect::Members(_) | Effect::Pace(_) | Effect::AskPace { .. } => {}
         }
     }
 
