@@ -30,6 +30,9 @@ pub enum ControllerError {
         /// What the registry or the store said.
         reason: String,
     },
+    /// Something kept the container from its start; in Docker's words.
+    #[error("starting container failed: {0}")]
+    NotStarted(#[source] Box<ControllerError>),
     /// A verb came before the one it stands on.
     #[error("task {task_id} has no container; prepare it first")]
     NotPrepared {

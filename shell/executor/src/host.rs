@@ -8,6 +8,7 @@ use skep_model::{Ability, AbilitySet};
 
 use crate::apparmor;
 use crate::shim::cgroup_hierarchies;
+use crate::spec::HeldCapabilities;
 
 /// Where the one hierarchy of cgroup v2 is mounted; on v1, a directory of mounts.
 const CGROUP_ROOT: &str = "/sys/fs/cgroup";
@@ -34,6 +35,23 @@ fn limits() -> Vec<Ability> {
 /// Whether this host has cgroup v2 alone.
 pub fn has_unified_cgroup() -> bool {
     Path::new(CGROUP_ROOT).join("cgroup.controllers").exists()
+}
+
+/// Where the hierarchies of cgroup v1 are mounted, as containers see them, too; none where all is v2.
+pub fn separate_cgroups() -> io::Result<Vec<PathBuf>> {
+    let hierarchies = if has_unified_cgroup() { Vec::new() } else { cgroup_hierarchies()? };
+    Ok(hierarchies.into_iter().filter(|place| place.starts_with(CGROUP_ROOT)).collect())
+}
+
+/// Whether low ports and pings can be opened to every user of a network namespace (Linux 4.11).
+pub fn has_network_settings() -> bool {
+    Path::new("/proc/sys/net/ipv4/ip_unprivileged_port_start").exists()
+}
+
+/// What processes of this daemon may hold at most.
+pub fn held_capabilities() -> io::Result<HeldCapabilities> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    HeldCapabilities::read(&status).ok_or_else(|| io::Error::other("/proc/self/status does not say CapBnd"))
 }
 
 /// cgroup v2.

@@ -20,6 +20,9 @@ use crate::spec::BoundFile;
 
 /// Docker's choice where the host has no resolver that a container can reach.
 const FALLBACK_RESOLVERS: &str = "nameserver 8.8.8.8\nnameserver 8.8.4.4\n";
+/// What `hosts` says in every container that has a network of its own.
+const USUAL_HOSTS: &str = "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::0\tip6-localnet\n\
+                           ff00::0\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n";
 /// Where secrets appear unless their target is absolute.
 const SECRETS_DIRECTORY: &str = "/run/secrets";
 /// Most that all secrets and configs of a container may take.
@@ -33,12 +36,20 @@ pub fn names(
     address: Option<Ipv4Addr>,
     host_network: bool,
 ) -> Result<Vec<BoundFile>, RuntimeError> {
-    let mut hosts = String::from("127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\n");
+    let mut hosts = if host_network {
+        // A host without the file knows no names.
+        fs::read_to_string("/etc/hosts").unwrap_or_default()
+    } else {
+        USUAL_HOSTS.to_owned()
+    };
+    if !hosts.is_empty() && !hosts.ends_with('\n') {
+        hosts.push('\n');
+    }
     if let Some(address) = address {
         hosts.push_str(&format!("{address}\t{hostname}\n"));
     }
     for line in &spec.hosts {
-        hosts.push_str(line);
+        hosts.push_str(&line.replacen(' ', "\t", 1));
         hosts.push('\n');
     }
     let resolvers = resolvers(spec, host_network)?;
@@ -48,7 +59,7 @@ pub fn names(
         fs::write(&source, text).map_err(RuntimeError::file("write", &source))?;
         fs::set_permissions(&source, fs::Permissions::from_mode(0o644))
             .map_err(RuntimeError::file("change mode of", &source))?;
-        files.push(BoundFile { source, target: format!("/etc/{name}"), read_only: false });
+        files.push(BoundFile { source, target: format!("/etc/{name}"), read_only: spec.read_only });
     }
     Ok(files)
 }
@@ -249,7 +260,8 @@ fn mount_memory(run_directory: &Path) -> Result<PathBuf, RuntimeError> {
         .recursive(true)
         .create(&directory)
         .map_err(RuntimeError::file("create", &directory))?;
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // Programs may be run from it: scripts are brought as configs.
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
     let options = format!("mode=0700,size={SECRETS_MAX_BYTES}");
     mount(Some("tmpfs"), &directory, Some("tmpfs"), flags, Some(options.as_str()))
         .map_err(|error| RuntimeError::file("mount a tmpfs on", &directory)(error.into()))?;

@@ -48,7 +48,7 @@ pub async fn launch(
             live.cleaned = true;
         });
     }
-    started
+    started.map_err(|why| ControllerError::NotStarted(Box::new(why)))
 }
 
 async fn begin(
@@ -80,7 +80,7 @@ async fn begin(
         // It is still cleaning up after itself.
         let ended = tokio::time::timeout(KILL_PATIENCE, seen.wait_for(|seen| seen.gone)).await;
         tracing::debug!(container = container.id, in_time = ended.is_ok(), "the shim has ended");
-        return Err(RuntimeError::Start { message: format!("starting container failed: {message}") }.into());
+        return Err(RuntimeError::Start { message }.into());
     }
     container.update(|live| live.status = Some(status));
     shared.announce("start", container);
@@ -183,6 +183,8 @@ fn write_document(
         cgroup_path: cgroup_path.clone(),
         host: shared.host,
         unified_cgroup: crate::host::has_unified_cgroup(),
+        separate_cgroups: crate::host::separate_cgroups().map_err(RuntimeError::host("list the cgroup hierarchies"))?,
+        own_network_settings: record.network != NetworkMode::Host && crate::host::has_network_settings(),
     };
     let instructions = Instructions {
         version: PROTOCOL_VERSION,
@@ -212,6 +214,7 @@ fn propagation(mount: &PlannedMount) -> Propagation {
 /// Has the filter compiled and written where the shim finds it.
 fn confine(shared: &Shared, container: &ContainerHandle, spec: &ContainerSpec) -> Result<Confinement, ControllerError> {
     let confined = confinement(spec)?;
+    shared.held_capabilities.check(&confined.capabilities)?;
     let (mut filter, mut filter_flags) = (None, 0);
     if confined.filtered {
         let path = container.directory.join("seccomp.bpf");

@@ -96,6 +96,8 @@ impl Runtime {
             starts: Semaphore::new(CONCURRENT_STARTS),
             filters: crate::spec::Filters::default(),
             apparmor: Profiles::new(host.contains(Ability::AppArmor)),
+            held_capabilities: crate::host::held_capabilities()
+                .map_err(RuntimeError::host("read which capabilities this host can give"))?,
             kernel: Kernel::running(),
             mounted: Mounted::default(),
             host,

@@ -17,7 +17,7 @@ use crate::config::RuntimeConfig;
 use crate::images::ImageStore;
 use crate::network::Network;
 use crate::shim::nursery::Nursery;
-use crate::spec::{Filters, Kernel};
+use crate::spec::{Filters, HeldCapabilities, Kernel};
 
 /// The runtime's insides.
 pub struct Shared {
@@ -35,6 +35,8 @@ pub struct Shared {
     pub filters: Filters,
     /// What this host can do.
     pub host: AbilitySet,
+    /// What a process here can be given.
+    pub held_capabilities: HeldCapabilities,
     /// This kernel, as conditions of filters see it.
     pub kernel: Kernel,
     /// AppArmor's profile.

@@ -139,11 +139,10 @@ fn readable(text: &str) -> String {
     text.rsplit_once("error in executing process : ").map_or(text, |(_, tail)| tail).to_owned()
 }
 
-/// On v2 attaches our filter; on v1 takes back the one device (`/dev/net/tun`) that the library adds to our list.
+/// On v2 attaches our filter; on v1 the library has written the list.
 fn filter_devices(cgroups: &[PathBuf], instructions: &Instructions) -> Result<(), String> {
-    if let Some(directory) = cgroups.iter().find(|directory| directory.join("devices.deny").exists()) {
-        return fs::write(directory.join("devices.deny"), "c 10:200 rwm")
-            .map_err(|error| format!("device filter (cgroup v1): {error}"));
+    if cgroups.iter().any(|directory| directory.join("devices.allow").exists()) {
+        return Ok(());
     }
     let unified = cgroups.iter().find(|directory| is_unified(directory));
     let directory =

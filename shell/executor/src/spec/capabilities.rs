@@ -94,9 +94,41 @@ pub fn resolve(add: &[String], drop: &[String]) -> Result<BTreeSet<String>, Refu
     Ok(set)
 }
 
+/// What processes of this host may hold at all, as bits (`CapBnd` of `/proc/self/status`, proc(5)).
+#[derive(Clone, Copy, Debug)]
+pub struct Held(u64);
+
+impl Held {
+    /// From the text of `/proc/self/status`; `None` where it does not say.
+    pub fn read(status: &str) -> Option<Self> {
+        let line = status.lines().find_map(|line| line.strip_prefix("CapBnd:"))?;
+        u64::from_str_radix(line.trim(), 16).ok().map(Self)
+    }
+
+    /// Refuses what no process here can be given: the daemon itself runs confined, or the kernel is older.
+    pub fn check(self, wanted: &BTreeSet<String>) -> Result<(), Refusal> {
+        let lacks = |name: &&String| !ALL.iter().zip(0..).any(|(known, bit)| known == name && self.0 >> bit & 1 == 1);
+        let missing: Vec<&str> = wanted.iter().filter(lacks).map(String::as_str).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing = missing.join(", ");
+        Err(Refusal::invalid(format!("unable to apply caps: operation not permitted: this host cannot give {missing}")))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_no_process_here_may_hold_is_named() {
+        let held = Held::read("Name:\tskep\nCapBnd:\t00000000000000ff\n").expect("a set");
+        assert!(held.check(&set(&["CHOWN", "SETUID"], &["ALL"])).is_ok());
+        let no = held.check(&set(&["CHOWN", "BPF", "SYS_ADMIN"], &["ALL"])).expect_err("beyond").message;
+        assert!(no.ends_with("this host cannot give CAP_BPF, CAP_SYS_ADMIN"), "{no}");
+        assert!(Held::read("Name:\tskep\n").is_none());
+    }
 
     fn set(add: &[&str], drop: &[&str]) -> BTreeSet<String> {
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::shim::protocol::DeviceRule;
 
 /// (kind, major, minor, access).
-const DEFAULT: [(char, Option<u32>, Option<u32>, &str); 10] = [
+const DEFAULT: [(char, Option<u32>, Option<u32>, &str); 11] = [
     // Making device nodes is allowed, using them is not.
     ('c', None, None, "m"),
     ('b', None, None, "m"),
@@ -17,6 +17,8 @@ const DEFAULT: [(char, Option<u32>, Option<u32>, &str); 10] = [
     ('c', Some(5), Some(0), "rwm"),
     ('c', Some(5), Some(2), "rwm"),
     ('c', Some(136), None, "rwm"),
+    // Tunnels, for containers that may make the node and configure the network.
+    ('c', Some(10), Some(200), "rwm"),
 ];
 
 /// For the filter on cgroup v2.

@@ -1,7 +1,7 @@
 //! Puts the document together.
 
-use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value, json};
 use skep_model::engine::ImageConfig;
@@ -36,6 +36,10 @@ const MASKED_PATHS: [&str; 12] = [
 ];
 /// Paths that steer the host's kernel (Docker's list).
 const READ_ONLY_PATHS: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
+
+/// Docker's, for a network stack that is the container's own.
+const OWN_NETWORK_SETTINGS: [(&str, &str); 2] =
+    [("net.ipv4.ip_unprivileged_port_start", "0"), ("net.ipv4.ping_group_range", "0 2147483647")];
 
 /// Resource limits by the names that specs use (`ulimit`).
 const RESOURCE_LIMITS: [&str; 16] = [
@@ -96,6 +100,10 @@ pub struct Facts<'a> {
     pub host: AbilitySet,
     /// Whether it has cgroup v2 alone.
     pub unified_cgroup: bool,
+    /// Where the hierarchies of cgroup v1 are mounted, in the container as on the host.
+    pub separate_cgroups: Vec<PathBuf>,
+    /// Whether the container has a network of its own and the kernel its settings.
+    pub own_network_settings: bool,
 }
 
 /// What a container may do.
@@ -230,7 +238,6 @@ fn all_mounts(facts: &Facts<'_>) -> Vec<Value> {
 }
 
 fn linux(facts: &Facts<'_>) -> Value {
-    let spec = facts.spec;
     let mut namespaces: Vec<Value> =
         ["pid", "ipc", "uts", "mount", "cgroup"].iter().map(|kind| json!({"type": kind})).collect();
     if let Some(path) = &facts.network_namespace {
@@ -241,8 +248,8 @@ fn linux(facts: &Facts<'_>) -> Value {
         "namespaces": namespaces,
         "resources": resources(facts),
         "maskedPaths": MASKED_PATHS,
-        "readonlyPaths": READ_ONLY_PATHS,
-        "sysctl": spec.sysctls,
+        "readonlyPaths": read_only_paths(facts),
+        "sysctl": settings(facts),
     });
     let propagations: BTreeSet<&String> =
         facts.mounts.iter().filter_map(|mount| mount.root_propagation.as_ref()).collect();
@@ -250,6 +257,25 @@ fn linux(facts: &Facts<'_>) -> Value {
         linux["rootfsPropagation"] = json!(widest);
     }
     linux
+}
+
+/// Docker's paths and, on cgroup v1, the hierarchies, which the runtime library mounts writable whatever is asked for: a
+/// container must not lift its own limits.
+fn read_only_paths(facts: &Facts<'_>) -> Vec<String> {
+    let given = |place: &Path| facts.mounts.iter().any(|mount| place.starts_with(&mount.target));
+    let hierarchies = facts.separate_cgroups.iter().filter(|place| !given(place));
+    let hierarchies = hierarchies.map(|place| place.display().to_string());
+    READ_ONLY_PATHS.iter().map(|path| (*path).to_owned()).chain(hierarchies).collect()
+}
+
+/// The kernel's settings: what the spec says and, in a network of its own, low ports and pings for every user.
+fn settings(facts: &Facts<'_>) -> BTreeMap<String, String> {
+    let mut all: BTreeMap<String, String> = BTreeMap::new();
+    if facts.own_network_settings {
+        all.extend(OWN_NETWORK_SETTINGS.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+    all.extend(facts.spec.sysctls.iter().map(|(name, value)| (name.clone(), value.clone())));
+    all
 }
 
 fn resources(facts: &Facts<'_>) -> Value {

@@ -16,6 +16,7 @@ mod users;
 #[cfg(test)]
 mod tests;
 
+pub use capabilities::Held as HeldCapabilities;
 pub use devices::rules as device_rules;
 pub use document::{BoundFile, Facts, command, confinement, document, environment};
 pub use local_volume::{LocalVolume, parse as volume_options};

@@ -195,10 +195,16 @@ fn volume(name: Option<&str>, target: &str, read_only: bool, volumes: &Path) -> 
     let anonymous = name.is_none();
     let name = name.map_or_else(generated_name, |name| Ok(name.to_owned()))?;
     let fine = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'.' | b'-');
-    if name.len() < 2 || !name.bytes().all(fine) || !name.as_bytes()[0].is_ascii_alphanumeric() {
+    // Docker's words.
+    if name.len() == 1 {
         return Err(Refusal::invalid(format!(
-            "volume name {name:?} is invalid: two or more of letters, digits, '_', '.' and '-', beginning with a \
-             letter or digit; for a directory of the host use a bind mount"
+            "create {name}: volume name is too short, names should be at least two alphanumeric characters"
+        )));
+    }
+    if name.is_empty() || !name.bytes().all(fine) || !name.as_bytes()[0].is_ascii_alphanumeric() {
+        return Err(Refusal::invalid(format!(
+            "create {name}: {name:?} includes invalid characters for a local volume name, only \
+             \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path"
         )));
     }
     let (access, propagation) = (if read_only { "ro" } else { "rw" }, "rprivate");
@@ -224,7 +230,9 @@ fn tmpfs(mount: &Mount, target: &str) -> Result<PlannedMount, Refusal> {
     if given.size_bytes > 0 {
         options.push(format!("size={}", given.size_bytes));
     }
-    options.push(format!("mode={:o}", if given.mode == 0 { 0o1777 } else { given.mode & 0o7777 }));
+    if given.mode != 0 {
+        options.push(format!("mode={:o}", given.mode & 0o7777));
+    }
     if mount.readonly {
         options.push("ro".to_owned());
     }

@@ -26,6 +26,8 @@ fn built(spec: &ContainerSpec, resources: Option<&ResourceRequirements>) -> Valu
         cgroup_path: "/skep/c1".to_owned(),
         host: Ability::ALL.into_iter().collect(),
         unified_cgroup: true,
+        separate_cgroups: vec!["/sys/fs/cgroup/memory".into()],
+        own_network_settings: true,
     })
     .expect("a document")
 }
@@ -40,6 +42,11 @@ fn defaults_are_dockers() {
     assert_eq!(document["linux"]["resources"]["devices"][0], json!({"allow": false, "type": "a", "access": "rwm"}));
     let masked = document["linux"]["maskedPaths"].as_array().expect("paths");
     assert!(masked.contains(&json!("/proc/kcore")) && masked.contains(&json!("/sys/firmware")));
+    let fixed = |document: &Value| document["linux"]["readonlyPaths"].as_array().expect("paths").clone();
+    assert!(fixed(&document).contains(&json!("/proc/sys")));
+    assert!(fixed(&document).contains(&json!("/sys/fs/cgroup/memory")), "its own limits are not its to lift");
+    let settings = json!({"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"});
+    assert_eq!(document["linux"]["sysctl"], settings);
     let kinds: Vec<&str> = document["linux"]["namespaces"]
         .as_array()
         .expect("list")
@@ -49,6 +56,20 @@ fn defaults_are_dockers() {
     assert_eq!(kinds, ["pid", "ipc", "uts", "mount", "cgroup", "network"]);
     let env = document["process"]["env"].as_array().expect("list");
     assert!(env.contains(&json!("HOSTNAME=box")) && env.contains(&json!("HOME=/root")));
+}
+
+#[test]
+fn what_the_spec_says_of_settings_and_of_the_hosts_own_cgroups_goes_first() {
+    let cgroup = Mount { source: "/sys".to_owned(), target: "/sys".to_owned(), ..Default::default() };
+    let spec = ContainerSpec {
+        mounts: vec![cgroup],
+        sysctls: [("net.ipv4.ip_unprivileged_port_start".to_owned(), "80".to_owned())].into(),
+        ..Default::default()
+    };
+    let document = built(&spec, None);
+    let fixed = document["linux"]["readonlyPaths"].as_array().expect("paths");
+    assert!(!fixed.contains(&json!("/sys/fs/cgroup/memory")), "{fixed:?}");
+    assert_eq!(document["linux"]["sysctl"]["net.ipv4.ip_unprivileged_port_start"], "80");
 }
 
 #[test]
@@ -132,7 +153,7 @@ fn memory_file_systems_take_the_two_options_that_docker_knows() {
         plan(&spec, &[], Path::new("/v")).map(|planned| planned[0].options.join(","))
     };
     for (options, expected) in [("", "noexec"), ("null", "noexec"), (r#"[["exec"]]"#, "exec")] {
-        let expected = format!("nosuid,nodev,{expected},rprivate,size=4096,mode=1777");
+        let expected = format!("nosuid,nodev,{expected},rprivate,size=4096");
         assert_eq!(planned(options).expect("planned"), expected);
     }
     assert!(planned(r#"[["uid","5"]]"#).expect_err("unknown").message.contains("\"uid=5\""));

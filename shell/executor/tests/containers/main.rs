@@ -59,7 +59,8 @@ fn a_missing_program_is_said_in_dockers_words() {
         let controller = lab.runtime().controller(order);
         controller.prepare().await.expect("prepared");
         let error = controller.start().await.expect_err("no such user");
-        assert!(matches!(error, ControllerError::Refused(_)), "{error}");
+        let words = "starting container failed: unable to find user nobody: no matching entries in passwd file";
+        assert!(matches!(error, ControllerError::NotStarted(_)) && error.to_string() == words, "{error}");
         controller.remove().await.expect("removed");
     });
 }
@@ -387,7 +388,7 @@ fn files_appear_where_they_should() {
             "Read-only file system",
             "from the image\n",
             "tmpfs /scratch tmpfs",
-            "10.1.2.3 friend",
+            "10.1.2.3\tfriend",
             "nameserver",
         ] {
             assert!(output.contains(expected), "{expected:?} in\n{output}\n{end}");

@@ -196,7 +196,10 @@ fn parts_of_volumes_appear_and_lead_nowhere_else() {
         assert_eq!(lab.script("cat /part", part("a/b/file")).await.0, "deep\n", "a single file");
         for (subpath, word) in [("nosuch", "No such file"), ("away", "cross-device")] {
             let said = refused(lab, part(subpath)).await;
-            assert!(said.starts_with("cannot access path ") && said.contains(word), "{said}");
+            assert!(
+                said.starts_with("starting container failed: cannot access path ") && said.contains(word),
+                "{said}"
+            );
         }
         let mounts = std::fs::read_to_string("/proc/self/mounts").expect("mounts");
         assert!(!mounts.contains(lab.path("run").to_str().expect("text")), "nothing stays mounted:\n{mounts}");
@@ -240,7 +243,8 @@ fn volumes_are_mounted_as_their_options_say() {
         assert!(output.contains("of the host\n") && output.contains("Read-only file system"), "{output}");
         let missing = with("missing", &[("type", "none"), ("device", "/no/such/place"), ("o", "bind")]);
         let said = refused(lab, missing).await;
-        assert!(said.starts_with("failed to mount local volume: mount /no/such/place:"), "{said}");
+        let words = "starting container failed: failed to mount local volume: mount /no/such/place:";
+        assert!(said.starts_with(words), "{said}");
         assert!(said.ends_with("No such file or directory (os error 2)"), "{said}");
         let said = refused(lab, with("odd", &[("colour", "red")])).await;
         assert!(said.contains("invalid option: \"colour\""), "{said}");

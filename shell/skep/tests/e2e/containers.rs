@@ -191,7 +191,7 @@ fn fields_reach_the_container_and_inspect_shows_them() {
     let logs = swarm.docker(1, &["logs", &id]).out;
     for expected in [
         "h1\nbox-1\n/made/here\nuid=33 gid=44 groups=44,55\nnameserver 192.0.2.53\nsearch example\noptions ndots:3\n",
-        "192.0.2.7 friend\n",
+        "192.0.2.7\tfriend\n",
         "\n100\n",
         "tmpfs /scratch tmpfs rw,nosuid,nodev,noexec",
         "size=1024k,mode=1770",

@@ -327,11 +327,11 @@ pub fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
 
 /// Waits until something holds; what was seen last is told when it never does.
 #[track_caller]
-pub fn wait_until(what: &str, mut look: impl FnMut() -> Result<(), String>) {
+pub fn wait_until<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let start = Instant::now();
     loop {
         match look() {
-            Ok(()) => return,
+            Ok(found) => return found,
             Err(seen) if start.elapsed() > PATIENCE => panic!("waited in vain for {what}\n{seen}"),
             Err(_) => std::thread::sleep(Duration::from_millis(POLL_MS)),
         }

@@ -4,6 +4,7 @@
 //! reading at `prepare`.
 
 mod copy;
+mod propagation;
 mod record;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,6 +12,7 @@ use std::fs;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
@@ -22,6 +24,9 @@ use super::shared::held;
 use crate::error::{ControllerError, RuntimeError};
 use crate::spec::{LocalVolume, PlannedMount, open_inside, outside_proc};
 use record::VolumeRecord;
+
+/// Mode of a file system in memory that replaces no directory of the image.
+const ANYBODY: u32 = 0o1777;
 
 /// Volumes on which something is mounted, and the containers that use them.
 #[derive(Debug, Default)]
@@ -78,6 +83,7 @@ pub fn prepare(
     rootfs: &Path,
 ) -> Result<Vec<PlannedMount>, ControllerError> {
     let mut effective = mounts.to_vec();
+    propagation::check(mounts)?;
     for (index, mount) in effective.iter_mut().enumerate() {
         outside_proc(&mount.target, &real_place(rootfs, &mount.target)?)?;
         match mount.kind.as_str() {
@@ -86,6 +92,9 @@ pub fn prepare(
             }
             "bind" if !mount.source.exists() => {
                 return Err(missing_source(&mount.source).into());
+            }
+            "tmpfs" if !mount.options.iter().any(|option| option.starts_with("mode=")) => {
+                mount.options.push(mode_of_place(rootfs, &mount.target)?);
             }
             "volume" => {
                 volume(mounted, container, mount, rootfs)?;
@@ -97,6 +106,17 @@ pub fn prepare(
         }
     }
     Ok(effective)
+}
+
+/// The image's own directory says who may use the file system in its place; where it has none, everybody may.
+fn mode_of_place(rootfs: &Path, target: &str) -> Result<String, RuntimeError> {
+    let directory = match open_inside(rootfs, target, OFlag::O_PATH | OFlag::O_DIRECTORY) {
+        Ok(directory) => directory,
+        Err(nix::errno::Errno::ENOENT | nix::errno::Errno::ENOTDIR) => return Ok(format!("mode={ANYBODY:o}")),
+        Err(error) => return Err(RuntimeError::file("open", target.to_owned())(error.into())),
+    };
+    let metadata = directory.metadata().map_err(RuntimeError::file("look at", target.to_owned()))?;
+    Ok(format!("mode={:o}", metadata.permissions().mode() & 0o7777))
 }
 
 /// Docker's words for a bind of nothing.
@@ -245,17 +265,22 @@ fn is_mount_point(path: &Path) -> Result<bool, RuntimeError> {
 }
 
 fn mount_points() -> Result<Vec<PathBuf>, RuntimeError> {
+    Ok(mount_table()?.lines().filter_map(mount_point).collect())
+}
+
+fn mount_table() -> Result<String, RuntimeError> {
     let table = Path::new("/proc/thread-self/mountinfo");
-    let text = fs::read_to_string(table).map_err(RuntimeError::file("read", table))?;
-    let point = |line: &str| {
-        // Characters that would end a field are written as octal numbers.
-        let mut point = line.split(' ').nth(4)?.to_owned();
-        for (written, meant) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
-            point = point.replace(written, meant);
-        }
-        Some(PathBuf::from(point))
-    };
-    Ok(text.lines().filter_map(point).collect())
+    fs::read_to_string(table).map_err(RuntimeError::file("read", table))
+}
+
+/// Where a line of the table is mounted.
+fn mount_point(line: &str) -> Option<PathBuf> {
+    // Characters that would end a field are written as octal numbers.
+    let mut point = line.split(' ').nth(4)?.to_owned();
+    for (written, meant) in [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")] {
+        point = point.replace(written, meant);
+    }
+    Some(PathBuf::from(point))
 }
 
 /// Unmounts what a former daemon left mounted for containers that are gone.

@@ -6,6 +6,7 @@ mod bollard;
 mod differential;
 pub mod events;
 mod http;
+mod inside;
 mod logs;
 mod peers;
 mod prometheus;

@@ -1,0 +1,199 @@
+//! What a task sees of its world, field by field of the container spec: the same under Skep as under Docker 20.10.
+//!
+//! Both run the same services; each task prints what it sees (`look.sh`), and the lines are compared. Each difference
+//! that is meant has its reason in `ALLOWED`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::clients::differential::matches;
+use crate::engine::{self, Engine};
+use crate::support::{Said, Swarm, wait_until};
+
+const LOOK: &str = include_str!("look.sh");
+
+/// Flags of `service create`, each a service of its own.
+const FLAGS: &[&str] = &[
+    "",
+    "--cap-add NET_ADMIN",
+    "--cap-add ALL",
+    "--cap-drop ALL",
+    "--cap-drop CHOWN --cap-drop MKNOD",
+    "--cap-add SYS_ADMIN --user 1000",
+    "--config source=c1,target=/c,uid=1,gid=2,mode=0440",
+    "--config c1",
+    "--config source=script,target=/c,mode=0755",
+    "--secret source=script,target=/c,mode=0755",
+    "--dns 192.0.2.53 --dns-option ndots:2 --dns-search example.org",
+    "--env A=1 --env B= --env PATH=/bin",
+    "--env NODE={{.Node.Hostname}} --env SLOT={{.Task.Slot}} --env NAME={{.Service.Name}}",
+    "--group 100 --group 200",
+    "--host db:192.0.2.7 --host web:192.0.2.8",
+    "--init",
+    "--limit-cpu 0.5",
+    "--reserve-cpu 0.25",
+    "--limit-memory 64m",
+    "--limit-memory 64m --reserve-memory 32m",
+    "--limit-pids 100",
+    "--mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770",
+    "--mount type=tmpfs,target=/t",
+    "--mount type=bind,source=<files>,target=/t",
+    "--mount type=bind,source=<files>,target=/t,readonly",
+    "--mount type=bind,source=<files>,target=/t,bind-propagation=rslave",
+    "--mount type=bind,source=<files>,target=/t,bind-propagation=shared",
+    "--mount type=bind,source=<files>,target=/t,bind-nonrecursive=true",
+    "--mount type=volume,source=v1,target=/v",
+    "--mount type=volume,source=v2,target=/etc",
+    "--mount type=volume,source=v3,target=/etc,volume-nocopy",
+    "--mount type=volume,source=v,target=/v",
+    "--mount type=volume,source=a/b,target=/v",
+    "--mount target=/anonymous",
+    "--mount type=volume,source=v4,target=/v,readonly",
+    "--read-only",
+    "--read-only --mount type=tmpfs,target=/tmp",
+    "--secret s1",
+    "--secret source=s1,target=other,uid=1,gid=2,mode=0400",
+    "--secret source=s1,target=/other",
+    "--sysctl net.core.somaxconn=9",
+    "--tty",
+    "--ulimit nofile=1024:2048 --ulimit core=0",
+    "--user 1000:1000",
+    "--user 1000",
+    "--user root",
+    "--user 0:100",
+    "--workdir relative",
+    "--workdir /made/here",
+    "--network host",
+    "--stop-signal SIGINT",
+    "--user 1000 --cap-add NET_BIND_SERVICE",
+    "--user 1000 --secret s1 --config c1",
+];
+
+/// Flags, section and line, reason. `*` stands for anything.
+const ALLOWED: &[(&str, &str, &str)] = &[
+    ("*", "mount: /proc/interrupts *", "masked by newer engines, too"),
+    ("*", "mount: / *", "options of the overlay"),
+    ("*", "mount: /sys ro,*", "the mount is read-only; that of the file system itself is the runtime's choice"),
+    ("*", "mount: /sys/fs/cgroup/* rw,*", "a read-only mount lies on it: see `own limit`"),
+    ("*", "ls -ld: * /sys/fs/cgroup", "a directory of mounts, each read-only"),
+    ("*", "/etc/resolv.conf: ", "an empty line"),
+    ("*--config *", "mount: /c*", "no devices and no other user's programs in it"),
+    ("*--secret *", "mount: /*", "no devices and no other user's programs in it"),
+    ("*--reserve-memory *", "cgroup: memory/memory.soft_limit_in_bytes *", "what is reserved is kept for the task"),
+    ("*tmpfs*", "mount: /t*", "the mode that the file system would have anyway is said"),
+    ("--network host", "interface: docker*", "the bridges of the host"),
+    ("--cap-add ALL", "end: *", "what this host cannot give is named"),
+    ("--init", "first process: *", "each has an init of its own"),
+    ("--init", "mount: /sbin/docker-init *", "each has an init of its own"),
+    ("--init", "root: * sbin", "each has an init of its own"),
+];
+
+#[test]
+fn a_task_sees_the_same_world_as_with_docker() {
+    if !engine::is_installed() {
+        return;
+    }
+    let Some(mut swarm) = Swarm::start(1) else { return };
+    let number = swarm.add_bare_host();
+    let docker = Engine::start(&swarm, number);
+    swarm.load_busybox([1]);
+    let files = swarm.lab.directory().join("files");
+    std::fs::create_dir(&files).expect("a directory");
+    std::fs::write(files.join("text"), "text\n").expect("a file");
+    std::fs::write(files.join("script"), "#!/bin/sh\necho ran\n").expect("a file");
+    let files = files.display().to_string();
+    let docker = Side {
+        address: swarm.address(number),
+        hostname: swarm.host(number).hostname().to_owned(),
+        run: Box::new(|words| docker.docker(words)),
+    };
+    let skep = Side {
+        address: swarm.address(1),
+        hostname: swarm.host(1).hostname().to_owned(),
+        run: Box::new(|words| swarm.docker(1, words)),
+    };
+    for side in [&docker, &skep] {
+        side.prepare(&files);
+    }
+    let mut found = Vec::new();
+    let mut used = BTreeSet::new();
+    for (number, flags) in FLAGS.iter().enumerate() {
+        let [docker, skep] = [&docker, &skep].map(|side| side.seen(number));
+        for (line, how) in differences(&docker, &skep) {
+            match ALLOWED.iter().position(|(what, at, _)| matches(what, flags) && matches(at, &line)) {
+                Some(place) => drop(used.insert(place)),
+                None => found.push(format!("[{flags}] {how} {line}")),
+            }
+        }
+    }
+    let stale = ALLOWED.iter().enumerate().filter(|(place, _)| !used.contains(place));
+    found.extend(stale.map(|(_, (flags, at, why))| format!("no longer differs: [{flags}] {at} ({why})")));
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
+type Run<'a> = dyn Fn(&[&str]) -> Said + 'a;
+
+/// A daemon under the stock client.
+struct Side<'a> {
+    address: String,
+    hostname: String,
+    run: Box<Run<'a>>,
+}
+
+impl Side<'_> {
+    fn prepare(&self, files: &str) {
+        (self.run)(&["swarm", "init", "--advertise-addr", &self.address]).expect();
+        for (kind, name, file) in [
+            ("secret", "s1", "text"),
+            ("config", "c1", "text"),
+            ("secret", "script", "script"),
+            ("config", "script", "script"),
+        ] {
+            (self.run)(&[kind, "create", name, &format!("{files}/{file}")]).expect();
+        }
+        for (number, flags) in FLAGS.iter().enumerate() {
+            let filled = flags.replace("<files>", files);
+            let name = format!("look{number}");
+            let mut words = vec!["service", "create", "--detach", "--no-resolve-image", "--restart-condition", "none"];
+            words.extend(["--name", &name]);
+            if !flags.contains("--network host") {
+                words.extend(["--hostname", "box"]);
+            }
+            words.extend(filled.split_whitespace());
+            words.extend(["busybox", "sh", "-c", LOOK]);
+            (self.run)(&words).expect();
+        }
+    }
+
+    /// How the task of a service ended and what it printed, with what must differ made the same.
+    fn seen(&self, number: usize) -> Vec<String> {
+        let name = format!("look{number}");
+        let format = "{{.CurrentState}}|{{.Error}}";
+        let end = wait_until(&format!("{name} to have looked"), || {
+            let said = (self.run)(&["service", "ps", "--no-trunc", &name, "--format", format]).out;
+            let is_over = ["Complete", "Failed", "Rejected"].iter().any(|end| said.starts_with(end));
+            if is_over { Ok(said) } else { Err(said) }
+        });
+        let (state, error) = end.trim().split_once('|').expect("two columns");
+        let state = state.split(' ').next().unwrap_or_default();
+        let logs = (self.run)(&["service", "logs", "--raw", &name]).expect();
+        let lines = logs.lines().map(|line| self.plain(line.trim_end_matches('\r')));
+        std::iter::once(format!("end: {state} {error}")).chain(lines).collect()
+    }
+
+    fn plain(&self, line: &str) -> String {
+        line.replace(&self.hostname, "<hostname>").replace(&self.address, "<address>")
+    }
+}
+
+/// Lines that only one of them printed, and which.
+fn differences(docker: &[String], skep: &[String]) -> Vec<(String, &'static str)> {
+    let mut counted: BTreeMap<&str, i64> = BTreeMap::new();
+    for line in docker {
+        *counted.entry(line).or_default() += 1;
+    }
+    for line in skep {
+        *counted.entry(line).or_default() -= 1;
+    }
+    let side = |count: i64| if count > 0 { "docker alone:" } else { "skep alone:" };
+    counted.into_iter().filter(|(_, count)| *count != 0).map(|(line, count)| (line.to_owned(), side(count))).collect()
+}
