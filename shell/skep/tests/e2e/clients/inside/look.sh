@@ -20,6 +20,8 @@ list /dev | say dev
 list / | say root
 list -R /run/secrets | say secrets
 list /c /other /v /t /t/inner /made | say mounted
+list -R /data /srv /home | say data
+touch /data/written 2>&1 | say data
 for file in memory/memory.limit_in_bytes memory/memory.soft_limit_in_bytes memory/memory.memsw.limit_in_bytes \
     memory/memory.swappiness memory/memory.oom_control cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares \
     pids/pids.max devices/devices.list memory.max memory.low memory.swap.max cpu.max pids.max; do

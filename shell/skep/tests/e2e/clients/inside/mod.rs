@@ -4,6 +4,7 @@
 //! that is meant has its reason in `ALLOWED`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
 
 use crate::clients::differential::matches;
 use crate::engine::{self, Engine};
@@ -68,6 +69,44 @@ const FLAGS: &[&str] = &[
     "--user 1000 --secret s1 --config c1",
 ];
 
+/// The same for an image that has users and says much of its own: see `IMAGE`.
+const IMAGE_FLAGS: &[&str] = &[
+    "",
+    "--user 0",
+    "--user 1000",
+    "--user 1000:50",
+    "--user web:staff",
+    "--user other",
+    "--user nobody-here",
+    "--user web:nogroup-here",
+    "--group staff",
+    "--group nogroup-here",
+    "--workdir /made",
+    "--env A=spec --env B",
+    "--env HOME=/elsewhere",
+    "--mount type=volume,source=vv,target=/data",
+    "--mount type=volume,source=ww,target=/data,volume-nocopy",
+    "--mount type=tmpfs,target=/data",
+    "--mount type=tmpfs,target=/data,tmpfs-mode=0700",
+    "--mount type=bind,source=<files>,target=/link/inside",
+    "--mount type=tmpfs,target=/data/deep/er --mount type=volume,source=xx,target=/data",
+    "--read-only",
+    "--no-healthcheck",
+    "--cap-drop ALL --cap-add SETUID",
+];
+
+/// What the image says; its entry point is a shell, which reads the look as its argument.
+const IMAGE: &[&str] = &[
+    "USER web",
+    "WORKDIR /srv/app",
+    "ENV A=image B=image",
+    "VOLUME /data",
+    "EXPOSE 80",
+    "LABEL who=image",
+    "ENTRYPOINT [\"sh\", \"-c\"]",
+    "CMD [\"exit 3\"]",
+];
+
 /// Flags, section and line, reason. `*` stands for anything.
 const ALLOWED: &[(&str, &str, &str)] = &[
     ("*", "mount: /proc/interrupts *", "masked by newer engines, too"),
@@ -79,7 +118,9 @@ const ALLOWED: &[(&str, &str, &str)] = &[
     ("*--config *", "mount: /c*", "no devices and no other user's programs in it"),
     ("*--secret *", "mount: /*", "no devices and no other user's programs in it"),
     ("*--reserve-memory *", "cgroup: memory/memory.soft_limit_in_bytes *", "what is reserved is kept for the task"),
-    ("*tmpfs*", "mount: /t*", "the mode that the file system would have anyway is said"),
+    ("*tmpfs*", "mount: /*", "the mode that the file system would have anyway is said"),
+    ("*tmpfs-mode=0700", "root: * data", "the mode that was asked for, as in newer engines"),
+    ("--group nogroup-here", "end: *", "written as newer engines do"),
     ("--network host", "interface: docker*", "the bridges of the host"),
     ("--cap-add ALL", "end: *", "what this host cannot give is named"),
     ("--init", "first process: *", "each has an init of its own"),
@@ -101,6 +142,7 @@ fn a_task_sees_the_same_world_as_with_docker() {
     std::fs::write(files.join("text"), "text\n").expect("a file");
     std::fs::write(files.join("script"), "#!/bin/sh\necho ran\n").expect("a file");
     let files = files.display().to_string();
+    let archive = image(&swarm);
     let docker = Side {
         address: swarm.address(number),
         hostname: swarm.host(number).hostname().to_owned(),
@@ -112,11 +154,11 @@ fn a_task_sees_the_same_world_as_with_docker() {
         run: Box::new(|words| swarm.docker(1, words)),
     };
     for side in [&docker, &skep] {
-        side.prepare(&files);
+        side.prepare(&files, &archive);
     }
     let mut found = Vec::new();
     let mut used = BTreeSet::new();
-    for (number, flags) in FLAGS.iter().enumerate() {
+    for (number, (flags, _)) in all().enumerate() {
         let [docker, skep] = [&docker, &skep].map(|side| side.seen(number));
         for (line, how) in differences(&docker, &skep) {
             match ALLOWED.iter().position(|(what, at, _)| matches(what, flags) && matches(at, &line)) {
@@ -130,6 +172,26 @@ fn a_task_sees_the_same_world_as_with_docker() {
     assert!(found.is_empty(), "{}", found.join("\n"));
 }
 
+/// Every service, and whether it is one of the image that says much.
+fn all() -> impl Iterator<Item = (&'static str, bool)> {
+    FLAGS.iter().map(|flags| (*flags, false)).chain(IMAGE_FLAGS.iter().map(|flags| (*flags, true)))
+}
+
+/// Busybox with users, and a directory that belongs to one.
+fn image(swarm: &Swarm) -> String {
+    let directory = swarm.lab.directory();
+    let (tree, archive) = (directory.join("people"), directory.join("people.tar"));
+    let script = "cp -a ../busybox/. . && mkdir -p data/deep home/web srv && echo kept > data/deep/file && chmod 750 data && \
+                  chown -R 1000:50 data home/web && ln -s srv link && \
+                  printf 'root:x:0:0::/root:/bin/sh\\nweb:x:1000:1000::/home/web:/bin/sh\\nother:x:7:8::/:/bin/sh\\n' > etc/passwd && \
+                  printf 'root:x:0:\\nweb:x:1000:\\nstaff:x:50:web,other\\nmore:x:60:web\\n' > etc/group && \
+                  tar -cf ../people.tar .";
+    std::fs::create_dir(&tree).expect("a directory");
+    let made = Command::new("sh").args(["-c", script]).current_dir(&tree).status().expect("sh runs");
+    assert!(made.success());
+    archive.display().to_string()
+}
+
 type Run<'a> = dyn Fn(&[&str]) -> Said + 'a;
 
 /// A daemon under the stock client.
@@ -140,7 +202,10 @@ struct Side<'a> {
 }
 
 impl Side<'_> {
-    fn prepare(&self, files: &str) {
+    fn prepare(&self, files: &str, archive: &str) {
+        let changes = IMAGE.iter().flat_map(|change| ["-c", change]);
+        let import: Vec<&str> = ["import"].into_iter().chain(changes).chain([archive, "people:1"]).collect();
+        (self.run)(&import).expect();
         (self.run)(&["swarm", "init", "--advertise-addr", &self.address]).expect();
         for (kind, name, file) in [
             ("secret", "s1", "text"),
@@ -150,7 +215,7 @@ impl Side<'_> {
         ] {
             (self.run)(&[kind, "create", name, &format!("{files}/{file}")]).expect();
         }
-        for (number, flags) in FLAGS.iter().enumerate() {
+        for (number, (flags, is_image)) in all().enumerate() {
             let filled = flags.replace("<files>", files);
             let name = format!("look{number}");
             let mut words = vec!["service", "create", "--detach", "--no-resolve-image", "--restart-condition", "none"];
@@ -159,7 +224,7 @@ impl Side<'_> {
                 words.extend(["--hostname", "box"]);
             }
             words.extend(filled.split_whitespace());
-            words.extend(["busybox", "sh", "-c", LOOK]);
+            words.extend(if is_image { &["people:1", LOOK][..] } else { &["busybox", "sh", "-c", LOOK] });
             (self.run)(&words).expect();
         }
     }
