@@ -2,7 +2,7 @@
 
 BUILD_PACKAGES := gcc protobuf-compiler libseccomp-dev pkg-config
 RUN_PACKAGES := iproute2 nftables util-linux procps
-TEST_PACKAGES := docker.io busybox-static iptables docker-registry skopeo iputils-ping curl python3 python3-venv openssl
+TEST_PACKAGES := docker.io busybox-static iptables docker-registry skopeo iputils-ping curl python3 python3-venv openssl golang-cfssl
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 STAMP := target/.packages
 

@@ -6,7 +6,7 @@ use skep_consensus::ProposeError;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Caller, Code, Make, NodeId, Now, Refusal};
-use skep_pki::{NewRoot, RootRequest, Signing};
+use skep_pki::{NewRoot, RootRequest, SignFailure, Signing};
 use skep_store::Read as _;
 use skep_store::commands::check_docker_manager;
 
@@ -149,25 +149,31 @@ impl Manager {
     }
 
     /// The shell has signed, or could not.
-    pub fn signed(&mut self, signing: &Signing, chain: Result<Bytes, String>, now: Now, rng: &mut dyn RngCore) {
+    pub fn signed(&mut self, signing: &Signing, chain: Result<Bytes, SignFailure>, now: Now, rng: &mut dyn RngCore) {
         self.waiting.signing.remove(&signing.node);
-        self.issuance.retry(signing.node.clone());
         self.dirty = true;
         // What cannot be stored now waits to be signed again.
         if !self.leading || self.consensus.may_propose(self.role.term).is_err() {
-            return;
+            return self.issuance.retry(signing.node.clone());
+        }
+        match &chain {
+            Err(failure) if failure.is_passing => self.issuance.rest(signing.node.clone(), now),
+            Ok(_) => self.issuance.rouse(),
+            Err(_) => {}
         }
         let last_index = self.consensus.last_index();
         let number = Self::request_number(rng);
         let done = self.ledger.transact(now, last_index, number, |tx| match chain {
             Ok(chain) => skep_pki::signed(tx, signing, chain),
-            Err(reason) => skep_pki::sign_failed(tx, signing, &reason),
+            Err(failure) if failure.is_passing => skep_pki::sign_delayed(tx, signing, &failure.reason),
+            Err(failure) => skep_pki::sign_failed(tx, signing, &failure.reason),
         });
         let proposed = match done {
             Ok(((), entry)) => self.propose(entry.into_iter().collect()),
             Err(refusal) => Err(refusal),
         };
         if let Err(refusal) = proposed {
+            self.issuance.retry(signing.node.clone());
             self.effects.push(Effect::Warn(format!("the certificate of {} was not stored: {refusal}", signing.node)));
         }
     }

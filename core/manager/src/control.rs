@@ -1,16 +1,21 @@
 //! What users ask: writes are proposed and answered when committed, reads when they are known to be current.
 
+use std::cell::Cell;
+
 use rand_core::RngCore;
 use skep_consensus::ProposeError;
 use skep_model::pb::messages::list_tasks_request;
-use skep_model::{Code, ControlKind, ControlRequest, ControlResponse, Now, Refusal};
+use skep_model::pb::types::CaConfig;
+use skep_model::{Cluster, Code, ControlKind, ControlRequest, ControlResponse, Now, Refusal};
+use skep_pki::{FINDINGS_MAX, Findings, Obstacle};
 use skep_store::Entry;
 use skep_store::commands::{self, CommandContext, MemberView};
 
+use crate::authority::undecided;
 use crate::effect::{Answer, Effect, RequestId};
 use crate::leading::tell_of_nodes;
 use crate::state::Manager;
-use crate::waiting::{HeldWrite, ListLater, PreparedRead, ReadWait, WAITING_MAX};
+use crate::waiting::{HeldWrite, Inquiring, ListLater, PreparedRead, ReadWait, WAITING_MAX};
 
 /// Reads that are answered before they are confirmed: each holds its answer meanwhile.
 const PREPARED_READS_MAX: usize = 16;
@@ -82,6 +87,18 @@ impl Manager {
     }
 
     pub(crate) fn write(&mut self, request: RequestId, command: ControlRequest, now: Now, rng: &mut dyn RngCore) {
+        self.write_knowing(request, command, Findings::new(), now, rng);
+    }
+
+    /// As `write`, when something was found out that the command depends on.
+    pub(crate) fn write_knowing(
+        &mut self,
+        request: RequestId,
+        command: ControlRequest,
+        findings: Findings,
+        now: Now,
+        rng: &mut dyn RngCore,
+    ) {
         if !self.leading {
             return self.reply(request, Err(Refusal::no_leader()));
         }
@@ -98,6 +115,19 @@ impl Manager {
         let skep_nodes = self.pace.skep_nodes.clone();
         let last_index = self.consensus.last_index();
         let number = Self::request_number(rng);
+        // Only settings of the cluster can need more than the facts.
+        let again = matches!(command, ControlRequest::UpdateCluster(_)).then(|| command.clone());
+        let unknown = Cell::new(None);
+        let roots = self.roots;
+        let root_under = |cluster: &Cluster, config: &CaConfig| {
+            skep_pki::root_under(cluster, config, roots, now.wall, &findings).map_err(|obstacle| match obstacle {
+                Obstacle::Refused(refusal) => refusal,
+                Obstacle::Unknown(inquiry) => {
+                    unknown.set(Some(*inquiry));
+                    undecided()
+                }
+            })
+        };
         let Self { ledger, network, orchestrator, scheduler, .. } = self;
         let done = ledger.transact(now, last_index, number, |tx| {
             let begin = tx.mark();
@@ -106,6 +136,7 @@ impl Manager {
                 rng: &mut *rng,
                 members: &members,
                 certificate_expiry: &expiry,
+                root_under: &root_under,
                 extended_constraints,
                 skep_nodes: &skep_nodes,
             };
@@ -114,6 +145,11 @@ impl Manager {
             tell_of_nodes(tx, begin, network, orchestrator, scheduler);
             Ok::<_, Refusal>(response)
         });
+        if let (Some(inquiry), Some(command)) = (unknown.take(), again)
+            && findings.len() < FINDINGS_MAX
+        {
+            return self.inquire(Inquiring { request, command, findings, inquiry }, rng);
+        }
         match done {
             Ok((response, entry)) => {
                 self.commit_then_answer(request, Answer::Control { response: Box::new(response), stale: false }, entry);
@@ -200,6 +236,7 @@ impl Manager {
             rng,
             members: &members,
             certificate_expiry: &self.certificate_expiry,
+            root_under: &|cluster, _| Ok(cluster.root_ca.clone()),
             extended_constraints: self.only_skep(),
             skep_nodes: &self.pace.skep_nodes,
         };

@@ -6,7 +6,7 @@ use skep_consensus::{LogRange, Member, Mode, PeerMessage, Persist, Role};
 use skep_dispatch::manager::Effect as DispatchEffect;
 use skep_model::pb::messages as m;
 use skep_model::{ControlResponse, RaftId, Refusal, Task};
-use skep_pki::{RootRequest, Signing};
+use skep_pki::{Inquiry, RootRequest, Signing};
 use skep_store::Event;
 
 /// A request that waits for its answer; numbered by the caller.
@@ -77,6 +77,8 @@ pub enum Effect {
     Sign(Signing),
     /// Make a root; then call `Manager::root_made`.
     MakeRoot(RootRequest),
+    /// Find something out about the swarm's CAs; then call `Manager::inquired` with the number.
+    Inquire(u64, Inquiry),
     /// Facts changed: for watchers. In commit order.
     Changed {
         /// Where the entry stands in the log.

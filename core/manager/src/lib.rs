@@ -8,6 +8,7 @@
 #![warn(missing_docs)]
 
 mod apply;
+mod authority;
 mod certificates;
 mod control;
 mod effect;
@@ -32,6 +33,6 @@ pub use effect::{Answer, Effect, RequestId};
 pub use genesis::Genesis;
 pub use skep_consensus as consensus;
 pub use skep_dispatch::manager::{Effect as DispatchEffect, StreamId};
-pub use skep_pki::{NewRoot, RootRequest, Signing};
+pub use skep_pki::{Finding, Inquiry, NewRoot, RootReader, RootRequest, SignFailure, Signing};
 pub use snapshot::{SnapshotError, decode_snapshot};
 pub use state::{Config, Manager, Status};

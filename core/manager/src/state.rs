@@ -9,7 +9,9 @@ use skep_model::pb::types::{Peer, WeightedPeer};
 use skep_model::{RaftId, Time, WallTime};
 use skep_network::Allocator;
 use skep_orchestrator::Orchestrator;
-use skep_pki::{Issuance, IssuerIdentity, NetworkKeys, Newcomers, RaftFacts, RaftMemberFacts, RoleManager, RootChange};
+use skep_pki::{
+    Issuance, IssuerIdentity, NetworkKeys, Newcomers, RaftFacts, RaftMemberFacts, RoleManager, RootChange, RootReader,
+};
 use skep_scheduler::Scheduler;
 use skep_store::commands::MemberView;
 use skep_store::{Ledger, Read as _, Reader, Store};
@@ -35,6 +37,8 @@ pub struct Config {
     pub certificate_expiry: fn(&[u8]) -> Option<WallTime>,
     /// Reads whose name and key the certificates carry that a root (PEM) issues.
     pub read_issuer: fn(&[u8]) -> Option<IssuerIdentity>,
+    /// Reads roots that an operator brings.
+    pub roots: RootReader,
     /// How entries of the log are read.
     pub reader: Reader,
 }
@@ -67,6 +71,7 @@ pub struct Manager {
     pub(crate) genesis: Option<Genesis>,
     pub(crate) certificate_expiry: fn(&[u8]) -> Option<WallTime>,
     pub(crate) read_issuer: fn(&[u8]) -> Option<IssuerIdentity>,
+    pub(crate) roots: RootReader,
     pub(crate) pace: Pace,
     pub(crate) waiting: Waiting,
     pub(crate) lists: Lists,
@@ -128,6 +133,7 @@ impl Manager {
             genesis: config.genesis,
             certificate_expiry: config.certificate_expiry,
             read_issuer: config.read_issuer,
+            roots: config.roots,
             pace,
             waiting: Waiting::default(),
             lists: Lists::default(),

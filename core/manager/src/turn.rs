@@ -52,6 +52,7 @@ impl Manager {
             .min(due(self.roles.wake_at()))
             .min(due(self.keys.wake_at()))
             .min(due(self.root_change.wake_at()))
+            .min(due(self.issuance.wake_at()))
             .min(due(self.newcomers.wake_at()))
             .max(self.paused_until)
     }
@@ -141,6 +142,7 @@ impl Manager {
         }
         self.dirty = false;
         self.keep_pace(now, rng);
+        self.issuance.wake(now);
         self.sign_waiting();
         let proposed = self.leaders_turn(now, rng);
         self.answer_certificates();

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use skep_model::pb::messages::{IssueNodeCertificateRequest, NodeCertificateStatusRequest, list_tasks_request};
 use skep_model::{Caller, ControlRequest, ControlResponse, Make, NodeId, Refusal, Time};
-use skep_pki::Signing;
+use skep_pki::{Findings, Inquiry, Signing};
 
 use crate::effect::{Answer, RequestId};
 use crate::removal::Removal;
@@ -61,6 +61,17 @@ pub(crate) enum HeldWrite {
     Certificate(Option<Caller>, Make, Box<IssueNodeCertificateRequest>),
 }
 
+/// A user's write that waits for something to be found out about the swarm's CAs.
+#[derive(Debug)]
+pub(crate) struct Inquiring {
+    pub request: RequestId,
+    pub command: ControlRequest,
+    /// What is known by now.
+    pub findings: Findings,
+    /// What is being asked.
+    pub inquiry: Inquiry,
+}
+
 /// What waits until this manager is known to lead still.
 #[derive(Clone, Debug)]
 pub(crate) enum ReadWait {
@@ -99,6 +110,8 @@ pub(crate) struct Waiting {
     pub open: BTreeMap<u64, (Proposed, Time)>,
     /// Writes that came during a handover, oldest first.
     pub held: VecDeque<Held>,
+    /// Writes that wait for a finding, by its number.
+    pub inquiring: BTreeMap<u64, Inquiring>,
     /// By read number.
     pub reads: BTreeMap<u64, (RequestId, ReadWait)>,
     /// Lists of tasks that wait for the log.
@@ -143,6 +156,7 @@ impl Waiting {
         proposed.extend(all.leavers);
         let mut others: Vec<RequestId> = all.reads.into_values().map(|(request, _)| request).collect();
         others.extend(all.held.into_iter().map(|held| held.request));
+        others.extend(all.inquiring.into_values().map(|inquiring| inquiring.request));
         others.extend(all.membership_queue.into_iter().map(|queued| match queued {
             QueuedMembership::Join(request, ..) | QueuedMembership::Leave(request, _) => request,
         }));
@@ -158,6 +172,7 @@ impl Waiting {
         self.commits.len()
             + self.open.len()
             + self.held.len()
+            + self.inquiring.len()
             + self.reads.len()
             + self.membership_queue.len()
             + self.removals.len()

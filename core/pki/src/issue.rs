@@ -101,7 +101,8 @@ pub fn take_back(tx: &mut Tx<'_>, caller: &Caller) -> Result<(), Refusal> {
     tx.create(new_node(id.clone(), caller.role, spec, certificate, cluster.vxlan_udp_port))
 }
 
-/// What a node's certificate has come to: `None` until the state is final, then ask again after the next commit.
+/// What a node's certificate has come to: `None` until the state is final, or there is a reason why it is not; then ask
+/// again after the next commit.
 pub fn certificate_status(
     read: &impl Read,
     request: &NodeCertificateStatusRequest,
@@ -110,7 +111,7 @@ pub fn certificate_status(
     let node = read.node(&id).ok_or_else(|| Refusal::not_found("node", id.as_str()))?;
     let status = node.certificate.status.clone().unwrap_or_default();
     let is_final = matches!(status.state(), State::Issued | State::Failed | State::Rotate);
-    Ok(is_final
+    Ok((is_final || !status.err.is_empty())
         .then(|| NodeCertificateStatusResponse { status: Some(status), certificate: Some(node.certificate.clone()) }))
 }
 

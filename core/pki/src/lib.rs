@@ -2,10 +2,12 @@
 //!
 //! It must never know X.509, TLS or a connection: requests and chains are bytes that the shell signs and checks.
 //! Flow of a join: token → [`issue`] (a node object, certificate pending) → [`to_sign`] → the shell signs → [`signed`] →
-//! [`certificate_status`] answers. A change of root: [`RootChange`]. Start reading at `issue`, then `roles`.
+//! [`certificate_status`] answers. A change of root: [`RootChange`]; to which one:
+//! [`root_under`]. Start reading at `issue`, then `roles`.
 
 #![warn(missing_docs)]
 
+mod authority;
 mod genesis;
 mod issue;
 mod network_keys;
@@ -16,6 +18,10 @@ mod root_change;
 mod signing;
 pub mod token;
 
+pub use authority::{
+    ExternalIssuer, FINDINGS_MAX, Finding, Findings, Inquiry, Next, Obstacle, Present, ReadRoot, RootFacts, RootReader,
+    root_under,
+};
 pub use genesis::{
     ClusterSettings, PREDEFINED_LABEL, create_missing_networks, default_cluster, default_cluster_spec, first_node,
 };
@@ -25,7 +31,10 @@ pub use newcomers::{NEWCOMER_PATIENCE, Newcomers};
 pub use removed::{is_removed, stored_role};
 pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
 pub use root_change::{IssuerIdentity, NewRoot, RootChange, RootRequest};
-pub use signing::{Issuance, Issuer, Signing, certificate_life, issuer, sign_failed, signed, to_sign};
+pub use signing::{
+    Issuance, Issuer, SignFailure, Signatory, Signing, certificate_life, sign_delayed, sign_failed, signatory, signed,
+    to_sign,
+};
 pub use token::{InvalidToken, ParsedToken, RootDigest, UnlockKey};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_core::RngCore;
 use skep_model::pb::types::issuance_status::State;
-use skep_model::pb::types::{IssuanceStatus, RootRotation};
+use skep_model::pb::types::{IssuanceStatus, NodeTlsInfo, RootRotation};
 use skep_model::{Cluster, Node, Now, Refusal, Time};
 use skep_store::{Event, Read, Tx};
 
@@ -53,7 +53,7 @@ impl fmt::Debug for RootRequest {
 pub struct NewRoot {
     /// Self-signed.
     pub certificate: Bytes,
-    /// Its key.
+    /// Its key; empty when an external CA has it.
     pub key: Bytes,
     /// Name and key of the new root, signed by the present one.
     pub cross_signed: Bytes,
@@ -121,7 +121,9 @@ impl RootChange {
         if is_root_wanted(&cluster) {
             return Ok(self.request(&cluster));
         }
-        let Some(rotation) = &cluster.root_ca.root_rotation else { return Ok(None) };
+        let Some(rotation) = &cluster.root_ca.root_rotation else {
+            return self.bring_back(&cluster, now, read_issuer, tx).map(|()| None);
+        };
         self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
         let issuer = read_issuer(&rotation.ca_cert)
             .ok_or_else(|| Refusal::invalid("RootCA.RootRotation.CACert: no certificate can be read"))?;
@@ -129,12 +131,26 @@ impl RootChange {
         if left.is_empty() {
             return finish(tx, &cluster, rotation, rng).map(|()| None);
         }
-        left.iter().filter(|node| state(node) == State::Issued).take(RENEWALS_MAX).try_for_each(|stored| {
-            let mut node = (**stored).clone();
-            node.certificate.status = Some(IssuanceStatus { state: State::Rotate.into(), err: String::new() });
-            tx.update(node)
-        })?;
+        ask_for_others(tx, &left)?;
         Ok(None)
+    }
+
+    /// A change that was called off has left nodes with certificates of a root that will not be: they are asked for
+    /// others, each once.
+    fn bring_back(
+        &mut self,
+        cluster: &Cluster,
+        now: Now,
+        read_issuer: fn(&[u8]) -> Option<IssuerIdentity>,
+        tx: &mut Tx<'_>,
+    ) -> Result<(), Refusal> {
+        let Some(issuer) = read_issuer(&cluster.root_ca.ca_cert) else { return Ok(()) };
+        let mut strays = left_behind(tx, &issuer);
+        strays.retain(|node| state(node) == State::Issued && tls_info(node).is_some());
+        if strays.len() > RENEWALS_MAX {
+            self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
+        }
+        ask_for_others(tx, &strays)
     }
 
     fn request(&mut self, cluster: &Cluster) -> Option<RootRequest> {
@@ -172,14 +188,27 @@ impl RootChange {
 /// Nodes that do not use a certificate of that issuer, as far as they have said. Who left has none any more.
 fn left_behind(read: &impl Read, issuer: &IssuerIdentity) -> Vec<Arc<Node>> {
     let uses = |node: &Node| {
-        let used = node.description.as_ref().and_then(|description| description.tls_info.as_ref());
-        used.is_some_and(|tls| {
+        tls_info(node).is_some_and(|tls| {
             tls.cert_issuer_subject == issuer.subject && tls.cert_issuer_public_key == issuer.public_key
         })
     };
     let mut nodes = read.nodes();
     nodes.retain(|node| !node.has_left() && !uses(node));
     nodes
+}
+
+/// What a node has said of its certificate.
+fn tls_info(node: &Node) -> Option<&NodeTlsInfo> {
+    node.description.as_ref().and_then(|description| description.tls_info.as_ref())
+}
+
+/// Asks those that have a certificate, as many as may be asked at a time, for another.
+fn ask_for_others(tx: &mut Tx<'_>, nodes: &[Arc<Node>]) -> Result<(), Refusal> {
+    nodes.iter().filter(|node| state(node) == State::Issued).take(RENEWALS_MAX).try_for_each(|stored| {
+        let mut node = (**stored).clone();
+        node.certificate.status = Some(IssuanceStatus { state: State::Rotate.into(), err: String::new() });
+        tx.update(node)
+    })
 }
 
 fn state(node: &Node) -> State {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::Bound;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,8 +10,10 @@ use skep_model::defaults::{NODE_CERTIFICATE_EXPIRY, NODE_CERTIFICATE_EXPIRY_MIN}
 use skep_model::pb::types::issuance_status::State;
 use skep_model::pb::types::node_spec::Membership;
 use skep_model::pb::types::{IssuanceStatus, NodeRole};
-use skep_model::{Cluster, Code, Node, NodeId, Refusal};
+use skep_model::{Cluster, Node, NodeId, Now, Refusal, Time};
 use skep_store::{Event, Read, Tx};
+
+use crate::authority::{ExternalIssuer, external_urls};
 
 /// A certificate to be signed.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -23,11 +26,27 @@ pub struct Signing {
     pub csr: Bytes,
 }
 
+/// Pause after an external CA could not be had before it is asked again (SwarmKit: ten seconds).
+const EXTERNAL_PAUSE: Duration = Duration::from_secs(3);
+
+/// Why there is no certificate.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignFailure {
+    /// For the operator and the node.
+    pub reason: String,
+    /// Whether it may go well the next time: an external CA does not answer.
+    pub is_passing: bool,
+}
+
 /// Which nodes may wait for a signature: events mark them, facts decide.
 #[derive(Clone, Debug, Default)]
 pub struct Issuance {
     marked: BTreeSet<NodeId>,
     everything: bool,
+    /// Those that an external CA gave nothing, until it is asked again: for one of them first, lest it be overrun.
+    resting: BTreeSet<NodeId>,
+    rests_until: Option<Time>,
+    tried: Option<NodeId>,
 }
 
 impl Issuance {
@@ -38,19 +57,55 @@ impl Issuance {
 
     /// A new term: look at every node once.
     pub fn lead(&mut self) {
-        self.everything = true;
+        *self = Self { everything: true, ..Self::default() };
     }
 
-    /// A committed change.
+    /// A committed change. Another external CA may be named for another root: whoever rests is looked at again.
     pub fn observe(&mut self, event: &Event) {
-        if let Some(node) = event.object.get::<Node>() {
+        if let Some(node) = event.object.get::<Node>().filter(|node| !self.resting.contains(&node.id)) {
             self.marked.insert(node.id.clone());
+        }
+        if event.object.get::<Cluster>().is_some() {
+            self.rouse();
         }
     }
 
-    /// A signature failed for a passing reason: look again at the next turn.
+    /// What was to be done for a node could not be: look again at the next turn.
     pub fn retry(&mut self, node: NodeId) {
         self.marked.insert(node);
+    }
+
+    /// A signature failed for a passing reason: look again after a pause.
+    pub fn rest(&mut self, node: NodeId, now: Now) {
+        self.resting.insert(node);
+        self.rests_until.get_or_insert_with(|| now.monotonic.after(EXTERNAL_PAUSE));
+    }
+
+    /// Certificates are to be had again: whoever rests is looked at.
+    pub fn rouse(&mut self) {
+        self.rests_until = None;
+        self.marked.append(&mut self.resting);
+    }
+
+    /// When it wants its turn.
+    pub fn wake_at(&self) -> Option<Time> {
+        self.rests_until
+    }
+
+    /// Tries one of those that rest, if it is time.
+    pub fn wake(&mut self, now: Now) {
+        if self.rests_until.is_some_and(|until| until <= now.monotonic) {
+            // Not always the same one: another's request may be what the CA does not take.
+            let after = self.tried.take();
+            let next =
+                after.and_then(|tried| self.resting.range((Bound::Excluded(tried), Bound::Unbounded)).next().cloned());
+            self.tried = next.or_else(|| self.resting.first().cloned());
+            self.rests_until = None;
+            if let Some(node) = &self.tried {
+                self.resting.remove(node);
+                self.marked.insert(node.clone());
+            }
+        }
     }
 
     /// What is to be signed among the marked nodes; the marks are gone afterwards.
@@ -96,6 +151,17 @@ pub fn sign_failed(tx: &mut Tx<'_>, signing: &Signing, reason: &str) -> Result<(
     })
 }
 
+/// Stores why a request still waits.
+pub fn sign_delayed(tx: &mut Tx<'_>, signing: &Signing, reason: &str) -> Result<(), Refusal> {
+    let said = |node: &Node| node.certificate.status.as_ref().is_some_and(|status| status.err == reason);
+    if tx.node(&signing.node).is_some_and(|node| said(&node)) {
+        return Ok(());
+    }
+    settle(tx, signing, |node| {
+        node.certificate.status.get_or_insert_default().err = reason.to_owned();
+    })
+}
+
 fn settle(tx: &mut Tx<'_>, signing: &Signing, change: impl FnOnce(&mut Node)) -> Result<(), Refusal> {
     let Some(stored) = tx.node(&signing.node).filter(|node| waiting(node).as_ref() == Some(signing)) else {
         return Ok(());
@@ -123,24 +189,37 @@ impl fmt::Debug for Issuer {
     }
 }
 
-/// The root that signs now: during a change of root already the new one (interop §1.8).
-pub fn issuer(cluster: &Cluster) -> Result<Issuer, Refusal> {
+/// Who signs now.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Signatory {
+    /// The swarm itself.
+    Own(Issuer),
+    /// An external CA; the second is what follows every leaf, PEM.
+    External(ExternalIssuer, Bytes),
+}
+
+/// Who signs: during a change of root already the new one (interop §1.8). External CAs go before the swarm's own key.
+pub fn signatory(cluster: &Cluster, normalized: fn(&[u8]) -> Bytes) -> Result<Signatory, SignFailure> {
     let root = &cluster.root_ca;
-    let issuer = match &root.root_rotation {
-        Some(next) => Issuer {
-            certificate: next.ca_cert.clone(),
-            key: next.ca_key.clone(),
-            intermediates: next.cross_signed_ca_cert.clone(),
-        },
-        None => Issuer { certificate: root.ca_cert.clone(), key: root.ca_key.clone(), intermediates: Bytes::new() },
+    let present = normalized(&root.ca_cert);
+    let (certificate, key, intermediates, trusted) = match &root.root_rotation {
+        Some(next) => {
+            let trusted = Bytes::from([&present[..], &normalized(&next.ca_cert)].concat());
+            (&next.ca_cert, &next.ca_key, next.cross_signed_ca_cert.clone(), trusted)
+        }
+        None => (&root.ca_cert, &root.ca_key, Bytes::new(), present.clone()),
     };
-    if issuer.key.is_empty() {
-        return Err(Refusal::new(
-            Code::FailedPrecondition,
-            "the swarm's root key is not in the swarm: certificates are issued by an external CA, which Skep cannot ask yet",
-        ));
+    let external = cluster.spec.ca_config.as_ref().map_or(&[][..], |config| &config.external_cas);
+    let urls = external_urls(external, &normalized(certificate), &present, normalized);
+    if !urls.is_empty() {
+        return Ok(Signatory::External(ExternalIssuer { urls, trusted, root: certificate.clone() }, intermediates));
     }
-    Ok(issuer)
+    if key.is_empty() {
+        let reason = "the swarm has no key of its root, and no external CA is named for that root: name one with `docker \
+                      swarm update --external-ca`, or give the key with `docker swarm ca --rotate --ca-cert --ca-key`";
+        return Err(SignFailure { reason: reason.to_owned(), is_passing: true });
+    }
+    Ok(Signatory::Own(Issuer { certificate: certificate.clone(), key: key.clone(), intermediates }))
 }
 
 /// How long a node certificate lives in this swarm.

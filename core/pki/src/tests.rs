@@ -1,5 +1,6 @@
 //! The decisions over a real ledger.
 
+mod authority;
 mod certificates;
 mod newcomers;
 mod roles;

@@ -202,6 +202,7 @@ impl Swarm {
             rng: &mut rng,
             members: &members,
             certificate_expiry: &expiry,
+            root_under: &|cluster, _| Ok(cluster.root_ca.clone()),
             extended_constraints: false,
             skep_nodes: &self.skep_nodes.clone(),
         };

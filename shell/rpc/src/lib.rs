@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod client;
+pub mod external;
 pub mod identity;
 pub mod raft;
 pub mod server;
@@ -18,6 +19,7 @@ pub mod wire;
 
 pub use backend::{Backend, Call, ConnectionId, Ending, Feed, Leader, RaftKind, RaftMessage, Visitor};
 pub use client::{Clients, DispatcherClient, Incoming, JoinError};
+pub use external::ExternalCas;
 pub use identity::{Membership, NodeIdentity, PrivateKey, TrustRoot};
 pub use raft::{RaftEvent, RaftTransport};
 pub use server::Server;

@@ -128,6 +128,7 @@ impl World {
                 rng: &mut rng,
                 members: &[],
                 certificate_expiry: &|_| None,
+                root_under: &|cluster, _| Ok(cluster.root_ca.clone()),
                 extended_constraints: true,
                 skep_nodes: &Default::default(),
             };

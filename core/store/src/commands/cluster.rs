@@ -8,7 +8,7 @@ use skep_model::ids::base36;
 use skep_model::objects::DEFAULT_CLUSTER_NAME;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::{CaConfig, ClusterSpec, EncryptionKey, RootCa};
-use skep_model::{Cluster, Code, Kept, Now, Refusal, WallTime, defaults};
+use skep_model::{Cluster, Code, Kept, Now, Refusal, Verbatim, WallTime, defaults};
 
 use super::context::CommandContext;
 use super::lookup::{self, common_filters, in_sequence, invalid_argument, quoted, required, written};
@@ -50,8 +50,8 @@ pub(super) fn update(
     check_cluster(&spec)?;
     let stored = required::<Cluster>(tx, &request.cluster_id)?;
     let mut cluster = (*stored).clone();
-    check_certificates(&cluster, &spec)?;
-    cluster.spec = spec;
+    cluster.root_ca = (context.root_under)(&cluster, &spec.ca_config.clone().unwrap_or_default())?;
+    cluster.spec = without_keys(&spec);
     // The pace is the managers' own affair: a client that writes labels anew neither sets nor loses it.
     if cluster.pace() != stored.pace() {
         cluster.set_pace(stored.pace());
@@ -82,35 +82,6 @@ pub fn check_cluster(spec: &ClusterSpec) -> Result<(), Refusal> {
     }
     if lookup::name(spec.annotations.as_ref()) != DEFAULT_CLUSTER_NAME {
         return Err(Refusal::invalid("modification of cluster name is not allowed"));
-    }
-    Ok(())
-}
-
-/// A root of one's own and an external CA change who vouches for nodes; neither is carried out yet. Another root of the
-/// swarm's own making is (`ForceRotate`), where its key is here to vouch for the new one.
-fn check_certificates(cluster: &Cluster, spec: &ClusterSpec) -> Result<(), Refusal> {
-    let nothing = CaConfig::default();
-    let wanted = spec.ca_config.as_ref().unwrap_or(&nothing);
-    let current = cluster.spec.ca_config.as_ref().unwrap_or(&nothing);
-    let own_root = wanted.signing_ca_key.is_empty()
-        && (wanted.signing_ca_cert.is_empty() || wanted.signing_ca_cert == cluster.root_ca.ca_cert);
-    if !own_root {
-        return Err(Refusal::new(
-            Code::Unimplemented,
-            "a root CA of your own is not available yet: leave SigningCACert and SigningCAKey of CAConfig out",
-        ));
-    }
-    if wanted.force_rotate != cluster.root_ca.last_forced_rotation && cluster.root_ca.ca_key.is_empty() {
-        return Err(Refusal::new(
-            Code::FailedPrecondition,
-            "CAConfig.ForceRotate: the swarm's root key is with an external CA, which alone could vouch for a new root",
-        ));
-    }
-    if wanted.external_cas != current.external_cas {
-        return Err(Refusal::new(
-            Code::Unimplemented,
-            "external certificate authorities are not available yet: leave ExternalCAs of CAConfig as they are",
-        ));
     }
     Ok(())
 }
@@ -173,18 +144,25 @@ pub(super) fn forget_expired(cluster: &mut Cluster, now: Now) {
     });
 }
 
+/// Settings without the root that was asked for and its key: what came of them is in the cluster's root. A Docker
+/// manager that led may have left them.
+fn without_keys(spec: &Verbatim<ClusterSpec>) -> Verbatim<ClusterSpec> {
+    let has_keys = |config: &CaConfig| !config.signing_ca_key.is_empty() || !config.signing_ca_cert.is_empty();
+    if !spec.ca_config.as_ref().is_some_and(has_keys) {
+        return spec.clone();
+    }
+    spec.edit(|spec| {
+        if let Some(config) = &mut spec.ca_config {
+            config.signing_ca_key = Bytes::new();
+            config.signing_ca_cert = Bytes::new();
+        }
+    })
+}
+
 /// The cluster without what nobody outside the managers may see; with the defaults that its silence means.
 fn redacted(cluster: &Cluster) -> Kept<skep_model::pb::objects::Cluster> {
     let mut shown = cluster.clone();
-    let has_keys = |config: &CaConfig| !config.signing_ca_key.is_empty() || !config.signing_ca_cert.is_empty();
-    if shown.spec.ca_config.as_ref().is_some_and(has_keys) {
-        shown.spec = shown.spec.edit(|spec| {
-            if let Some(config) = &mut spec.ca_config {
-                config.signing_ca_key = Bytes::new();
-                config.signing_ca_cert = Bytes::new();
-            }
-        });
-    }
+    shown.spec = without_keys(&shown.spec);
     shown.root_ca.ca_key = Bytes::new();
     if let Some(rotation) = &mut shown.root_ca.root_rotation {
         rotation.ca_key = Bytes::new();

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use rand_core::RngCore;
-use skep_model::{NodeId, Now, RaftId, WallTime};
+use skep_model::pb::types::{CaConfig, RootCa};
+use skep_model::{Cluster, NodeId, Now, RaftId, Refusal, WallTime};
 
 /// One member of the managers' quorum, as Raft knows it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -33,6 +34,8 @@ pub struct CommandContext<'a> {
     pub members: &'a [MemberView],
     /// Until when a certificate (PEM) is valid; `None` if it cannot be read.
     pub certificate_expiry: &'a dyn Fn(&[u8]) -> Option<WallTime>,
+    /// The cluster's root under other settings, or why they cannot be had: who may issue certificates is decided there.
+    pub root_under: &'a dyn Fn(&Cluster, &CaConfig) -> Result<RootCa, Refusal>,
     /// Whether placement constraints beyond Docker's grammar are allowed: only while every manager is known to
     /// understand them.
     pub extended_constraints: bool,

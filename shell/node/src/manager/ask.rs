@@ -4,7 +4,7 @@ use bytes::Bytes;
 use skep_consensus::{Mode, PeerMessage};
 use skep_disk::DataKey;
 use skep_docker_api::{TaskList, TaskPart, Tasks};
-use skep_manager::{Answer, NewRoot, RootRequest, Signing, Status, StreamId};
+use skep_manager::{Answer, Finding, NewRoot, RootRequest, SignFailure, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
 use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
@@ -62,9 +62,11 @@ pub enum Ask {
     /// A caller's connection is gone.
     ConnectionClosed(ConnectionId, Ending),
     /// A certificate was signed, or could not be.
-    Signed(Box<Signing>, Result<Bytes, String>),
+    Signed(Box<Signing>, Result<Bytes, SignFailure>),
     /// A root that was asked for was made, or could not be.
     RootMade(Box<RootRequest>, Result<NewRoot, String>),
+    /// Something that settings of the cluster depend on was found out.
+    Inquired(u64, Finding),
     /// This node's own certificate request, to be signed with the swarm's key: nobody else can when it has expired.
     SignOwn(Bytes, Reply<Bytes>),
     /// Puts the raft log under another key.

@@ -4,6 +4,7 @@
 //! Decisions are `core/manager`'s; here is only the carrying out. Start reading at `start`, then `run`.
 
 mod ask;
+mod authority;
 mod backend;
 mod board;
 mod feeds;
@@ -14,6 +15,7 @@ mod run;
 mod start;
 
 pub use ask::{Ask, Handle};
+pub(crate) use authority::{Authority, ROOT_READER};
 pub use log_broker::LogBroker;
 pub use start::{Beginning, ManagerParts, ManagerRole, StartError};
 

@@ -6,19 +6,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use skep_consensus::{LogEntry, LogRange, Member, MessageKind, Mode, PeerMessage, Persist};
 use skep_disk::{DataKey, DiskError, LogStore as _, RaftDisk};
-use skep_manager::{RootRequest, Signing, StreamId};
+use skep_manager::{Inquiry, RootRequest, Signing, StreamId};
 use skep_model::pb::skep::pace_response::Pace;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, RaftId, Refusal};
-use skep_rpc::identity::{Signer, create_next_root};
-use skep_rpc::{Clients, Membership, RaftKind, RaftMessage, RaftTransport, Server};
+use skep_pki::{Next, Present};
+use skep_rpc::{Clients, RaftKind, RaftMessage, RaftTransport, Server};
 use skep_store::{Read as _, Store};
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
 
 use super::Trouble;
 use super::ask::{Ask, Handle, Reply};
-use crate::clock::Clock;
+use super::authority::Authority;
 
 /// What the loop performs its effects with.
 pub struct Outside {
@@ -26,7 +26,7 @@ pub struct Outside {
     transport: Arc<RaftTransport>,
     clients: Arc<Clients>,
     runtime: tokio::runtime::Handle,
-    clock: Clock,
+    authority: Authority,
     own: RaftId,
     skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
     server: Arc<Server>,
@@ -49,14 +49,14 @@ pub struct OutsideParts {
     pub server: Arc<Server>,
     /// Who is told that this manager cannot go on.
     pub troubles: mpsc::Sender<Trouble>,
-    /// Clocks.
-    pub clock: Clock,
+    /// Signs.
+    pub authority: Authority,
 }
 
 impl Outside {
     /// Everything but the loop's own handle.
     pub fn new(parts: OutsideParts) -> Self {
-        let OutsideParts { disk, transport, clients, skep_nodes, server, troubles, clock } = parts;
+        let OutsideParts { disk, transport, clients, skep_nodes, server, troubles, authority } = parts;
         let own = disk.member().raft_id;
         let runtime = tokio::runtime::Handle::current();
         Self {
@@ -64,7 +64,7 @@ impl Outside {
             transport,
             clients,
             runtime,
-            clock,
+            authority,
             own,
             skep_nodes,
             server,
@@ -167,11 +167,15 @@ impl Outside {
     pub(super) fn sign(&self, signing: Signing, facts: &Store) {
         let Some(handle) = self.handle.clone() else { return };
         let Some(cluster) = facts.cluster() else { return };
-        let clock = self.clock;
-        self.runtime.spawn_blocking(move || {
-            let result = sign(&signing, &cluster, clock);
-            if let Err(reason) = &result {
-                tracing::warn!("the certificate of {} cannot be signed: {reason}", signing.node);
+        let authority = self.authority.clone();
+        let said = facts.node(&signing.node).and_then(|node| node.certificate.status.clone()).unwrap_or_default().err;
+        self.runtime.spawn(async move {
+            let result = authority.sign(&signing, &cluster).await;
+            // What is tried again and again is told once.
+            if let Err(failure) = result.as_ref().map_err(|failure| &failure.reason).map(drop)
+                && *failure != said
+            {
+                tracing::warn!("the certificate of {} cannot be signed: {failure}", signing.node);
             }
             tell(&handle, Ask::Signed(Box::new(signing), result));
         });
@@ -180,13 +184,21 @@ impl Outside {
     /// Makes a root away from the loop.
     pub(super) fn make_root(&self, request: RootRequest) {
         let Some(handle) = self.handle.clone() else { return };
-        let clock = self.clock;
-        self.runtime.spawn_blocking(move || {
-            let made = std::str::from_utf8(&request.key).map_err(|error| error.to_string()).and_then(|key| {
-                create_next_root(&request.certificate, key, clock.now().wall, &mut clock.rng())
-                    .map_err(|error| error.to_string())
-            });
+        let authority = self.authority.clone();
+        self.runtime.spawn(async move {
+            let present = Present::Own(request.certificate.clone(), request.key.clone());
+            let made = authority.vouch(present, Next::Made).await;
             tell(&handle, Ask::RootMade(Box::new(request), made));
+        });
+    }
+
+    /// Finds something out away from the loop.
+    pub(super) fn inquire(&self, number: u64, inquiry: Inquiry) {
+        let Some(handle) = self.handle.clone() else { return };
+        let authority = self.authority.clone();
+        self.runtime.spawn(async move {
+            let finding = authority.find(inquiry).await;
+            tell(&handle, Ask::Inquired(number, finding));
         });
     }
 
@@ -197,11 +209,11 @@ impl Outside {
             let refusal = Refusal::new(Code::FailedPrecondition, "this node is no manager in its own store");
             return super::run::answer(reply, Err(refusal));
         };
-        let clock = self.clock;
-        self.runtime.spawn_blocking(move || {
+        let authority = self.authority.clone();
+        self.runtime.spawn(async move {
             let signing = Signing { node: known.id.clone(), role: known.role, csr };
-            let result = sign(&signing, &cluster, clock).map_err(|reason| Refusal::new(Code::Internal, reason));
-            super::run::answer(reply, result);
+            let result = authority.sign(&signing, &cluster).await;
+            super::run::answer(reply, result.map_err(|failure| Refusal::new(Code::Internal, failure.reason)));
         });
     }
 
@@ -268,14 +280,4 @@ fn tell(handle: &Handle, ask: Ask) {
     if let Err(refusal) = handle.tell(ask) {
         tracing::debug!("{refusal}");
     }
-}
-
-fn sign(signing: &Signing, cluster: &skep_model::Cluster, clock: Clock) -> Result<Bytes, String> {
-    let issuer = skep_pki::issuer(cluster).map_err(|refusal| refusal.message)?;
-    let key = std::str::from_utf8(&issuer.key).map_err(|error| error.to_string())?;
-    let signer =
-        Signer::new(&issuer.certificate, key, issuer.intermediates.clone()).map_err(|error| error.to_string())?;
-    let subject = Membership { node: signing.node.clone(), role: signing.role, cluster: cluster.id.clone() };
-    let life = skep_pki::certificate_life(cluster);
-    signer.sign(&signing.csr, &subject, life, clock.now().wall, &mut clock.rng()).map_err(|error| error.to_string())
 }

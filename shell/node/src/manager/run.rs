@@ -229,6 +229,7 @@ impl Loop {
                 }
             }
             Effect::MakeRoot(request) => self.outside.make_root(request),
+            Effect::Inquire(number, inquiry) => self.outside.inquire(number, inquiry),
             Effect::Sign(signing) => self.outside.sign(signing, self.manager.facts()),
             Effect::Changed { events, .. } => self.changed(events),
             Effect::Replaced => self.refresh_board(),
@@ -353,6 +354,7 @@ impl Loop {
             Ask::ConnectionClosed(connection, ending) => self.connection_closed(&connection, ending, now),
             Ask::Signed(signing, result) => self.manager.signed(&signing, result, now, &mut self.rng),
             Ask::RootMade(request, made) => self.manager.root_made(&request, made, now, &mut self.rng),
+            Ask::Inquired(number, finding) => self.manager.inquired(number, finding, now, &mut self.rng),
             Ask::SignOwn(csr, reply) => {
                 self.outside.sign_own(csr, self.manager.member().node_id.clone(), self.manager.facts(), reply);
             }

@@ -11,12 +11,13 @@ use skep_manager::{Genesis, Manager};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
 use skep_model::{Make, NodeId, RaftId, Refusal};
-use skep_rpc::{Clients, Credentials, RaftEvent, RaftTransport, Server};
+use skep_rpc::{Clients, Credentials, ExternalCas, RaftEvent, RaftTransport, Server};
 use skep_store::Store;
 use tokio::sync::{mpsc, oneshot};
 
 use super::Trouble;
 use super::ask::{Ask, Handle};
+use super::authority::{Authority, ROOT_READER};
 use super::backend::ManagerBackend;
 use super::outside::{Outside, OutsideParts};
 use crate::clock::Clock;
@@ -194,6 +195,7 @@ impl ManagerRole {
             genesis,
             certificate_expiry: skep_rpc::identity::certificate_expiry,
             read_issuer: skep_rpc::identity::read_issuer,
+            roots: ROOT_READER,
             reader: Default::default(),
         };
         let manager = Manager::new(config, recovered, facts, &mut rng)?;
@@ -206,7 +208,7 @@ impl ManagerRole {
             skep_nodes: Arc::clone(&skep_nodes),
             server,
             troubles: troubles.clone(),
-            clock: parts.clock,
+            authority: Authority::new(ExternalCas::new(Arc::clone(&parts.credentials)), parts.clock),
         });
         let (handle, thread) = super::run::spawn(manager, outside, parts.clock).map_err(StartError::Thread)?;
         backend.run_by(handle.clone());

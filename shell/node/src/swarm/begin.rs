@@ -8,15 +8,17 @@ use skep_disk::{DataKey, NodeSettings, UnlockKey};
 use skep_docker_api as api;
 use skep_manager::Genesis;
 use skep_model::defaults::{CLUSTER_PORT, SUBNET_SIZE};
-use skep_model::pb::types::{NodeRole, Peer};
-use skep_model::{ClusterId, Code, NodeId, Refusal};
+use skep_model::pb::types::{CaConfig, NodeRole, Peer, RootCa};
+use skep_model::{Cluster, ClusterId, Code, NodeId, Refusal};
+use skep_pki::Obstacle;
 use skep_rpc::client::{fetch_root, request_certificate, unlock_key};
 use skep_rpc::identity::{Signer, create_root};
-use skep_rpc::{Credentials, Membership, NodeIdentity, PrivateKey, Trust};
+use skep_rpc::{Credentials, ExternalCas, Membership, NodeIdentity, PrivateKey, Trust};
 
 use super::member::{Member, Start};
 use super::node::{State, SwarmNode, already_member, internal};
 use crate::advertise;
+use crate::manager::{Authority, ROOT_READER};
 
 /// How long a command waits for the node to be ready; then it goes on in the background (Docker's text says so).
 const READY_TIMEOUT: Duration = Duration::from_secs(20);
@@ -72,6 +74,12 @@ impl SwarmNode {
         let locks = request.auto_lock_managers
             || spec.encryption_config.as_ref().is_some_and(|encryption| encryption.auto_lock_managers);
         spec.encryption_config.get_or_insert_default().auto_lock_managers = locks;
+        let asked = spec.ca_config.clone().unwrap_or_default();
+        if let Some(config) = &mut spec.ca_config {
+            // What comes of them is in the cluster's root.
+            config.signing_ca_cert = bytes::Bytes::new();
+            config.signing_ca_key = bytes::Bytes::new();
+        }
         let unlock_key = locks.then(|| skep_pki::UnlockKey::generate(&mut rng));
         let (root, root_key) = create_root(now, &mut rng).map_err(internal)?;
         let node_id = NodeId::random(&mut rng);
@@ -93,8 +101,10 @@ impl SwarmNode {
             subnet_size: request.subnet_size,
             vxlan_udp_port: request.data_path_port,
         };
+        let mut cluster = skep_pki::default_cluster(settings, &mut rng);
+        cluster.root_ca = self.root_asked_for(&cluster, &asked, &identity).await?;
         let genesis = Genesis {
-            cluster: skep_pki::default_cluster(settings, &mut rng),
+            cluster,
             node: skep_pki::first_node(node_id.clone(), request.availability, request.data_path_port),
         };
         self.files.begin().map_err(internal)?;
@@ -110,6 +120,29 @@ impl SwarmNode {
             return Err(internal(error));
         }
         Ok(node_id)
+    }
+
+    /// The new swarm's root under the settings that it is made with, as an update would have it.
+    async fn root_asked_for(
+        &self,
+        cluster: &Cluster,
+        config: &CaConfig,
+        identity: &NodeIdentity,
+    ) -> Result<RootCa, Refusal> {
+        let credentials = Credentials::new(identity.clone()).map_err(internal)?;
+        let authority = Authority::new(ExternalCas::new(credentials), self.deps.clock);
+        let mut findings = skep_pki::Findings::new();
+        loop {
+            let now = self.deps.clock.now().wall;
+            match skep_pki::root_under(cluster, config, ROOT_READER, now, &findings) {
+                Ok(root) => return Ok(root),
+                Err(Obstacle::Refused(refusal)) => return Err(refusal),
+                Err(Obstacle::Unknown(inquiry)) => {
+                    let finding = authority.find((*inquiry).clone()).await;
+                    findings.push((*inquiry, finding));
+                }
+            }
+        }
     }
 
     /// `swarm init --force-new-cluster`: this manager's state, without the other managers.
@@ -408,18 +441,6 @@ fn check_init(request: &api::InitRequest) -> Result<(), Refusal> {
         )));
     }
     check_pools(&request.default_addr_pool, request.subnet_size)?;
-    if !settings.external_cas.is_empty() {
-        return Err(Refusal::new(
-            Code::Unimplemented,
-            "--external-ca: certificates from an external CA are not available yet; leave it out to use the swarm's own",
-        ));
-    }
-    if settings.signing_ca_cert.is_some() || settings.signing_ca_key.is_some() {
-        return Err(Refusal::new(
-            Code::Unimplemented,
-            "a root CA of your own is not available yet; leave SigningCACert and SigningCAKey out",
-        ));
-    }
     Ok(())
 }
 

@@ -65,6 +65,12 @@ pub enum JoinError {
     /// No certificate after all questions.
     #[error("the manager registered this node but did not issue its certificate in time")]
     Pending,
+    /// The same, and the manager says why.
+    #[error("the manager registered this node but could not issue its certificate in time: {reason}")]
+    Delayed {
+        /// Its words.
+        reason: String,
+    },
 }
 
 impl JoinError {
@@ -75,7 +81,7 @@ impl JoinError {
             Self::Digest { .. } => Refusal::new(Code::FailedPrecondition, self.to_string()),
             Self::Identity(_) => Refusal::new(Code::Internal, self.to_string()),
             Self::Failed { .. } => Refusal::new(Code::FailedPrecondition, self.to_string()),
-            Self::Pending => Refusal::new(Code::DeadlineExceeded, self.to_string()),
+            Self::Pending | Self::Delayed { .. } => Refusal::new(Code::DeadlineExceeded, self.to_string()),
         }
     }
 }
@@ -163,6 +169,7 @@ async fn await_certificate(channel: Channel, node_id: String, csr: &Bytes) -> Re
                 match state.state() {
                     State::Issued | State::Rotate if ours => return Ok(certificate.certificate),
                     State::Failed if ours => return Err(JoinError::Failed { reason: state.err }),
+                    _ if ours && !state.err.is_empty() => last = JoinError::Delayed { reason: state.err },
                     _ => last = JoinError::Pending,
                 }
             }

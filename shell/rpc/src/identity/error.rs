@@ -11,6 +11,23 @@ pub enum IdentityError {
     /// The text is not a private key that we can use.
     #[error("cannot read the private key: it must be PKCS#8 PEM of an ECDSA P-256/P-384 or RSA key")]
     Key(#[source] rcgen::Error),
+    /// A key in a form, or on a curve, that nothing here signs with.
+    #[error("the private key is in a form that cannot be used: it must be PKCS#8, SEC1 or PKCS#1, and not encrypted")]
+    KeyForm,
+    /// A certificate that another cannot be made of.
+    #[error("the certificate lacks parts that every certificate has")]
+    Parts,
+    /// A root that allows no CA beneath it.
+    #[error(
+        "the present root certificate allows no CA beneath it (pathlen 0): nobody would trust another root by its word"
+    )]
+    PathLength,
+    /// A root that says another name, or another key, after it was vouched for.
+    #[error("the certificate with which the present root vouches for the next one says another {what} than that root")]
+    Voucher {
+        /// What is different.
+        what: &'static str,
+    },
     /// Making a request for a certificate failed.
     #[error("cannot make a certificate request")]
     Csr(#[source] rcgen::Error),
@@ -63,6 +80,11 @@ pub enum IdentityError {
         /// The missing part.
         field: &'static str,
     },
+    /// A CA that issued a certificate for something else than was asked.
+    #[error(
+        "the certificate names another node, role or swarm than was asked for: the CA must take the subject of the request to sign"
+    )]
+    OtherSubject,
     /// The CN cannot be a node id.
     #[error("the certificate's CN is not a node id")]
     NodeId(#[source] InvalidId),

@@ -24,10 +24,18 @@ impl PrivateKey {
         Ok(Self { pem: Zeroizing::new(pair.0.serialize_pem()), public: pair.0.public_key_raw().to_vec() })
     }
 
-    /// Reads PKCS#8 PEM.
+    /// Reads PKCS#8 PEM, and SEC1 or PKCS#1 as OpenSSL and cfssl write them. What stands before the key is skipped.
     pub fn from_pem(pem: &str) -> Result<Self, IdentityError> {
-        let pair = WipedPair(KeyPair::from_pem(pem).map_err(IdentityError::Key)?);
-        Ok(Self { pem: Zeroizing::new(pem.to_owned()), public: pair.0.public_key_raw().to_vec() })
+        let der = PrivateKeyDer::from_pem_slice(pem.as_bytes())
+            .map_err(|_| IdentityError::Pem { what: "the private key", label: "PRIVATE KEY" })?;
+        if let PrivateKeyDer::Pkcs8(_) = der {
+            let pair = WipedPair(KeyPair::from_pem(pem).map_err(IdentityError::Key)?);
+            return Ok(Self { pem: Zeroizing::new(pem.to_owned()), public: pair.0.public_key_raw().to_vec() });
+        }
+        let der = super::der::pkcs8(&der)?;
+        let pair = KeyPair::try_from(der.as_slice()).map_err(IdentityError::Key)?;
+        let pair = WipedPair(pair);
+        Ok(Self { pem: Zeroizing::new(pair.0.serialize_pem()), public: pair.0.public_key_raw().to_vec() })
     }
 
     /// The key as it is stored (in the key file, or in the cluster object for a root).

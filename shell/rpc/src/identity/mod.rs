@@ -3,6 +3,8 @@
 //! It must never know a connection or the store. Flow: `PrivateKey::generate` → `csr` → `Signer::sign` on the leader →
 //! `NodeIdentity::new`, which checks everything that came back. Start reading at `node`.
 
+mod candidate;
+mod der;
 mod error;
 mod key;
 mod node;
@@ -10,12 +12,15 @@ mod read;
 mod root;
 mod signer;
 
+pub(crate) use candidate::{certificate_request, check_issued};
+pub use candidate::{normalized, read_root};
 pub use error::IdentityError;
 pub use key::PrivateKey;
 pub use node::NodeIdentity;
 pub use read::{Membership, certificate_expiry, read_issuer, read_membership};
-pub(crate) use read::{read_role, read_unit};
-pub use root::{TrustRoot, create_next_root, create_root};
+pub(crate) use read::{certificates, read_role, read_unit};
+pub use root::{TrustRoot, create_next_root, create_root, vouch};
+pub(crate) use signer::check_voucher;
 pub use signer::{Signer, Subject, check_csr};
 
 /// ServerName and OU of managers.

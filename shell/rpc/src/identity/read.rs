@@ -74,7 +74,7 @@ pub(super) fn parse<'a>(der: &'a CertificateDer<'_>, what: &'static str) -> Resu
 }
 
 /// The certificates of a PEM bundle, in order.
-pub(super) fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
+pub(crate) fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, IdentityError> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if !found.is_empty() => Ok(found),

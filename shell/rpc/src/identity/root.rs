@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rand_core::RngCore;
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, KeyUsagePurpose, SerialNumber};
+use rcgen::string::PrintableString;
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, DnValue, IsCa, KeyUsagePurpose, SerialNumber,
+};
 use rustls::RootCertStore;
 use rustls::pki_types::CertificateDer;
 use skep_model::WallTime;
@@ -80,17 +83,30 @@ pub fn create_next_root(
     now: WallTime,
     rng: &mut dyn RngCore,
 ) -> Result<NewRoot, IdentityError> {
-    let present = Signer::new(present_pem, present_key_pem, Bytes::new())?;
     let (root, key) = create_root(now, rng)?;
-    let cross_signed = present.vouch_for(root_params(now, rng)?, &key)?;
-    let key = Bytes::copy_from_slice(key.to_pem().as_bytes());
-    Ok(NewRoot { certificate: root.pem().clone(), key, cross_signed })
+    vouch(present_pem, present_key_pem, root.pem(), key.to_pem().as_bytes())
+}
+
+/// Has the present root vouch for one that is there, whose key may be elsewhere (empty).
+pub fn vouch(
+    present_pem: &[u8],
+    present_key_pem: &str,
+    next_pem: &[u8],
+    next_key_pem: &[u8],
+) -> Result<NewRoot, IdentityError> {
+    let present = Signer::new(present_pem, present_key_pem, Bytes::new())?;
+    let next = certificates(next_pem, "the next root")?;
+    let cross_signed = present.vouch_for(&next[0])?;
+    let copy = Bytes::copy_from_slice;
+    Ok(NewRoot { certificate: copy(next_pem), key: copy(next_key_pem), cross_signed })
 }
 
 fn root_params(now: WallTime, rng: &mut dyn RngCore) -> Result<CertificateParams, IdentityError> {
     let mut params = CertificateParams::default();
     params.distinguished_name = DistinguishedName::new();
-    params.distinguished_name.push(DnType::CommonName, CA);
+    // As SwarmKit's: an external CA that vouches for this root writes the name so, and names are compared byte for byte.
+    let name = PrintableString::try_from(CA).map_err(IdentityError::Sign)?;
+    params.distinguished_name.push(DnType::CommonName, DnValue::PrintableString(name));
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.serial_number = Some(serial(rng));

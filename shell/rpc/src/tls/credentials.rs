@@ -120,6 +120,6 @@ pub(super) fn finish(mut client: ClientConfig) -> ClientConfig {
 }
 
 /// ring, with ECDHE and AEAD suites alone.
-pub(super) fn provider() -> Arc<CryptoProvider> {
+pub(crate) fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -11,6 +11,7 @@ mod watched;
 
 pub(crate) use connector::Connector;
 pub use connector::{CONNECT_TIMEOUT, Trust};
+pub(crate) use credentials::provider;
 pub use credentials::{Credentials, TlsError};
 pub(crate) use tcp::prepare;
 pub(crate) use watched::{Watched, Watcher};

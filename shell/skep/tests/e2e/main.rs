@@ -2,6 +2,7 @@
 //!
 //! `cargo test -p skep --test e2e` runs all of it, `… --test e2e membership::` one file. Needs root.
 
+mod authority;
 mod bench;
 mod clients;
 mod containers;

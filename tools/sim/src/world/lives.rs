@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skep_consensus::{Member, Recovered, SnapshotMeta, bootstrap};
 use skep_dispatch::worker::{Input, Start, Worker};
-use skep_manager::{Config, Genesis, Manager};
+use skep_manager::{Config, Genesis, Manager, RootReader};
 use skep_model::objects::SKEP_ENGINE_LABEL;
 use skep_model::pb::types::{self, NodeRole, Peer};
 use skep_model::{ClusterId, NodeId, RaftId, Time, Verbatim};
@@ -250,8 +250,14 @@ impl World {
         facts = tamper::facts(self.plant, facts);
         let applied = recovered.snapshot.index;
         let reader = self.read_once.reader(self.plant);
+        // Nobody brings a root here.
+        let roots = RootReader {
+            normalized: bytes::Bytes::copy_from_slice,
+            root: |_, _, _| Err("no root is brought".to_owned()),
+            issuer: |_| None,
+        };
         let config =
-            Config { member: seat.member, genesis, certificate_expiry: |_| None, read_issuer: |_| None, reader };
+            Config { member: seat.member, genesis, certificate_expiry: |_| None, read_issuer: |_| None, roots, reader };
         match Manager::new(config, recovered, facts, place.dice.source()) {
             Ok(manager) => {
                 place.manager = Some(Box::new(manager));

@@ -121,6 +121,7 @@ impl World {
                 self.after(delay, Happening::Signed { host, life, signing: Box::new(signing) });
             }
             Effect::MakeRoot(request) => panic!("nobody wants another root: {request:?}"),
+            Effect::Inquire(_, inquiry) => panic!("nobody brings a root: {inquiry:?}"),
             Effect::Role(role) => self.note_role(host, role),
             Effect::Warn(text) => {
                 self.say(|| format!("h{host} warns: {text}"));

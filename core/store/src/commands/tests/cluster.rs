@@ -115,16 +115,6 @@ fn what_an_update_may_not_do() {
         Code::InvalidArgument,
         "heartbeat time period cannot be a negative duration",
     );
-    refused(
-        &|spec| spec.ca_config.get_or_insert_default().signing_ca_key = "a key".into(),
-        Code::Unimplemented,
-        "a root CA of your own is not available yet",
-    );
-    refused(
-        &|spec| spec.ca_config.get_or_insert_default().external_cas.push(Default::default()),
-        Code::Unimplemented,
-        "external certificate authorities are not available yet",
-    );
     let stale = m::UpdateClusterRequest { cluster_version: Some(version(3)), ..update(&swarm, |_| {}) };
     assert_eq!(swarm.ask(stale).unwrap_err().message, "update out of sequence");
     let unknown = m::UpdateClusterRequest { cluster_id: id("other"), ..update(&swarm, |_| {}) };

@@ -84,6 +84,7 @@ fn a_question_may_be_asked_inside_a_transaction() {
         rng: &mut rng,
         members: &[],
         certificate_expiry: &expiry,
+        root_under: &|cluster, _| Ok(cluster.root_ca.clone()),
         extended_constraints: false,
         skep_nodes: &Default::default(),
     };

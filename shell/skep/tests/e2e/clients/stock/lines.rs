@@ -24,10 +24,10 @@ pub const LEFT_OUT: &[(&str, &str)] = &[
     ("* --oom-score-adj", "newer than the version of the API that both speak"),
     ("service logs --follow", "it has no end; see logs.rs"),
     ("swarm join --*", "see shell/skep/tests/membership.rs: it needs two hosts"),
-    ("swarm init --external-ca", "refused, see shell/skep/tests/operator.rs"),
+    ("swarm init --external-ca", "see shell/skep/tests/e2e/authority.rs: it needs such a CA"),
     ("swarm init --force-new-cluster", "see shell/skep/tests/membership.rs"),
-    ("swarm update --external-ca", "refused, see shell/skep/tests/operator.rs"),
-    ("swarm ca --*", "only the showing of it, see shell/skep/tests/operator.rs"),
+    ("swarm update --external-ca", "see shell/skep/tests/e2e/authority.rs: it needs such a CA"),
+    ("swarm ca --*", "see shell/skep/tests/e2e/authority.rs and operator.rs"),
     ("stack deploy --quiet", "it prints nothing to compare"),
 ];
 
