@@ -50,6 +50,9 @@ fn moved_from(task: &Task) -> Option<&str> {
 
 /// Positions of a slot's task that takes over and of the one that it takes over from, while both are wanted.
 pub(crate) fn pair(slot: &Slot) -> Option<(usize, usize)> {
+    if slot.tasks.len() < 2 {
+        return None;
+    }
     let wanted = slot.wanted();
     // One that moved long ago is marked, too, but what it took over from is gone.
     wanted.iter().find_map(|&moving| {

@@ -8,27 +8,29 @@ use skep_store::Read;
 
 use crate::memory::Memory;
 use crate::rest::Rest;
-use crate::slot::{Place, Slot, by_number};
+use crate::slot::{Place, Slot, in_order};
 use crate::supervise::supervise;
 use crate::turn::Turn;
-use crate::{rebalance, update};
+use crate::{facts, rebalance, update};
 
 /// Brings the service's slots in line with its spec.
 pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Service>, replicas: u64) {
-    let tasks = turn.tx.tasks_of_service(&service.id);
+    let tasks = turn.tx.tasks_by_slot(&service.id);
     if is_in_order(turn, memory, service, &tasks, replicas) {
         return;
     }
-    let mut slots = by_number(tasks);
-    for slot in slots.values_mut() {
+    let mut slots = in_order(tasks);
+    for slot in &mut slots {
         if turn.is_full() {
             return;
         }
-        supervise(turn, memory, service, slot, true);
+        if !is_as_it_shall_be(turn, slot) {
+            supervise(turn, memory, service, slot, true);
+        }
     }
     let rolls_back = update::rolls_back(service);
     let (mut live, dead): (Vec<Slot>, Vec<Slot>) =
-        slots.into_values().partition(|slot| slot.is_wanted() || !rolls_back && slot.is_finished(false));
+        slots.into_iter().partition(|slot| slot.is_wanted() || !rolls_back && slot.is_finished(false));
     let replicas = usize::try_from(replicas).unwrap_or(usize::MAX);
     let surplus = if live.len() > replicas { shrink(&mut live, replicas) } else { Vec::new() };
     let missing = replicas.saturating_sub(live.len());
@@ -50,6 +52,12 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
     memory.rest = Rest::new(unwanted, free.iter().copied());
 }
 
+/// One task that lives and is to run: most slots are so.
+fn is_as_it_shall_be(turn: &Turn, slot: &Slot) -> bool {
+    let [task] = slot.tasks.as_slice() else { return false };
+    task.desired_state == TaskState::Running && !task.has_ended() && !turn.is_lost(task)
+}
+
 /// Whether there is nothing to do, as far as that can be seen at a glance. Whoever begins to lead looks at all services,
 /// and must not need long for those that are large.
 fn is_in_order(turn: &Turn, memory: &Memory, service: &Service, tasks: &[Arc<Task>], replicas: u64) -> bool {
@@ -63,29 +71,27 @@ fn is_in_order(turn: &Turn, memory: &Memory, service: &Service, tasks: &[Arc<Tas
             && !task.has_ended()
             && !turn.is_lost(task)
     };
-    let mut slots = Vec::with_capacity(tasks.len());
+    let (mut count, mut last) = (0, None);
     for task in tasks.iter().filter(|task| task.desired_state < TaskState::Remove) {
-        if !is_as_made(task) {
+        // They are in the order of their slots.
+        if !is_as_made(task) || last == Some(task.slot) {
             return false;
         }
-        slots.push(task.slot);
+        (count, last) = (count + 1, Some(task.slot));
     }
-    let count = slots.len();
-    slots.sort_unstable();
-    slots.dedup();
-    slots.len() == count && count as u64 == replicas
+    count == replicas
 }
 
 /// Keeps `replicas` slots; gives back the others, those that are missed least first.
 fn shrink(live: &mut Vec<Slot>, replicas: usize) -> Vec<Slot> {
-    live.sort_by_key(|slot| (!slot.is_running(), number(slot)));
+    live.sort_by_cached_key(|slot| (!slot.is_running(), number(slot)));
     let mut copies: BTreeMap<NodeId, usize> = BTreeMap::new();
     let mut ranked: Vec<(usize, Slot)> = Vec::with_capacity(live.len());
     for slot in live.drain(..) {
-        let wanted = slot.wanted();
+        let mut wanted = slot.tasks.iter().filter(|task| facts::is_wanted(task));
         // A task without a node, and a slot with two tasks, go first.
-        let node = match wanted.as_slice() {
-            [only] => slot.tasks[*only].node_id.clone(),
+        let node = match (wanted.next(), wanted.next()) {
+            (Some(only), None) => only.node_id.clone(),
             _ => None,
         };
         let rank = node.map_or(usize::MAX, |node| {

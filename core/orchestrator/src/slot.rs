@@ -68,6 +68,20 @@ pub(crate) fn by_number(tasks: Vec<Arc<Task>>) -> BTreeMap<u64, Slot> {
     slots
 }
 
+/// Slots in the order of their numbers, of tasks that are in that order. Of a large service a map would take long.
+pub(crate) fn in_order(tasks: Vec<Arc<Task>>) -> Vec<Slot> {
+    let mut slots: Vec<Slot> = Vec::with_capacity(tasks.len());
+    for task in tasks.into_iter().filter(|task| task.desired_state != TaskState::Remove) {
+        let place = Place::Number(task.slot);
+        match slots.last_mut().filter(|slot| slot.place == place) {
+            Some(slot) => slot.tasks.push(task),
+            None => slots.push(Slot { place, tasks: vec![task] }),
+        }
+    }
+    sort(slots.iter_mut());
+    slots
+}
+
 /// Tasks by node; those without one cannot be placed and come back apart.
 pub(crate) fn by_node(tasks: Vec<Arc<Task>>) -> (BTreeMap<NodeId, Slot>, Vec<Arc<Task>>) {
     let mut slots = BTreeMap::new();
@@ -87,6 +101,6 @@ pub(crate) fn by_node(tasks: Vec<Arc<Task>>) -> (BTreeMap<NodeId, Slot>, Vec<Arc
 
 fn sort<'a>(slots: impl Iterator<Item = &'a mut Slot>) {
     for slot in slots.filter(|slot| slot.tasks.len() > 1) {
-        slot.tasks.sort_by_key(|task| facts::age(task));
+        slot.tasks.sort_by(|left, right| facts::age(left).cmp(&facts::age(right)).then_with(|| left.id.cmp(&right.id)));
     }
 }

@@ -124,6 +124,11 @@ impl TaskIndex {
         self.services.of(service).into_iter().flat_map(Members::iter).map(|(_, handle)| *handle)
     }
 
+    /// With their slots, which they are in the order of.
+    pub(crate) fn slots_of_service(&self, service: &ServiceId) -> impl Iterator<Item = (u64, Handle)> {
+        self.services.of(service).into_iter().flat_map(Members::iter).copied()
+    }
+
     pub(crate) fn in_slot(&self, service: &ServiceId, slot: u64) -> impl Iterator<Item = Handle> {
         let members = self.services.of(service);
         members.into_iter().flat_map(move |all| all.range((slot, 0), (slot, Handle::MAX))).map(|(_, handle)| *handle)

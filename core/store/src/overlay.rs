@@ -114,6 +114,10 @@ impl Find for View<'_> {
         self.tables.of_service(Sight::Current, service)
     }
 
+    fn service_slots(&self, service: &ServiceId) -> Vec<Arc<Task>> {
+        self.tables.by_slot(Sight::Current, service)
+    }
+
     fn slot_tasks(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> {
         self.tables.in_slot(Sight::Current, service, slot)
     }
@@ -136,6 +140,14 @@ impl Tables {
     pub(crate) fn of_service(&self, sight: Sight, service: &ServiceId) -> Vec<Arc<Task>> {
         let wanted = |task: &Task| task.service_id.as_ref() == Some(service);
         self.tasks.pick(sight, self.tasks.index().of_service(service), wanted)
+    }
+
+    pub(crate) fn by_slot(&self, sight: Sight, service: &ServiceId) -> Vec<Arc<Task>> {
+        // One with two versions may stand under two slots; it is seen in that of the version that is.
+        let here = |slot: u64, task: &Task| task.slot == slot && task.service_id.as_ref() == Some(service);
+        let members = self.tasks.index().slots_of_service(service);
+        let seen = members.filter_map(|(slot, handle)| Some((slot, self.tasks.see(sight, handle)?)));
+        seen.filter(|(slot, task)| here(*slot, task)).map(|(_, task)| Arc::clone(task)).collect()
     }
 
     pub(crate) fn in_slot(&self, sight: Sight, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> {

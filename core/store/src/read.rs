@@ -22,6 +22,8 @@ pub trait Find {
     fn named<T: Stored>(&self, name: &str) -> Option<Arc<T>>;
     /// Tasks of a service, in id order.
     fn service_tasks(&self, service: &ServiceId) -> Vec<Arc<Task>>;
+    /// Tasks of a service by slot, in no order that means anything within one: the quickest way to many.
+    fn service_slots(&self, service: &ServiceId) -> Vec<Arc<Task>>;
     /// Tasks of a service's slot, in id order.
     fn slot_tasks(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>>;
     /// Tasks on a node, in id order.
@@ -47,6 +49,8 @@ macro_rules! read {
             /// Shows every task, in no order that means anything.
             fn each_task(&self, visit: impl FnMut(&Arc<Task>));
             fn tasks_of_service(&self, service: &ServiceId) -> Vec<Arc<Task>>;
+            /// By slot, in no order that means anything within one.
+            fn tasks_by_slot(&self, service: &ServiceId) -> Vec<Arc<Task>>;
             fn tasks_in_slot(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>>;
             fn tasks_on_node(&self, node: &NodeId) -> Vec<Arc<Task>>;
             fn tasks_desiring(&self, state: TaskState) -> Vec<Arc<Task>>;
@@ -66,6 +70,7 @@ macro_rules! read {
             fn tasks(&self) -> Vec<Arc<Task>> { self.list() }
             fn each_task(&self, visit: impl FnMut(&Arc<Task>)) { self.each(visit) }
             fn tasks_of_service(&self, service: &ServiceId) -> Vec<Arc<Task>> { self.service_tasks(service) }
+            fn tasks_by_slot(&self, service: &ServiceId) -> Vec<Arc<Task>> { self.service_slots(service) }
             fn tasks_in_slot(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> { self.slot_tasks(service, slot) }
             fn tasks_on_node(&self, node: &NodeId) -> Vec<Arc<Task>> { self.node_tasks(node) }
             fn tasks_desiring(&self, state: TaskState) -> Vec<Arc<Task>> { self.desired_tasks(state) }

@@ -199,6 +199,10 @@ impl Find for Store {
         self.tables.of_service(Sight::Committed, service)
     }
 
+    fn service_slots(&self, service: &ServiceId) -> Vec<Arc<Task>> {
+        self.tables.by_slot(Sight::Committed, service)
+    }
+
     fn slot_tasks(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> {
         self.tables.in_slot(Sight::Committed, service, slot)
     }

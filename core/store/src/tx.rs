@@ -251,6 +251,10 @@ impl Find for Tx<'_> {
         self.view().service_tasks(service)
     }
 
+    fn service_slots(&self, service: &ServiceId) -> Vec<Arc<Task>> {
+        self.view().service_slots(service)
+    }
+
     fn slot_tasks(&self, service: &ServiceId, slot: u64) -> Vec<Arc<Task>> {
         self.view().slot_tasks(service, slot)
     }

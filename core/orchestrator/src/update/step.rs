@@ -47,6 +47,13 @@ pub(super) fn plan(
 ) -> Plan {
     let mut plan = Plan::default();
     for (index, slot) in slots.iter().enumerate() {
+        // Most slots have one task, and it is up to date.
+        if let [task] = slot.tasks.as_slice()
+            && facts::is_wanted(task)
+            && !comparison.is_dirty(turn, task)
+        {
+            continue;
+        }
         let wanted = slot.wanted();
         if wanted.is_empty() {
             if slot.newest().is_some_and(|newest| comparison.is_dirty(turn, newest)) {

@@ -1,5 +1,7 @@
 //! The overlay against the plain truth: a store on which everything in flight was carried out.
 
+use std::sync::Arc;
+
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 use skep_model::{Node, Service, Task};
@@ -53,6 +55,13 @@ fn assert_same(left: &impl Find, right: &impl Find, seed: u64) {
         assert_eq!(left.tasks_on_node(&node_id(name)), right.tasks_on_node(&node_id(name)), "seed {seed}");
         let service = service_id(name);
         assert_eq!(left.tasks_of_service(&service), right.tasks_of_service(&service), "seed {seed}");
+        let by_slot = |mut tasks: Vec<Arc<Task>>| {
+            assert!(tasks.is_sorted_by_key(|task| task.slot), "seed {seed}");
+            tasks.sort_by(|left, right| left.id.cmp(&right.id));
+            tasks
+        };
+        assert_eq!(by_slot(left.tasks_by_slot(&service)), right.tasks_of_service(&service), "seed {seed}");
+        assert_eq!(by_slot(right.tasks_by_slot(&service)), right.tasks_of_service(&service), "seed {seed}");
         for slot in 0..3 {
             assert_eq!(left.tasks_in_slot(&service, slot), right.tasks_in_slot(&service, slot), "seed {seed}");
         }
