@@ -62,6 +62,11 @@ impl<T: Blank> Shared<T> {
         Self(Some(Arc::new(value)))
     }
 
+    /// How many share the allocation.
+    pub(crate) fn holders(&self) -> usize {
+        self.0.as_ref().map_or(0, Arc::strong_count)
+    }
+
     /// Whether two values share one allocation.
     pub fn same(&self, other: &Self) -> bool {
         match (&self.0, &other.0) {

@@ -54,6 +54,11 @@ impl<T: prost::Message + Default> Verbatim<T> {
         Verbatim::from_bytes(body).ok()
     }
 
+    /// How many share the allocation.
+    pub(crate) fn holders(&self) -> usize {
+        Arc::strong_count(&self.0)
+    }
+
     /// Whether two values share one allocation.
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)

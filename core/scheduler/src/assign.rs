@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use skep_model::objects::{Extras, TaskExtras};
-use skep_model::pb::types::TaskStatus;
+use skep_model::pb::types::{GenericResource, TaskStatus, VolumeAttachment};
 use skep_model::{Now, Refusal, Task, TaskState};
-use skep_store::Tx;
+use skep_store::{Handle, Tx};
 
 use crate::node::NodeNumber;
 use crate::picture::{self, Picture};
@@ -21,7 +21,13 @@ pub(crate) struct Turn<'a, 'tx> {
     pub(crate) tx: &'a mut Tx<'tx>,
     pub(crate) refusals: &'a mut Vec<Refusal>,
     /// Assigned tasks that the picture counts already and the store does not know.
-    pub(crate) decided: Vec<Placed>,
+    pub(crate) decided: Vec<Decided>,
+}
+
+/// An assigned task, and where it lay in the store before.
+pub(crate) struct Decided {
+    handle: Handle,
+    placed: Placed,
 }
 
 /// Puts the task on the node; [`write_decided`] tells the store.
@@ -29,7 +35,7 @@ pub(crate) fn assign(
     turn: &mut Turn,
     picture: &mut Picture,
     wanted: &Requirements,
-    task: &Task,
+    (handle, task): (Handle, &Task),
     number: NodeNumber,
     message: &str,
 ) {
@@ -57,12 +63,7 @@ pub(crate) fn assign(
         log_driver: task.log_driver.clone(),
         spec_version: task.spec_version,
         node_id: Some(id),
-        extras: TaskExtras::from(Extras {
-            assigned_generic_resources: given,
-            volumes,
-            job_iteration: task.extras.job_iteration,
-            unknown: task.extras.unknown.clone(),
-        }),
+        extras: extras(task, given, volumes),
         status: TaskStatus {
             state: TaskState::Assigned.into(),
             timestamp: Some(turn.now.wall.into()),
@@ -74,13 +75,27 @@ pub(crate) fn assign(
     let service = wanted.service.filter(|_| counts);
     let placed = Placed { node: number, counts, service, task: assigned };
     picture.hold(&placed, true);
-    turn.decided.push(placed);
+    turn.decided.push(Decided { handle, placed });
+}
+
+fn extras(task: &Task, given: Vec<GenericResource>, volumes: Vec<VolumeAttachment>) -> TaskExtras {
+    // So it is mostly.
+    if task.extras.is_none() && given.is_empty() && volumes.is_empty() {
+        return TaskExtras::default();
+    }
+    TaskExtras::from(Extras {
+        assigned_generic_resources: given,
+        volumes,
+        job_iteration: task.extras.job_iteration,
+        unknown: task.extras.unknown.clone(),
+    })
 }
 
 /// Writes what was decided so far.
 pub(crate) fn write_decided(turn: &mut Turn, picture: &mut Picture) {
-    for mut placed in std::mem::take(&mut turn.decided) {
-        if write(turn, &mut placed.task) {
+    turn.tx.reserve(turn.decided.len());
+    for Decided { handle, mut placed } in std::mem::take(&mut turn.decided) {
+        if write(turn, handle, &mut placed.task) {
             picture.keep(placed);
         } else {
             picture.hold(&placed, false);
@@ -89,18 +104,18 @@ pub(crate) fn write_decided(turn: &mut Turn, picture: &mut Picture) {
 }
 
 /// Says why the task cannot be placed, if that is news.
-pub(crate) fn explain(turn: &mut Turn, task: &Arc<Task>, reason: &str) {
+pub(crate) fn explain(turn: &mut Turn, handle: Handle, task: &Arc<Task>, reason: &str) {
     if task.status.err == reason {
         return;
     }
     let timestamp = Some(turn.now.wall.into());
     let status = TaskStatus { err: reason.to_owned(), timestamp, ..task.status.clone() };
-    write(turn, &mut Arc::new(Task { status, ..(**task).clone() }));
+    write(turn, handle, &mut Arc::new(Task { status, ..(**task).clone() }));
 }
 
 /// Tells whether the store takes it.
-fn write(turn: &mut Turn, task: &mut Arc<Task>) -> bool {
-    let written = turn.tx.update_shared(task);
+fn write(turn: &mut Turn, handle: Handle, task: &mut Arc<Task>) -> bool {
+    let written = turn.tx.update_near(task, handle);
     let is_written = written.is_ok();
     // A turn writes only what it just read, so a refusal is a broken law.
     turn.refusals.extend(written.err().filter(|_| turn.refusals.len() < REFUSALS_MAX));

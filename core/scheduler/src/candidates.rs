@@ -5,8 +5,8 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use crate::classes::LoadedNode;
 use crate::filter;
+use crate::loads::LoadedNode;
 use crate::node::NodeNumber;
 use crate::picture::Picture;
 use crate::requirements::Requirements;
@@ -64,7 +64,7 @@ impl Candidates {
                 return None;
             };
             self.drawn = Some(next);
-            let number = next.number();
+            let (_, number) = next;
             let known = self.failing.contains_key(&number) || picture.count(wanted.service, number) > 0;
             if !known && filter::refuses_of_class(picture, wanted, number).is_none() {
                 return Some(number);

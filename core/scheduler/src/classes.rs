@@ -1,33 +1,18 @@
 //! Nodes sorted by load, once for each kind of ask: a task whose plugin every third node has is not shown the others,
 //! however many groups of such tasks follow each other.
 
-use std::collections::BTreeSet;
-
 use skep_model::Node;
 use skep_model::constraint::{self, Constraint};
 use skep_model::pb::types::Platform;
 
 use crate::filter;
+use crate::loads::{LoadedNode, Loads};
 use crate::node::NodeNumber;
 use crate::requirements::Requirements;
 
 /// Asks remembered at a time; the one that was not used for longest makes room. Each costs a look at a node's place
 /// whenever the node's load changes.
 const CLASSES_MAX: usize = 16;
-
-/// A node's load and its number, in one word, so that nodes are compared at once.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct LoadedNode(u64);
-
-impl LoadedNode {
-    fn new(load: u32, number: NodeNumber) -> Self {
-        Self(u64::from(load) << NodeNumber::BITS | u64::from(number))
-    }
-
-    pub(crate) fn number(self) -> NodeNumber {
-        self.0 as NodeNumber
-    }
-}
 
 /// What a task asks of a node whatever runs there.
 #[derive(Clone, PartialEq, Debug)]
@@ -39,9 +24,7 @@ struct Ask {
 
 impl Ask {
     fn is_of(&self, wanted: &Requirements) -> bool {
-        let same = |known: &(&str, String), plugin: &(&str, &str)| (known.0, &*known.1) == *plugin;
-        self.plugins.len() == wanted.plugins.len()
-            && self.plugins.iter().zip(&wanted.plugins).all(|(known, plugin)| same(known, plugin))
+        self.plugins.iter().map(|(kind, name)| (*kind, &**name)).eq(wanted.plugins.iter())
             && self.constraints == wanted.constraints
             && self.platforms == wanted.platforms
     }
@@ -58,7 +41,7 @@ impl Ask {
 struct Class {
     ask: Ask,
     /// Nodes that suit, emptiest first.
-    by_load: BTreeSet<LoadedNode>,
+    by_load: Loads,
     used_at: u64,
 }
 
@@ -83,11 +66,11 @@ impl Classes {
             return known;
         }
         let ask = Ask {
-            plugins: wanted.plugins.iter().map(|(kind, name)| (*kind, (*name).to_owned())).collect(),
+            plugins: wanted.plugins.iter().map(|(kind, name)| (kind, name.to_owned())).collect(),
             constraints: wanted.constraints.clone(),
             platforms: wanted.platforms.to_vec(),
         };
-        let suiting = nodes.filter(|(.., node)| ask.suits(node)).map(|(number, load, _)| LoadedNode::new(load, number));
+        let suiting = nodes.filter(|(.., node)| ask.suits(node)).map(|(number, load, _)| (load, number));
         let class = Class { by_load: suiting.collect(), ask, used_at: self.uses };
         let oldest = (0..self.classes.len()).min_by_key(|at| self.classes[*at].used_at);
         match oldest.filter(|_| self.classes.len() >= CLASSES_MAX) {
@@ -104,19 +87,14 @@ impl Classes {
 
     /// Nodes of the class, emptiest first, from behind `after` on.
     pub(crate) fn emptiest_after(&self, class: usize, after: Option<LoadedNode>) -> Option<LoadedNode> {
-        use std::ops::Bound::{Excluded, Unbounded};
-        let by_load = &self.classes.get(class)?.by_load;
-        match after {
-            None => by_load.first().copied(),
-            Some(after) => by_load.range((Excluded(after), Unbounded)).next().copied(),
-        }
+        self.classes.get(class)?.by_load.first_after(after)
     }
 
     /// The node's load changed.
     pub(crate) fn reload(&mut self, number: NodeNumber, before: u32, after: u32) {
         for class in &mut self.classes {
-            if class.by_load.remove(&LoadedNode::new(before, number)) {
-                class.by_load.insert(LoadedNode::new(after, number));
+            if class.by_load.remove((before, number)) {
+                class.by_load.insert((after, number));
             }
         }
     }
@@ -125,9 +103,9 @@ impl Classes {
     pub(crate) fn describe(&mut self, number: NodeNumber, load: u32, node: &Node) {
         for class in &mut self.classes {
             if class.ask.suits(node) {
-                class.by_load.insert(LoadedNode::new(load, number));
+                class.by_load.insert((load, number));
             } else {
-                class.by_load.remove(&LoadedNode::new(load, number));
+                class.by_load.remove((load, number));
             }
         }
     }
@@ -135,13 +113,13 @@ impl Classes {
     /// The node is gone.
     pub(crate) fn remove(&mut self, number: NodeNumber, load: u32) {
         for class in &mut self.classes {
-            class.by_load.remove(&LoadedNode::new(load, number));
+            class.by_load.remove((load, number));
         }
     }
 
     /// Whether every class has the node exactly when it suits.
     #[cfg(test)]
     pub(crate) fn agree(&self, number: NodeNumber, load: u32, node: &Node) -> bool {
-        self.classes.iter().all(|class| class.by_load.contains(&LoadedNode::new(load, number)) == class.ask.suits(node))
+        self.classes.iter().all(|class| class.by_load.contains((load, number)) == class.ask.suits(node))
     }
 }

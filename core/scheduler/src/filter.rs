@@ -39,7 +39,7 @@ fn first(picture: &Picture, wanted: &Requirements, number: NodeNumber, in_class:
         Some(Filter::Ready)
     } else if !has_resources(state, wanted) {
         Some(Filter::Resource)
-    } else if !in_class && !has_plugins(node, wanted.plugins.iter().copied()) {
+    } else if !in_class && !has_plugins(node, wanted.plugins.iter()) {
         Some(Filter::Plugin)
     } else if !(in_class || constraint::node_matches(&wanted.constraints, node)) || !is_near(picture, number, wanted) {
         Some(Filter::Constraint)

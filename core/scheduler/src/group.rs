@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use skep_model::{Task, constraint};
+use skep_store::Handle;
 
 use crate::assign::{self, Turn};
 use crate::candidates::Candidates;
@@ -50,7 +51,7 @@ pub(crate) fn place(
     }
     let reason = explain::no_suitable_node(&refusals(picture, wanted));
     for waiting in &tasks[placed..] {
-        assign::explain(turn, &waiting.task, &reason);
+        assign::explain(turn, waiting.handle, &waiting.task, &reason);
     }
     Some(Unplaced { from: placed, reason })
 }
@@ -65,7 +66,7 @@ fn flat(
     let mut candidates = Candidates::new(picture, wanted, failing);
     for (placed, waiting) in tasks.iter().enumerate() {
         let Some(number) = candidates.take(picture, wanted) else { return placed };
-        assign::assign(turn, picture, wanted, &waiting.task, number, ASSIGNED);
+        assign::assign(turn, picture, wanted, (waiting.handle, &waiting.task), number, ASSIGNED);
         if placed + 1 < tasks.len() {
             candidates.put(picture, wanted, number);
         }
@@ -91,7 +92,7 @@ fn spread(
     for (placed, waiting) in tasks.iter().enumerate() {
         let taken = tree.take(&mut |number| filter::refuses(picture, wanted, number).is_none());
         let Some(number) = taken else { return placed };
-        assign::assign(turn, picture, wanted, &waiting.task, number, ASSIGNED);
+        assign::assign(turn, picture, wanted, (waiting.handle, &waiting.task), number, ASSIGNED);
     }
     tasks.len()
 }
@@ -107,17 +108,17 @@ fn refusals(picture: &Picture, wanted: &Requirements) -> BTreeMap<Filter, usize>
 }
 
 /// Confirms a task on the node that it was made for, or says why it cannot run there. Tells whether it is placed.
-pub(crate) fn confirm(turn: &mut Turn, picture: &mut Picture, task: &Arc<Task>) -> bool {
+pub(crate) fn confirm(turn: &mut Turn, picture: &mut Picture, handle: Handle, task: &Arc<Task>) -> bool {
     let Some(number) = task.node_id.as_ref().and_then(|id| picture.number_of(id)) else { return false };
     let service = task.service_id.as_ref().map(|id| picture.service_number(id));
     let wanted = Requirements::of(task, service, picture, turn.tx);
     match filter::refuses(picture, &wanted, number) {
         None => {
-            assign::assign(turn, picture, &wanted, task, number, CONFIRMED);
+            assign::assign(turn, picture, &wanted, (handle, task), number, CONFIRMED);
             true
         }
         Some(filter) => {
-            assign::explain(turn, task, &explain::refusal(filter));
+            assign::explain(turn, handle, task, &explain::refusal(filter));
             false
         }
     }

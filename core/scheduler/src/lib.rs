@@ -16,6 +16,7 @@ mod explain;
 mod filter;
 mod generic;
 mod group;
+mod loads;
 mod node;
 mod picture;
 mod queue;

@@ -8,8 +8,9 @@ use skep_model::ids::Identifier;
 use skep_model::{Node, NodeId, Now, ServiceId, Task, TaskId, TaskState, Time, WallTime};
 use skep_store::Handles;
 
-use crate::classes::{Classes, LoadedNode};
+use crate::classes::Classes;
 use crate::counts::Counts;
+use crate::loads::LoadedNode;
 use crate::node::{NodeNumber, NodeState, ServiceNumber, hold_the_same};
 use crate::requirements::Requirements;
 use crate::tasks::{Placed, PlacedTasks};
@@ -161,6 +162,11 @@ impl Picture {
     /// Whether the task holds something, and since it does, its state as last seen.
     pub(crate) fn placed(&self, id: &TaskId) -> Option<&Arc<Task>> {
         self.tasks.get(id).map(|placed| &placed.task)
+    }
+
+    /// Makes room for so many more tasks.
+    pub(crate) fn reserve_tasks(&mut self, more: usize) {
+        self.tasks.reserve(more);
     }
 
     /// A task that is on a node: adds it, or brings it up to date. Tells whether it gave something back.

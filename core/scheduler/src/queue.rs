@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 use std::sync::Arc;
 
 use skep_model::Task;
-use skep_store::TURN_CHANGES_MAX;
+use skep_store::{Handle, TURN_CHANGES_MAX};
 
 use crate::node::ServiceNumber;
 
@@ -21,12 +21,14 @@ pub(crate) struct Waiting {
     version: Option<u64>,
     /// The task's.
     slot: u64,
+    /// Where it lay in the store, most likely still does.
+    pub(crate) handle: Handle,
     pub(crate) task: Arc<Task>,
 }
 
 impl Waiting {
-    pub(crate) fn new(service: Option<ServiceNumber>, task: Arc<Task>) -> Self {
-        Self { service, version: task.spec_version, slot: task.slot, task }
+    pub(crate) fn new(service: Option<ServiceNumber>, handle: Handle, task: Arc<Task>) -> Self {
+        Self { service, version: task.spec_version, slot: task.slot, handle, task }
     }
 
     fn order(&self, other: &Self) -> Ordering {
@@ -59,6 +61,16 @@ impl Queue {
 
     pub(crate) fn len(&self) -> usize {
         self.fresh.len() + self.sorted.len()
+    }
+
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.fresh.reserve(more);
+    }
+
+    /// Gives back room that was made and not needed.
+    pub(crate) fn trim(&mut self) {
+        self.fresh.shrink_to_fit();
     }
 
     /// Adds a task, unless it waits already as it is.

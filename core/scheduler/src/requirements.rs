@@ -5,7 +5,7 @@ use skep_model::pb::types::generic_resource::Resource;
 use skep_model::pb::types::mount;
 use skep_model::pb::types::placement_preference::Preference;
 use skep_model::pb::types::task_spec::Runtime;
-use skep_model::pb::types::{DiscreteGenericResource, Mount, Platform};
+use skep_model::pb::types::{DiscreteGenericResource, GenericResource, Mount, PlacementPreference, Platform};
 use skep_model::{AbilitySet, Task, ability};
 use skep_store::Read;
 
@@ -27,7 +27,7 @@ pub(crate) struct Requirements<'a> {
     pub(crate) nano_cpus: i64,
     pub(crate) generic: Vec<DiscreteGenericResource>,
     /// Type and name of plugins; a missing log driver counts only where the node names log drivers at all.
-    pub(crate) plugins: Vec<(&'static str, &'a str)>,
+    pub(crate) plugins: Plugins<'a>,
     /// What the host must be able to do; counts only where a node names abilities at all.
     pub(crate) abilities: AbilitySet,
     pub(crate) constraints: Vec<Constraint>,
@@ -51,35 +51,48 @@ pub(crate) struct Affinity {
 impl<'a> Requirements<'a> {
     /// `service` is the number of the task's.
     pub(crate) fn of(task: &'a Task, service: Option<ServiceNumber>, picture: &Picture, read: &impl Read) -> Self {
-        let reserved = reservations(task);
-        let generic = reserved.map(|reserved| reserved.generic.as_slice()).unwrap_or_default();
-        let placement = task.spec.placement.as_ref();
-        let texts = placement.map(|placement| placement.constraints.as_slice()).unwrap_or_default();
-        // Specs were checked when they were stored; what cannot be read constrains nothing, as in Docker.
-        let constraints = constraint::parse(texts).unwrap_or_default();
-        Self {
+        let mut wanted = Self {
             task,
             service,
-            memory_bytes: reserved.map_or(0, |reserved| reserved.memory_bytes),
-            nano_cpus: reserved.map_or(0, |reserved| reserved.nano_cpus),
-            generic: generic
-                .iter()
-                .filter_map(|generic| match &generic.resource {
-                    Some(Resource::DiscreteResourceSpec(discrete)) => Some(discrete.clone()),
-                    _ => None,
-                })
-                .collect(),
+            memory_bytes: 0,
+            nano_cpus: 0,
+            generic: Vec::new(),
             plugins: plugins(task),
             abilities: ability::required(&task.spec),
-            affinities: affinities(&constraints, picture, read),
-            constraints,
-            platforms: placement.map(|placement| placement.platforms.as_slice()).unwrap_or_default(),
-            ports: host_ports(task).collect(),
-            max_replicas: placement.map_or(0, |placement| placement.max_replicas),
+            constraints: Vec::new(),
+            affinities: Vec::new(),
+            platforms: &[],
+            ports: Vec::new(),
+            max_replicas: 0,
             volumes: volumes::candidates(read, task),
-            spread: spread(task),
+            spread: Vec::new(),
+        };
+        if let Some(reserved) = reservations(task) {
+            wanted.memory_bytes = reserved.memory_bytes;
+            wanted.nano_cpus = reserved.nano_cpus;
+            wanted.generic = discrete(&reserved.generic);
         }
+        if let Some(placement) = &task.spec.placement {
+            // Specs were checked when they were stored; what cannot be read constrains nothing, as in Docker.
+            wanted.constraints = constraint::parse(&placement.constraints).unwrap_or_default();
+            wanted.affinities = affinities(&wanted.constraints, picture, read);
+            wanted.platforms = &placement.platforms;
+            wanted.max_replicas = placement.max_replicas;
+            wanted.spread = spread(&placement.preferences);
+        }
+        if task.endpoint.is_some() {
+            wanted.ports = host_ports(task).collect();
+        }
+        wanted
     }
+}
+
+fn discrete(reserved: &[GenericResource]) -> Vec<DiscreteGenericResource> {
+    let count = |generic: &GenericResource| match &generic.resource {
+        Some(Resource::DiscreteResourceSpec(discrete)) => Some(discrete.clone()),
+        _ => None,
+    };
+    reserved.iter().filter_map(count).collect()
 }
 
 fn affinities(constraints: &[Constraint], picture: &Picture, read: &impl Read) -> Vec<Affinity> {
@@ -91,13 +104,11 @@ fn affinities(constraints: &[Constraint], picture: &Picture, read: &impl Read) -
     constraints.iter().filter_map(Constraint::affinity).map(resolve).collect()
 }
 
-fn spread(task: &Task) -> Vec<&str> {
-    let preferences = task.spec.placement.as_ref().map(|placement| placement.preferences.as_slice());
+fn spread(preferences: &[PlacementPreference]) -> Vec<&str> {
     fn descriptor(preference: Option<&Preference>) -> Option<&str> {
         preference.map(|Preference::Spread(spread)| spread.spread_descriptor.as_str())
     }
-    let descriptors =
-        preferences.unwrap_or_default().iter().filter_map(|preference| descriptor(preference.preference.as_ref()));
+    let descriptors = preferences.iter().filter_map(|preference| descriptor(preference.preference.as_ref()));
     descriptors.filter(|text| is_descriptor(text)).collect()
 }
 
@@ -107,10 +118,31 @@ fn is_descriptor(text: &str) -> bool {
     })
 }
 
-fn plugins(task: &Task) -> Vec<(&'static str, &str)> {
-    let mut plugins = Vec::new();
+/// Types and names of plugins. One, as most tasks of a network with a driver ask for, lies in place.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Plugins<'a> {
+    first: Option<(&'static str, &'a str)>,
+    others: Vec<(&'static str, &'a str)>,
+}
+
+impl<'a> Plugins<'a> {
+    fn push(&mut self, plugin: (&'static str, &'a str)) {
+        match self.first {
+            None => self.first = Some(plugin),
+            Some(_) => self.others.push(plugin),
+        }
+    }
+
+    /// In the order in which the task names them.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&'static str, &'a str)> {
+        self.first.into_iter().chain(self.others.iter().copied())
+    }
+}
+
+fn plugins(task: &Task) -> Plugins<'_> {
+    let mut plugins = Plugins::default();
     if let Some(Runtime::Container(container)) = &task.spec.runtime {
-        plugins.extend(container.mounts.iter().filter_map(volume_driver).map(|name| ("Volume", name)));
+        container.mounts.iter().filter_map(volume_driver).for_each(|name| plugins.push(("Volume", name)));
     }
     for network in task.networks.iter().filter_map(|attachment| attachment.network.as_ref()) {
         let driver = network.driver_state.as_ref().map(|driver| driver.name.as_str()).unwrap_or_default();

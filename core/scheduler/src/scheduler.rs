@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand_core::RngCore;
 use skep_model::{Node, NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState, Time};
-use skep_store::{Action, AnyObject, Event, Read, Tx};
+use skep_store::{Action, AnyObject, Event, Handle, Read, Tx};
 
 use crate::assign::{self, Turn};
 use crate::group::{self, Unplaced};
@@ -101,12 +101,16 @@ impl Scheduler {
         for service in tx.services() {
             self.picture.service_number(&service.id);
         }
-        tx.each_task(|task| {
+        let tasks = tx.count::<Task>();
+        self.pending.reserve(tasks);
+        self.picture.reserve_tasks(tasks);
+        tx.each_task_at(|handle, task| {
             if has_failed(task) {
                 self.picture.note_failure(now, task);
             }
-            self.look_at_task(now, &task.id, Some(task));
+            self.look_at_task(now, &task.id, Some((handle, task)));
         });
+        self.pending.trim();
         self.nodes.clear();
         self.tasks.clear();
     }
@@ -140,17 +144,19 @@ impl Scheduler {
             self.pending.doubt();
         }
         for id in std::mem::take(&mut self.tasks) {
-            self.look_at_task(now, &id, tx.task(&id).as_ref());
+            let found = tx.task_at(&id);
+            self.look_at_task(now, &id, found.as_ref().map(|(handle, task)| (*handle, task)));
         }
     }
 
     /// Sorts a task by its state: nothing to do with it, pending, or on a node.
-    fn look_at_task(&mut self, now: Now, id: &TaskId, task: Option<&Arc<Task>>) {
+    fn look_at_task(&mut self, now: Now, id: &TaskId, task: Option<(Handle, &Arc<Task>)>) {
         match task {
-            Some(task) if task.state() == TaskState::Pending => self.look_at_pending(task),
-            Some(task) if task.state() == TaskState::New => {}
-            Some(task) if !task.has_ended() => self.room |= self.picture.put_task(Arc::clone(task)),
+            Some((handle, task)) if task.state() == TaskState::Pending => self.look_at_pending(handle, task),
+            Some((_, task)) if task.state() == TaskState::New => {}
+            Some((_, task)) if !task.has_ended() => self.room |= self.picture.put_task(Arc::clone(task)),
             ended => {
+                let ended = ended.map(|(_, task)| task);
                 if let Some(task) = ended.filter(|task| has_failed(task) && self.picture.placed(id).is_some()) {
                     self.picture.note_failure(now, task);
                 }
@@ -160,7 +166,7 @@ impl Scheduler {
         }
     }
 
-    fn look_at_pending(&mut self, task: &Arc<Task>) {
+    fn look_at_pending(&mut self, handle: Handle, task: &Arc<Task>) {
         // An assignment that was not committed after all holds nothing.
         self.room |= self.picture.remove_task(&task.id);
         if !picture::is_wanted(task) {
@@ -170,7 +176,7 @@ impl Scheduler {
                 self.preassigned.insert(task.id.clone());
             }
         } else if !self.stuck.contains(task) {
-            self.wait(Arc::clone(task));
+            self.wait(handle, Arc::clone(task));
         }
     }
 
@@ -183,9 +189,9 @@ impl Scheduler {
         }
     }
 
-    fn wait(&mut self, task: Arc<Task>) {
+    fn wait(&mut self, handle: Handle, task: Arc<Task>) {
         let service = task.service_id.as_ref().map(|id| self.picture.service_number(id));
-        self.pending.push(Waiting::new(service, task));
+        self.pending.push(Waiting::new(service, handle, task));
     }
 
     fn has_stuck(&self) -> bool {
@@ -202,8 +208,8 @@ impl Scheduler {
         }
         // As many as this turn comes to: what becomes of them tells whether more of their group are to be tried.
         let count = BATCH_WHOLE_GROUP_MAX.saturating_sub(self.pending.len());
-        for task in self.stuck.take(count, tx) {
-            self.wait(task);
+        for (handle, task) in self.stuck.take(count, tx) {
+            self.wait(handle, task);
         }
     }
 
@@ -212,8 +218,8 @@ impl Scheduler {
         // Tasks that can run in one place only come first.
         for _ in 0..BATCH_WHOLE_GROUP_MAX {
             let Some(id) = self.preassigned.pop_first() else { break };
-            let task = turn.tx.task(&id).filter(|task| is_pending(task) && task.node_id.is_some());
-            if task.is_some_and(|task| !group::confirm(&mut turn, &mut self.picture, &task)) {
+            let found = turn.tx.task_at(&id).filter(|(_, task)| is_pending(task) && task.node_id.is_some());
+            if found.is_some_and(|(handle, task)| !group::confirm(&mut turn, &mut self.picture, handle, &task)) {
                 self.stuck_preassigned.insert(id);
             }
         }
@@ -226,6 +232,8 @@ impl Scheduler {
             current
         });
         turn.decided.reserve(batch.len());
+        Task::touch(batch.iter().map(|waiting| &*waiting.task));
+        Task::touch_shared(batch.iter().map(|waiting| &*waiting.task));
         // One thing for all groups, then the next: the code for each fits into a processor's cache, and for all does not.
         let mut asks = Vec::with_capacity(batch.len());
         for group in batch.chunk_by(Waiting::is_grouped_with) {
@@ -246,8 +254,8 @@ impl Scheduler {
         self.next_explaining = now.monotonic.after(EXPLAIN_INTERVAL);
         let mut turn = Turn { now, tx, refusals: &mut self.refusals, decided: Vec::new() };
         for (id, reason) in self.stuck.tell() {
-            if let Some(task) = turn.tx.task(&id).filter(|task| is_pending(task)) {
-                assign::explain(&mut turn, &task, &reason);
+            if let Some((handle, task)) = turn.tx.task_at(&id).filter(|(_, task)| is_pending(task)) {
+                assign::explain(&mut turn, handle, &task, &reason);
             }
         }
     }

@@ -6,7 +6,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use std::sync::Arc;
 
 use skep_model::{ServiceId, Task, TaskId};
-use skep_store::{Read, Tx};
+use skep_store::{Handle, Tx};
 
 use crate::picture::is_pending;
 use crate::queue::Waiting;
@@ -95,7 +95,7 @@ impl Stuck {
 
     /// Takes out the next ones that are to be tried. If they find no place they come back, and no more of their group
     /// are tried.
-    pub(crate) fn take(&mut self, count: usize, tx: &Tx) -> Vec<Arc<Task>> {
+    pub(crate) fn take(&mut self, count: usize, tx: &Tx) -> Vec<(Handle, Arc<Task>)> {
         let mut taken = Vec::new();
         while taken.len() < count
             && let Some(key) = self.tried.pop_first()
@@ -104,7 +104,8 @@ impl Stuck {
             while taken.len() < count
                 && let Some((_, id)) = group.tasks.pop_first()
             {
-                taken.extend(tx.task(&id).filter(|task| is_pending(task) && task.node_id.is_none()));
+                let found = tx.task_at(&id);
+                taken.extend(found.filter(|(_, task)| is_pending(task) && task.node_id.is_none()));
             }
             if group.tasks.is_empty() {
                 self.forget(&key);

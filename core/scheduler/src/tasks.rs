@@ -37,6 +37,12 @@ impl PlacedTasks {
         self.slots[handle as usize].as_mut()
     }
 
+    /// Makes room for so many more.
+    pub(crate) fn reserve(&mut self, more: usize) {
+        self.handles.reserve(more);
+        self.slots.reserve(more);
+    }
+
     /// Adds a task that is not there.
     pub(crate) fn insert(&mut self, placed: Placed) {
         let fingerprint = placed.task.id.fingerprint();

@@ -17,26 +17,41 @@ pub type Versions<'a, T> = [Option<&'a T>; 2];
 /// their version does not have.
 pub trait Index<T>: Clone + Default + Debug + Send + Sync {
     /// The versions of a row changed.
-    fn follow(&mut self, handle: Handle, before: Versions<'_, T>, after: Versions<'_, T>);
+    fn follow<'a>(&mut self, handle: Handle, before: Versions<'a, T>, after: Versions<'a, T>);
 }
 
 impl<T> Index<T> for () {
     fn follow(&mut self, _handle: Handle, _before: Versions<'_, T>, _after: Versions<'_, T>) {}
 }
 
-/// Calls `remove` for keys that are no longer there, and `insert` for new ones.
-fn follow_keys<K: PartialEq + Copy>(before: [Option<K>; 2], after: [Option<K>; 2], mut change: impl FnMut(K, bool)) {
-    let (before, after) = (once(before), once(after));
+/// Calls `change` for the keys that are no longer there, and for new ones (`true`). `two` are all versions that there
+/// are, where there are no more.
+fn follow_keys<'a, T, K: PartialEq + Copy>(
+    two: Option<(&'a T, &'a T)>,
+    (before, after): (Versions<'a, T>, Versions<'a, T>),
+    key: impl Fn(&'a T) -> Option<K>,
+    mut change: impl FnMut(K, bool),
+) {
     // So it is mostly.
-    if before == after {
+    if two.is_some_and(|(one, other)| key(one) == key(other)) {
         return;
     }
-    for key in before.into_iter().flatten().filter(|key| !after.contains(&Some(*key))) {
+    let keys = |rows: Versions<'a, T>| once(rows.map(|row| row.and_then(&key)));
+    let (before, after) = (keys(before), keys(after));
+    let is_among = |key: K, [first, second]: [Option<K>; 2]| first == Some(key) || second == Some(key);
+    for key in before.into_iter().flatten().filter(|key| !is_among(*key, after)) {
         change(key, false);
     }
-    for key in after.into_iter().flatten().filter(|key| !before.contains(&Some(*key))) {
+    for key in after.into_iter().flatten().filter(|key| !is_among(*key, before)) {
         change(key, true);
     }
+}
+
+/// All versions before and after, if there were some, are some, and there are no more than two.
+fn two<'a, T>(before: Versions<'a, T>, after: Versions<'a, T>) -> Option<(&'a T, &'a T)> {
+    let (first, last) = (before[0].or(before[1])?, after[1].or(after[0])?);
+    let is_known = |row: Option<&T>| row.is_none_or(|row| std::ptr::eq(row, first) || std::ptr::eq(row, last));
+    (is_known(before[1]) && is_known(after[0])).then_some((first, last))
 }
 
 /// The same keys, each once, the absent ones last.
@@ -161,26 +176,31 @@ impl TaskIndex {
 }
 
 impl Index<Task> for TaskIndex {
-    fn follow(&mut self, handle: Handle, before: Versions<'_, Task>, after: Versions<'_, Task>) {
-        fn slots(rows: Versions<'_, Task>) -> [Option<(&ServiceId, u64)>; 2] {
-            rows.map(|row| row.and_then(|task| Some((task.service_id.as_ref()?, task.slot))))
-        }
-        fn nodes(rows: Versions<'_, Task>) -> [Option<&NodeId>; 2] {
-            rows.map(|row| row.and_then(|task| task.node_id.as_ref()))
-        }
-        let desired = |rows: Versions<'_, Task>| rows.map(|row| row.map(|task| task.desired_state));
-        follow_keys(slots(before), slots(after), |(service, slot), add| {
+    fn follow<'a>(&mut self, handle: Handle, before: Versions<'a, Task>, after: Versions<'a, Task>) {
+        let slot = |task: &'a Task| Some((task.service_id.as_ref()?, task.slot));
+        let (two, versions) = (two(before, after), (before, after));
+        follow_keys(two, versions, slot, |(service, slot), add| {
             self.services.change(service, (slot, handle), add);
             self.latest = add.then_some(handle).or(self.latest.filter(|latest| *latest != handle));
         });
-        follow_keys(nodes(before), nodes(after), |node, add| self.nodes.change(node, handle, add));
-        follow_keys(desired(before), desired(after), |state, add| {
-            let members = self.desired.entry(state).or_default();
-            if add {
-                members.insert(handle);
-            } else {
-                members.remove(&handle);
-            }
-        });
+        follow_keys(
+            two,
+            versions,
+            |task: &'a Task| task.node_id.as_ref(),
+            |node, add| self.nodes.change(node, handle, add),
+        );
+        follow_keys(
+            two,
+            versions,
+            |task: &'a Task| Some(task.desired_state),
+            |state, add| {
+                let members = self.desired.entry(state).or_default();
+                if add {
+                    members.insert(handle);
+                } else {
+                    members.remove(&handle);
+                }
+            },
+        );
     }
 }

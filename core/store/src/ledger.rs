@@ -209,6 +209,7 @@ fn split(changes: Vec<Written>) -> Vec<Vec<Written>> {
     }
     let mut parts: Vec<Vec<Written>> = Vec::new();
     let mut bytes = 0;
+    let mut left = changes.len();
     for change in changes {
         let length = change.encoded_len();
         match parts.last_mut() {
@@ -218,9 +219,12 @@ fn split(changes: Vec<Written>) -> Vec<Vec<Written>> {
             }
             _ => {
                 bytes = length;
-                parts.push(vec![change]);
+                let mut part = Vec::with_capacity(left.min(TURN_CHANGES_MAX));
+                part.push(change);
+                parts.push(part);
             }
         }
+        left -= 1;
     }
     parts
 }

@@ -44,12 +44,12 @@ impl From<ApplyError> for Refusal {
     }
 }
 
-/// Whether the change fits the facts, in which the object is `old` so far.
+/// Whether the change fits the facts, in which the object has the unique name `old` so far, if it is there.
 pub(crate) fn check(
     facts: &impl Find,
     action: Action,
     object: &AnyObject,
-    old: Option<&AnyObject>,
+    old: Option<&str>,
 ) -> Result<(), ApplyError> {
     match (action, object) {
         (Action::Create | Action::Update, AnyObject::Resource(resource)) => check_kind(facts, resource)?,
@@ -65,7 +65,7 @@ fn check_identity<T: Stored>(
     facts: &impl Find,
     action: Action,
     object: &Arc<T>,
-    old: Option<&AnyObject>,
+    old: Option<&str>,
 ) -> Result<(), ApplyError> {
     match (old, action) {
         (Some(_), Action::Create) => {
@@ -81,7 +81,7 @@ fn check_identity<T: Stored>(
     let may_clash = action != Action::Remove
         && !name.is_empty()
         && !(action == Action::Update && T::KIND == Resource::KIND)
-        && old.is_none_or(|old| old.unique_name() != name);
+        && old.is_none_or(|old| old != name);
     if may_clash && facts.named::<T>(name).is_some_and(|other| other.id() != object.id()) {
         return Err(ApplyError::NameTaken { kind: T::KIND, name: name.to_owned() });
     }

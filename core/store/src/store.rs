@@ -71,29 +71,22 @@ impl Store {
         let mut events: Vec<Event> = Vec::with_capacity(changes.len());
         for Change { action, object } in changes {
             let handle = place(&mut self.tables, object);
-            let old = with_object!(object, row => seen(&self.tables, row, handle));
-            if let Err(error) = rules::check(self, *action, object, old.as_ref()) {
+            let old = with_object!(object, row => committed_name(&self.tables, row, handle));
+            if let Err(error) = rules::check(self, *action, object, old) {
                 for event in events.into_iter().rev() {
                     self.take_back(event);
                 }
                 return Err(error);
             }
-            events.push(self.carry_out(*action, object, old, handle, writer));
+            events.push(self.carry_out(*action, object, handle, writer));
         }
         Ok(events)
     }
 
-    fn carry_out(
-        &mut self,
-        action: Action,
-        object: &AnyObject,
-        old: Option<AnyObject>,
-        handle: Handle,
-        writer: Option<u64>,
-    ) -> Event {
-        with_object!(object, row => {
+    fn carry_out(&mut self, action: Action, object: &AnyObject, handle: Handle, writer: Option<u64>) -> Event {
+        let old = with_object!(object, row => {
             let row = (action != Action::Remove).then(|| Arc::clone(row));
-            commit(&mut self.tables, object, handle, row, writer);
+            commit(&mut self.tables, object, handle, row, writer)
         });
         match (action, old) {
             (Action::Remove, Some(old)) => Event { action, object: old, old: None },
@@ -146,28 +139,25 @@ fn place_of<T: Stored>(tables: &Tables, row: &Arc<T>) -> Handle {
     T::table(tables).handle(row.id()).unwrap_or(NONE)
 }
 
-fn seen<T: Stored>(tables: &Tables, _row: &Arc<T>, handle: Handle) -> Option<AnyObject> {
-    T::table(tables).see(Sight::Committed, handle).cloned().map(T::wrap)
+/// The unique name of the committed row, if there is one.
+fn committed_name<'a, T: Stored>(tables: &'a Tables, _row: &Arc<T>, handle: Handle) -> Option<&'a str> {
+    T::table(tables).see(Sight::Committed, handle).map(|row| row.unique_name())
 }
 
+/// Gives back the row before.
 fn commit<T: Stored>(
     tables: &mut Tables,
     object: &AnyObject,
     handle: Handle,
     row: Option<Arc<T>>,
     writer: Option<u64>,
-) {
+) -> Option<AnyObject> {
     let table = T::table_mut(tables);
-    match (handle, T::peel(object)) {
-        (NONE, Some(whole)) => {
-            let handle = table.handle_for(whole);
-            table.commit(handle, row, writer);
-        }
-        (NONE, None) => {}
-        _ => {
-            table.commit(handle, row, writer);
-        }
-    }
+    let handle = match (handle, T::peel(object)) {
+        (NONE, whole) => table.handle_for(whole?),
+        _ => handle,
+    };
+    table.commit(handle, row, writer).map(T::wrap)
 }
 
 fn put<T: Stored>(tables: &mut Tables, row: Arc<T>) {

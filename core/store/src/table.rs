@@ -94,6 +94,11 @@ impl<T: Stored> Table<T> {
         self.handles.find(id.fingerprint(), |handle| self.any_version(handle).is_some_and(|row| row.id() == id))
     }
 
+    /// As [`Self::handle`], of a row that most likely has this one.
+    pub(crate) fn handle_near(&self, near: Handle, id: &T::Id) -> Option<Handle> {
+        if self.any_version(near).is_some_and(|row| row.id() == id) { Some(near) } else { self.handle(id) }
+    }
+
     pub(crate) fn see(&self, sight: Sight, handle: Handle) -> Option<&Arc<T>> {
         let slot = self.slots.get(handle as usize)?;
         match (sight, self.pending_at(slot.pending)) {
@@ -128,7 +133,12 @@ impl<T: Stored> Table<T> {
 
     /// Every row, in no order that means anything: where they lie, which is quickest to read.
     pub(crate) fn each(&self, sight: Sight) -> impl Iterator<Item = &Arc<T>> {
-        (0..self.slots.len() as Handle).filter_map(move |handle| self.see(sight, handle))
+        self.each_at(sight).map(|(_, row)| row)
+    }
+
+    /// The same, with their handles.
+    pub(crate) fn each_at(&self, sight: Sight) -> impl Iterator<Item = (Handle, &Arc<T>)> {
+        (0..self.slots.len() as Handle).filter_map(move |handle| Some((handle, self.see(sight, handle)?)))
     }
 
     /// Every row, in id order.
@@ -257,7 +267,7 @@ impl<T: Stored> Table<T> {
     pub(crate) fn commit(&mut self, handle: Handle, row: Option<Arc<T>>, writer: Option<u64>) -> Option<Arc<T>> {
         let slot = &mut self.slots[handle as usize];
         let at = slot.pending;
-        let before = std::mem::replace(&mut slot.committed, row.clone());
+        let before = slot.committed.take();
         self.committed = self.committed + usize::from(row.is_some()) - usize::from(before.is_some());
         // An entry may change a row twice (gone, and made anew): it is settled by what it is in the end.
         let settles = self.pending_at(at).is_some_and(|pending| {
@@ -277,7 +287,9 @@ impl<T: Stored> Table<T> {
         let old: Versions<'_, T> = [before.as_deref(), flown.map(|row| &**row)];
         let new: Versions<'_, T> = [row.as_deref(), other.as_deref()];
         self.follow(handle, old, new);
-        if row.is_none() && self.slots[handle as usize].pending == NONE {
+        let is_gone = row.is_none();
+        self.slots[handle as usize].committed = row;
+        if is_gone && self.slots[handle as usize].pending == NONE {
             let known = before.as_ref().or(settled.as_ref().map(|pending| &pending.row));
             if let Some(id) = known.map(|row| row.id().clone()) {
                 self.forget(handle, &id);

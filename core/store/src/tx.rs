@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use skep_model::{NodeId, Now, Refusal, ServiceId, Task, TaskState};
+use skep_model::{NodeId, Now, Refusal, ServiceId, Task, TaskId, TaskState};
 
 use crate::change::{Action, Change, Event};
 use crate::codec;
@@ -13,6 +13,9 @@ use crate::overlay::{Before, Place, View};
 use crate::read::Find;
 use crate::rules::{self, ApplyError};
 use crate::table::{NONE, Sight, Tables};
+
+/// Tasks that are loaded together, before they are looked at one by one.
+const TOUCHED_AT_ONCE: usize = 64;
 
 /// One change of a transaction.
 #[derive(Debug)]
@@ -89,7 +92,7 @@ impl<'a> Tx<'a> {
         let created_at = meta.created_at.map_or(wall, |asked| asked.max(wall));
         *meta = skep_model::Meta { version: self.last_index, created_at: Some(created_at), updated_at: Some(wall) };
         object.share(self.tables);
-        self.write(Action::Create, T::wrap(Arc::new(object)))
+        self.write(Action::Create, T::wrap(Arc::new(object)), NONE)
     }
 
     /// Replaces an object; its version and time of change are set here. Whether the caller saw the current version is
@@ -100,22 +103,29 @@ impl<'a> Tx<'a> {
 
     /// As [`Self::update`], of an object that nobody else holds yet; the caller goes on to hold it as it is stored.
     pub fn update_shared<T: Stored>(&mut self, object: &mut Arc<T>) -> Result<(), Refusal> {
+        self.update_near(object, NONE)
+    }
+
+    /// As [`Self::update_shared`], of an object that [`Self::each_task_at`] showed under this handle: unless it has
+    /// another one by now, it is not looked up.
+    pub fn update_near<T: Stored>(&mut self, object: &mut Arc<T>, handle: Handle) -> Result<(), Refusal> {
         let meta = Arc::make_mut(object).meta_mut();
         meta.version = self.last_index;
         meta.updated_at = Some(self.now.wall);
-        self.write(Action::Update, T::wrap(Arc::clone(object)))
+        self.write(Action::Update, T::wrap(Arc::clone(object)), handle)
     }
 
     /// Removes an object.
     pub fn remove<T: Stored>(&mut self, id: &T::Id) -> Result<(), Refusal> {
         let missing = || ApplyError::Missing { kind: T::KIND, id: id.to_string() };
         let object = self.find::<T>(id).ok_or_else(missing)?;
-        self.write(Action::Remove, T::wrap(object))
+        self.write(Action::Remove, T::wrap(object), NONE)
     }
 
-    fn write(&mut self, action: Action, object: AnyObject) -> Result<(), Refusal> {
-        let (handle, old) = with_object!(&object, row => current(self.tables, row));
-        rules::check(&self.view(), action, &object, old.as_ref())?;
+    fn write(&mut self, action: Action, object: AnyObject, near: Handle) -> Result<(), Refusal> {
+        let handle = with_object!(&object, row => handle_of(self.tables, row, near));
+        let old = with_object!(&object, row => current_name(self.tables, row, handle));
+        rules::check(&self.view(), action, &object, old)?;
         let (place, before) = self.tables.launch(&object, handle, action == Action::Remove, self.writer);
         let ours = before.as_ref().filter(|before| before.writer == self.writer && before.change != NONE);
         let earlier = ours.map(|before| before.change as usize);
@@ -174,6 +184,34 @@ impl<'a> Tx<'a> {
         written
     }
 
+    /// Makes room for so many more changes.
+    pub fn reserve(&mut self, more: usize) {
+        self.changes.reserve(more);
+        self.undo.reserve(more);
+    }
+
+    /// How many objects of a kind are committed.
+    pub fn count<T: Stored>(&self) -> usize {
+        T::table(self.tables).len()
+    }
+
+    /// As [`crate::Read::each_task`], with the handle that each has at present.
+    pub fn each_task_at(&self, mut visit: impl FnMut(Handle, &Arc<Task>)) {
+        let mut run: Vec<(Handle, &Arc<Task>)> = Vec::with_capacity(TOUCHED_AT_ONCE);
+        let mut rows = self.tables.tasks.each_at(Sight::Current).peekable();
+        while rows.peek().is_some() {
+            run.extend(rows.by_ref().take(TOUCHED_AT_ONCE));
+            Task::touch(run.iter().map(|(_, task)| &***task));
+            run.drain(..).for_each(|(handle, task)| visit(handle, task));
+        }
+    }
+
+    /// The task with this id, and the handle that it has at present.
+    pub fn task_at(&self, id: &TaskId) -> Option<(Handle, Arc<Task>)> {
+        let handle = self.tables.tasks.handle(id)?;
+        Some((handle, Arc::clone(self.tables.tasks.see(Sight::Current, handle)?)))
+    }
+
     /// Bytes of tasks written so far, of one that was written twice both times.
     pub fn task_bytes(&self) -> usize {
         self.task_bytes
@@ -223,11 +261,13 @@ impl<'a> Tx<'a> {
     }
 }
 
-/// The row's handle, and the row as it is now.
-fn current<T: Stored>(tables: &Tables, row: &Arc<T>) -> (Option<Handle>, Option<AnyObject>) {
-    let table = T::table(tables);
-    let handle = table.handle(row.id());
-    (handle, handle.and_then(|handle| table.see(Sight::Current, handle)).cloned().map(T::wrap))
+fn handle_of<T: Stored>(tables: &Tables, row: &Arc<T>, near: Handle) -> Option<Handle> {
+    T::table(tables).handle_near(near, row.id())
+}
+
+/// The unique name that the row has so far, if it is there.
+fn current_name<'a, T: Stored>(tables: &'a Tables, _row: &Arc<T>, handle: Option<Handle>) -> Option<&'a str> {
+    T::table(tables).see(Sight::Current, handle?).map(|row| row.unique_name())
 }
 
 impl Find for Tx<'_> {

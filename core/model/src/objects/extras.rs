@@ -23,6 +23,11 @@ pub struct Extras {
 pub struct TaskExtras(Option<Box<Extras>>);
 
 impl TaskExtras {
+    /// Whether there are none.
+    pub fn is_none(&self) -> bool {
+        self.0.is_none()
+    }
+
     /// To be changed in place.
     pub fn edit(&mut self) -> &mut Extras {
         self.0.get_or_insert_default()

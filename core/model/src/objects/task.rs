@@ -6,6 +6,7 @@ use super::{Extras, Meta, ObjectError, TaskExtras, object, version};
 use crate::ids::{NodeId, ServiceId, TaskId};
 use crate::kept::Kept;
 use crate::pb::objects as pb;
+use crate::pb::types::task_spec::Runtime;
 use crate::pb::types::{self, TaskState};
 use crate::shared::Shared;
 use crate::verbatim::Verbatim;
@@ -66,6 +67,49 @@ fn is_settled(slot: u64, node: Option<&NodeId>) -> bool {
 object!(Task, TaskId, "task", |_task| "");
 
 impl Task {
+    /// Reads a little of every part of tasks that are worked on next, one by one. What lies far apart in memory is loaded
+    /// together by this, where working on each would wait for each.
+    pub fn touch<'a>(tasks: impl Iterator<Item = &'a Task> + Clone) {
+        let here = |task: &Task| {
+            task.id.text_len()
+                + usize::from(task.slot != 0)
+                + task.service_id.as_ref().map_or(0, ServiceId::text_len)
+                + task.node_id.as_ref().map_or(0, NodeId::text_len)
+                + usize::from(task.status.state != 0)
+                + task.status.message.len()
+                + usize::from(task.status.port_status.is_some())
+                + usize::from(task.status.runtime_status.is_some())
+                + usize::from(task.meta.version != 0)
+        };
+        std::hint::black_box(tasks.map(here).sum::<usize>());
+    }
+
+    /// The same, of what they share with others and is a further step away.
+    pub fn touch_shared<'a>(tasks: impl Iterator<Item = &'a Task> + Clone) {
+        let there = |task: &Task| {
+            let spec = &task.spec;
+            spec.holders()
+                + spec.bytes().len()
+                + usize::from(spec.placement.is_some())
+                + usize::from(spec.resources.is_some())
+                + usize::from(spec.log_driver.is_some())
+                + match &spec.runtime {
+                    Some(Runtime::Container(container)) => {
+                        container.mounts.len()
+                            + usize::from(container.isolation != 0)
+                            + usize::from(container.pids_limit != 0)
+                            + usize::from(container.privileges.is_some())
+                    }
+                    _ => 0,
+                }
+                + Arc::strong_count(&task.networks)
+                + task.networks.first().map_or(0, |attachment| attachment.aliases.len())
+                + task.service_annotations.holders()
+                + task.endpoint.as_ref().map_or(0, Shared::holders)
+        };
+        std::hint::black_box(tasks.map(there).sum::<usize>());
+    }
+
     /// Where the task is in its life.
     #[inline]
     pub fn state(&self) -> TaskState {
