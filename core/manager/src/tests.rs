@@ -16,6 +16,7 @@ use skep_store::{Read as _, Store};
 
 use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId, StreamId};
 
+mod authority;
 mod handover;
 mod joining;
 mod leaving;
@@ -51,6 +52,8 @@ struct Group {
     told_removed: BTreeSet<RaftId>,
     /// A member whose disk takes nothing.
     stuck_disk: Option<RaftId>,
+    /// What is to be found out, and for whom.
+    inquiries: Vec<(RaftId, u64, skep_pki::Inquiry)>,
     /// Warnings, where they are expected.
     warned: Option<Vec<String>>,
 }
@@ -71,8 +74,11 @@ fn config(number: u64, genesis: Option<Genesis>) -> Config {
         read_issuer: |_| None,
         roots: skep_pki::RootReader {
             normalized: Bytes::copy_from_slice,
-            root: |_, _, _| Err("no root is brought".to_owned()),
-            issuer: |_| None,
+            root: |_, _, _| Ok(skep_pki::RootFacts { certificates: 1, expires: WallTime(i64::MAX) }),
+            issuer: |pem| {
+                let pem = Bytes::copy_from_slice(pem);
+                Some(skep_pki::IssuerIdentity { subject: pem.clone(), public_key: pem })
+            },
         },
         reader: Default::default(),
     }
@@ -110,6 +116,7 @@ impl Group {
             docker: BTreeSet::new(),
             told_removed: BTreeSet::new(),
             stuck_disk: None,
+            inquiries: Vec::new(),
             warned: None,
         };
         group.until(|group| group.leader().is_some());
@@ -189,6 +196,7 @@ impl Group {
                     let manager = self.managers.get_mut(&id).unwrap();
                     manager.signed(&signing, Ok(Bytes::from_static(b"chain")), now, &mut self.rng);
                 }
+                Effect::Inquire(number, inquiry) => self.inquiries.push((id, number, inquiry)),
                 Effect::MakeRoot(request) => panic!("nobody wants another root: {request:?}"),
                 Effect::Warn(message) => match &mut self.warned {
                     Some(warned) => warned.push(message),

@@ -100,11 +100,12 @@ impl Issuance {
             let next =
                 after.and_then(|tried| self.resting.range((Bound::Excluded(tried), Bound::Unbounded)).next().cloned());
             self.tried = next.or_else(|| self.resting.first().cloned());
-            self.rests_until = None;
             if let Some(node) = &self.tried {
                 self.resting.remove(node);
                 self.marked.insert(node.clone());
             }
+            // It may be gone by now: the others wait for no word of it.
+            self.rests_until = (!self.resting.is_empty()).then(|| now.monotonic.after(EXTERNAL_PAUSE));
         }
     }
 

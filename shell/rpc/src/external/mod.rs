@@ -21,8 +21,9 @@ use crate::tls::Credentials;
 
 /// How long one URL may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long all of them together may take; those that are left then are not asked.
-const ALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long all of them together may take; those that are left then are not asked. Three such questions fit into the
+/// minute that a follower gives its leader.
+const ALL_TIMEOUT: Duration = Duration::from_secs(15);
 /// Characters of what a CA said that are passed on.
 const REASON_MAX: usize = 512;
 

@@ -16,6 +16,7 @@ use super::root::seconds;
 use super::signer::{pem, public_key_of};
 use super::{IdentityError, PrivateKey, Subject};
 
+const ECDSA_WITH_SHA1: &str = "1.2.840.10045.4.1";
 const RSA_BITS_MIN: usize = 2048;
 const INVALID_ROOTS: &str = r#"invalid root certificates: {"code":1003,"message":"Failed to parse certificate"}"#;
 const BAD_ROOT: &str = "error while validating Root CA Certificate";
@@ -40,7 +41,7 @@ pub fn read_root(bundle: &[u8], key: &[u8], now: WallTime) -> Result<RootFacts, 
         check_root(der, certificate, now)?;
     }
     if !key.is_empty() {
-        check_key(&found[0], &parsed[0], key)?;
+        check_key(&found[0], key)?;
     }
     let mut different = found.clone();
     different.dedup();
@@ -49,12 +50,16 @@ pub fn read_root(bundle: &[u8], key: &[u8], now: WallTime) -> Result<RootFacts, 
 
 fn check_root(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>, now: WallTime) -> Result<(), String> {
     let algorithm = &certificate.signature_algorithm.algorithm;
+    if algorithm.to_id_string() == ECDSA_WITH_SHA1 {
+        return Err("unsupported signature algorithm: ECDSA-SHA1".to_owned());
+    }
     if let Some((_, name)) = WEAK_ALGORITHMS.iter().find(|(weak, _)| weak == algorithm) {
         return Err(format!("unsupported signature algorithm: {name}"));
     }
     if !STRONG_ALGORITHMS.contains(algorithm) {
         return Err(format!("unsupported signature algorithm: {algorithm}"));
     }
+    check_public_key(certificate)?;
     let (from, until) = validity(certificate);
     let outside = |relation: &str, limit: WallTime| {
         let (now, limit) = (instant(now), instant(limit));
@@ -79,7 +84,20 @@ fn check_root(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>, now: 
     rustls::RootCertStore::empty().add(der.clone()).map_err(|error| format!("{BAD_ROOT}: {error}"))
 }
 
-fn check_key(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>, key: &[u8]) -> Result<(), String> {
+fn check_public_key(certificate: &X509Certificate<'_>) -> Result<(), String> {
+    const UNSUPPORTED_CURVE: &str = "unsupported ECDSA key parameters";
+    let text = match certificate.public_key().parsed() {
+        Ok(PublicKey::RSA(key)) if key.key_size() >= RSA_BITS_MIN => return Ok(()),
+        Ok(PublicKey::EC(point)) if (256..=384).contains(&point.key_size()) => return Ok(()),
+        Ok(PublicKey::RSA(_)) => "unsupported RSA key parameters".to_owned(),
+        Ok(PublicKey::EC(point)) if point.key_size() < 256 => UNSUPPORTED_CURVE.to_owned(),
+        Ok(PublicKey::EC(_)) => format!("{UNSUPPORTED_CURVE}: P-256 and P-384 can be used"),
+        _ => "unknown or unsupported certificate public key algorithm".to_owned(),
+    };
+    Err(text)
+}
+
+fn check_key(der: &CertificateDer<'_>, key: &[u8]) -> Result<(), String> {
     let malformed = |code: u16, words: &str| format!(r#"malformed private key: {{"code":{code},"message":"{words}"}}"#);
     let text = std::str::from_utf8(key).unwrap_or_default();
     let labels: Vec<String> =
@@ -88,15 +106,7 @@ fn check_key(der: &CertificateDer<'_>, certificate: &X509Certificate<'_>, key: &
         return Err(malformed(2002, "Failed to decode private key"));
     }
     if text.contains("Proc-Type: 4,ENCRYPTED") {
-        return Err(malformed(2004, "Private key is encrypted."));
-    }
-    match certificate.public_key().parsed().map_err(|_| "unknown or unsupported certificate public key algorithm")? {
-        PublicKey::RSA(rsa) if rsa.key_size() < RSA_BITS_MIN => return Err("unsupported RSA key parameters".to_owned()),
-        PublicKey::EC(point) if point.key_size() > 384 || point.key_size() < 256 => {
-            return Err("unsupported ECDSA key parameters: only P-256 and P-384 can be used".to_owned());
-        }
-        PublicKey::RSA(_) | PublicKey::EC(_) => {}
-        _ => return Err("unknown or unsupported certificate public key algorithm".to_owned()),
+        return Err(malformed(2100, "Private key is encrypted."));
     }
     let key = match PrivateKey::from_pem(text) {
         Ok(key) => key,

@@ -13,6 +13,8 @@ use x509_parser::extensions::{GeneralName, ParsedExtension};
 use super::read::{certificates, parse};
 use super::*;
 
+mod brought;
+
 /// 2026-11-22T03:46:40Z.
 const NOW: WallTime = WallTime(1_795_319_200_000_000_000);
 const DAY: Duration = Duration::from_secs(86_400);

@@ -1,5 +1,6 @@
 //! A real Docker Engine as a worker of a Skep swarm.
 
+use crate::authority::{EC_KEY, Roots};
 use crate::engine::{self, Engine};
 use crate::support::{Swarm, wait_for, wait_until};
 
@@ -25,6 +26,12 @@ fn a_docker_engine_joins_runs_tasks_follows_the_leader_and_leaves() {
     let before = swarm.docker(1, &["swarm", "ca"]).expect();
     swarm.docker(1, &["swarm", "ca", "--rotate", "--quiet"]).expect();
     assert_ne!(swarm.docker(1, &["swarm", "ca"]).expect(), before);
+    // And one of the operator's own, with names that are not as ours are written.
+    let roots = Roots::new(&swarm);
+    roots.make("own", EC_KEY, "/C=CH/O=Example/OU=One/OU=Two/CN=own root", "800");
+    let (certificate, key) = (roots.path("own.pem"), roots.path("own-key.pem"));
+    swarm.docker(1, &["swarm", "ca", "--rotate", "--ca-cert", &certificate, "--ca-key", &key, "--quiet"]).expect();
+    assert_eq!(swarm.docker(1, &["swarm", "ca"]).expect().trim(), roots.read("own.pem").trim());
 
     swarm
         .docker(
