@@ -119,6 +119,10 @@ impl RootChange {
         self.look_at = None;
         let Some(cluster) = tx.cluster() else { return Ok(None) };
         if is_root_wanted(&cluster) {
+            if trusts_another(tx, &cluster) {
+                self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
+                return Ok(None);
+            }
             return Ok(self.request(&cluster));
         }
         let Some(rotation) = &cluster.root_ca.root_rotation else {
@@ -174,7 +178,7 @@ impl RootChange {
         self.look_at = Some(Time::default());
         let Some(stored) = tx.cluster() else { return Ok(()) };
         let same = stored.root_ca.ca_cert == request.certificate && wanted(&stored) == request.forced;
-        if !same || !is_root_wanted(&stored) {
+        if !same || !is_root_wanted(&stored) || trusts_another(tx, &stored) {
             return Ok(());
         }
         let mut cluster = (*stored).clone();
@@ -183,6 +187,17 @@ impl RootChange {
             Some(RootRotation { ca_cert: made.certificate, ca_key: made.key, cross_signed_ca_cert: made.cross_signed });
         tx.update(cluster)
     }
+}
+
+/// Whether a node that has not left still trusts another root than the present one: it was off when the last change
+/// ended. The next root is vouched for by the present one alone, so that the node could talk to nobody any more, would
+/// never hear of either, and would be waited for in vain.
+fn trusts_another(read: &impl Read, cluster: &Cluster) -> bool {
+    let says = |node: &Node| {
+        let said = tls_info(node).map(|tls| tls.trust_root.trim_ascii()).filter(|said| !said.is_empty());
+        said.is_some_and(|said| said != cluster.root_ca.ca_cert.trim_ascii())
+    };
+    read.nodes().iter().any(|node| !node.has_left() && says(node))
 }
 
 /// Nodes that do not use a certificate of that issuer, as far as they have said. Who left has none any more.

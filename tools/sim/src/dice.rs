@@ -20,6 +20,8 @@ pub enum Purpose {
     Containers,
     /// How fast hosts are, and when they come back.
     Hosts,
+    /// Whether and when another root is asked for.
+    Roots,
     /// What the core of one host is given.
     Core(u64),
     /// One operation of the plan.
@@ -35,6 +37,7 @@ impl Purpose {
             Self::Clients => 4,
             Self::Containers => 5,
             Self::Hosts => 6,
+            Self::Roots => 7,
             Self::Core(host) => 1_000 + host,
             Self::Operation(number) => 1_000_000 + number,
         }

@@ -16,6 +16,7 @@ use crate::dice::Dice;
 use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::invariants::worker_runs_what_is_assigned::Assigned;
+use crate::issuers::{Certificate, RootId};
 
 /// Who the host is, by its certificate; on disk.
 #[derive(Clone, Debug)]
@@ -24,6 +25,8 @@ pub struct Identity {
     pub node: NodeId,
     /// As what.
     pub role: NodeRole,
+    /// Who says so.
+    pub certificate: Certificate,
 }
 
 /// Its place in the quorum; on disk.
@@ -84,6 +87,10 @@ pub struct Host {
     pub stalled_until: Time,
     /// Its certificate.
     pub identity: Option<Identity>,
+    /// The root that it trusts; on disk.
+    pub trusts: RootId,
+    /// The managers last said that its certificate is to be another.
+    pub told_to_renew: bool,
     /// The role that the managers last said it has.
     pub told_role: Option<NodeRole>,
     /// As what it asks to join, while it has no certificate.

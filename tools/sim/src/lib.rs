@@ -16,6 +16,7 @@ mod disk;
 mod engine;
 mod host;
 pub mod invariants;
+pub mod issuers;
 mod journal;
 pub mod network;
 mod oracle;

@@ -2,17 +2,19 @@
 
 use bytes::Bytes;
 use skep_consensus::{EntryKind, LogEntry, Membership, Persist, Role};
-use skep_model::Time;
 use skep_model::pb::messages::AssignmentsMessage;
+use skep_model::{NodeId, Time};
 use skep_store::{Entry, Event, Read as _, Store};
 
 use crate::invariants::committed_never_differs::CommittedNeverDiffers;
 use crate::invariants::no_stale_append::NoStaleAppend;
 use crate::invariants::one_leader_per_term::OneLeaderPerTerm;
 use crate::invariants::reads_are_current::PutBack;
+use crate::invariants::root_kept_while_used::RootKeptWhileUsed;
 use crate::invariants::secret_only_where_needed::SecretOnlyWhereNeeded;
 use crate::invariants::unlock_key_was_told::UnlockKeyWasTold;
 use crate::invariants::{self, Invariant, Verdict, Violation};
+use crate::issuers::{Certificate, RootId};
 use crate::journal::Journal;
 use crate::network::HostId;
 use crate::read_once::ReadOnce;
@@ -28,6 +30,7 @@ pub(crate) struct Oracle {
     truth: CommittedNeverDiffers,
     secrets: SecretOnlyWhereNeeded,
     keys: UnlockKeyWasTold,
+    roots: RootKeptWhileUsed,
     put_back: PutBack,
     membership: Option<(u64, Membership)>,
 }
@@ -44,6 +47,7 @@ impl Oracle {
             truth: CommittedNeverDiffers::default(),
             secrets: SecretOnlyWhereNeeded::default(),
             keys: UnlockKeyWasTold::default(),
+            roots: RootKeptWhileUsed::default(),
             put_back: PutBack::default(),
             membership: None,
         }
@@ -76,6 +80,16 @@ impl Oracle {
     /// A manager waits for this key.
     pub fn locked(&self, host: HostId, key: &Bytes) -> Verdict {
         self.keys.locked(host, key)
+    }
+
+    /// What is known of the swarm's root.
+    pub fn roots(&mut self) -> &mut RootKeptWhileUsed {
+        &mut self.roots
+    }
+
+    /// The root was changed, and a host has this certificate.
+    pub fn is_taken_along(&self, host: HostId, node: &NodeId, certificate: Certificate, root: RootId) -> Verdict {
+        RootKeptWhileUsed::is_taken_along(&self.store, host, node, certificate, root)
     }
 
     /// What rollbacks put back.
@@ -115,6 +129,7 @@ impl Oracle {
         });
         self.put_back.committed(&events);
         self.keys.committed(time, &self.store, &events)?;
+        self.roots.committed(time, &self.store, &events)?;
         for law in &mut self.laws {
             law.committed(time, &self.store, &events)?;
         }

@@ -67,11 +67,13 @@ pub enum Plant {
     EarlierVersionForgotten,
     /// A task that moves is taken for one that has: what it takes over from stops before it runs.
     MoveTakenForDone,
+    /// A node that was asked for a certificate of the new root is taken to have it: the old root is forgotten too early.
+    RenewalTakenForDone,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 27] = [
+    pub const ALL: [Plant; 28] = [
         Plant::EarlyAcknowledgement,
         Plant::LostSync,
         Plant::VoteForgotten,
@@ -99,6 +101,7 @@ impl Plant {
         Plant::VersionOverlooked,
         Plant::EarlierVersionForgotten,
         Plant::MoveTakenForDone,
+        Plant::RenewalTakenForDone,
     ];
 
     /// By its name, as `Debug` prints it.
@@ -115,6 +118,7 @@ impl Plant {
                 | Self::VersionOverlooked
                 | Self::EarlierVersionForgotten
                 | Self::MoveTakenForDone
+                | Self::RenewalTakenForDone
         )
     }
 

@@ -158,6 +158,15 @@ fn a_leader_that_leaves_does_not_count_itself() {
     passes(Plan::of(310769));
 }
 
+/// A change of root began while a node was off that had not heard of the end of the last one, and that the next root's
+/// certificates would have told nothing.
+#[test]
+fn a_change_of_root_waits_until_the_present_one_is_trusted() {
+    for seed in [400306, 400375, 401316] {
+        passes(Plan::of(seed));
+    }
+}
+
 /// A manager that had been away knew none of the others, and gave none of them its vote.
 #[test]
 fn a_manager_votes_for_one_that_joined_meanwhile() {

@@ -116,6 +116,37 @@ fn a_root_that_nobody_wants_any_more_is_not_begun() {
     assert!(change.wake_at().is_some_and(|at| at > swarm.now.monotonic), "it is tried again, not at once");
 }
 
+/// Seed 400306 of the simulator: the next change began while a node was off that had not heard of the end of the last one.
+#[test]
+fn a_change_waits_until_the_present_root_is_trusted() {
+    let mut swarm = Swarm::new();
+    let id = swarm.ledger.committed().nodes()[0].id.clone();
+    let present = swarm.ledger.committed().cluster().expect("a cluster").root_ca.ca_cert.clone();
+    let trusts = |swarm: &mut Swarm, root: &[u8]| {
+        let tls = NodeTlsInfo { trust_root: Bytes::copy_from_slice(root), ..Default::default() };
+        swarm.change(|tx, _| {
+            let mut node = (*tx.node(&id).expect("a node")).clone();
+            node.description = Some(Verbatim::new(NodeDescription { tls_info: Some(tls), ..Default::default() }));
+            tx.update(node)
+        });
+    };
+    let mut change = RootChange::new();
+    trusts(&mut swarm, b"the root before");
+    want(&mut swarm, 1);
+    change.lead();
+    assert_eq!(turn(&mut swarm, &mut change), None, "the node would trust nobody any more");
+    assert!(change.wake_at().is_some(), "it is looked at again");
+    trusts(&mut swarm, &present);
+    let request = turn(&mut swarm, &mut change).expect("a root is to be made");
+    trusts(&mut swarm, b"the root before");
+    swarm.change(|tx, _| change.begin(tx, &request, new_root()));
+    assert_eq!(swarm.ledger.committed().cluster().expect("a cluster").root_ca.root_rotation, None);
+    trusts(&mut swarm, &present);
+    let request = turn(&mut swarm, &mut change).expect("a root is to be made");
+    swarm.change(|tx, _| change.begin(tx, &request, new_root()));
+    assert!(swarm.ledger.committed().cluster().expect("a cluster").root_ca.root_rotation.is_some());
+}
+
 #[test]
 fn nodes_are_asked_a_batch_at_a_time() {
     let mut swarm = Swarm::new();

@@ -14,6 +14,8 @@ use skep_store::{Read as _, Store};
 
 use super::{Place, holds_resources, ports_clash, reserved_cpus, secrets_of};
 use crate::engine::Condition;
+use crate::host::Host;
+use crate::issuers::RootId;
 use crate::network::HostId;
 use crate::world::World;
 use crate::world::lives::NANO_CPUS;
@@ -70,9 +72,28 @@ fn nodes(world: &World, facts: &Store) -> Option<String> {
             return Some(format!("h{number} is locked with another key than the swarm's"));
         }
     }
+    if let Some(trouble) = roots(world, facts) {
+        return Some(trouble);
+    }
     let lives = |node: &NodeId| world.hosts.iter().any(|host| !host.retired && host.node() == Some(node));
     let gone = facts.nodes().into_iter().find(|node| !lives(&node.id));
     gone.map(|node| format!("node {} is listed, though there is no such host", node.id))
+}
+
+/// A change of root that was asked for is over, and everybody trusts the root and has a certificate of it.
+fn roots(world: &World, facts: &Store) -> Option<String> {
+    let cluster = facts.cluster()?;
+    let wanted = cluster.spec.ca_config.as_ref().map_or(0, |config| config.force_rotate);
+    if cluster.root_ca.root_rotation.is_some() || cluster.root_ca.last_forced_rotation != wanted {
+        return Some("the root is still being changed".to_owned());
+    }
+    let root = RootId::read(&cluster.root_ca.ca_cert);
+    let follows = |host: &Host| {
+        let issuer = host.identity.as_ref().map(|identity| identity.certificate.issuer);
+        host.retired || issuer == root && Some(host.trusts) == root
+    };
+    let left = world.hosts.iter().position(|host| !follows(host));
+    left.map(|host| format!("h{host} has a certificate, or trusts, of another root than {root:?}"))
 }
 
 fn services(facts: &Store) -> Option<String> {

@@ -22,6 +22,7 @@ pub mod recovery;
 pub mod removed_node_is_empty;
 pub mod restart_storm;
 pub mod rollback_ends_where_it_began;
+pub mod root_kept_while_used;
 pub mod secret_only_where_needed;
 pub mod state_never_back;
 pub mod successor_waits;

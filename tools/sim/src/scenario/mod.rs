@@ -97,7 +97,8 @@ impl Plan {
         let usual = length.min(LENGTH_SECONDS_MAX);
         let faults = faults::plan(dice, kind, length, usual * intensity / 12);
         let count = dice.between(usual / 4, usual);
-        let wishes = wishes::plan(dice, kind, length, count);
+        let mut wishes = wishes::plan(dice, kind, length, count);
+        wishes.extend(wishes::roots(seed, length));
         let codec = if dice.below(CODEC_SHARE) == 0 { Codec::Encoded } else { Codec::Decoded };
         Self {
             kind,

@@ -3,7 +3,7 @@
 use skep_model::Time;
 
 use super::{CALM_SECONDS, Kind, Scheduled, moment};
-use crate::dice::Dice;
+use crate::dice::{Dice, Purpose};
 
 /// What somebody asks for. Details are diced when it happens, from a stream of its own.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -51,6 +51,8 @@ pub enum Wish {
         on: bool,
     },
     RotateUnlockKey,
+    /// Another root.
+    RotateRoot,
 }
 
 impl Wish {
@@ -106,6 +108,18 @@ impl Wish {
             whole => whole,
         }
     }
+}
+
+/// Runs in which another root is asked for, in a thousand; and those among them in which that happens twice.
+const ROOTS_PERMILLE: u64 = 250;
+const ROOTS_TWICE_PERMILLE: u64 = 400;
+
+/// A change of root concerns everything, and is rare: it comes on top of what else a run asks for.
+pub(super) fn roots(seed: u64, length: u64) -> Vec<Scheduled<Wish>> {
+    let mut dice = Dice::new(seed, Purpose::Roots);
+    let dice = &mut dice;
+    let count = u64::from(dice.permille(ROOTS_PERMILLE)) * (1 + u64::from(dice.permille(ROOTS_TWICE_PERMILLE)));
+    (0..count).map(|_| Scheduled { at: moment(dice, length), what: Wish::RotateRoot }).collect()
 }
 
 /// The wishes of a run.

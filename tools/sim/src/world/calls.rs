@@ -79,6 +79,9 @@ impl World {
         if !self.hosts[at].up || self.hosts[at].manager.is_none() {
             return self.refuse(&call, Refusal::new(Code::Unavailable, "connection refused"));
         }
+        if let Err(refusal) = self.handshake(&call) {
+            return self.refuse(&call, refusal);
+        }
         if self.was_removed(&call) {
             return self.refuse(&call, Refusal::new(Code::PermissionDenied, "this node was removed from swarm"));
         }

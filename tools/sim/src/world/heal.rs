@@ -45,6 +45,7 @@ impl World {
                 self.say(|| format!("not yet: {trouble}"));
                 self.operator_cleans_up();
                 self.show_the_way();
+                self.strangers_join_anew();
                 self.outcasts_leave();
                 self.after_us(self.plan.look_every_us, Happening::Look);
             }

@@ -18,14 +18,13 @@ use crate::dice::{Dice, Purpose};
 use crate::host::{Errand, Host, Identity, Seat};
 use crate::invariants::recovery;
 use crate::invariants::worker_runs_what_is_assigned::Assigned;
+use crate::issuers::{Certificate, RootId};
 use crate::network::HostId;
 
 /// What each host has to give.
 pub(crate) const NANO_CPUS: i64 = 8_000_000_000;
 /// See above.
 pub(crate) const MEMORY_BYTES: i64 = 16 << 30;
-/// The cluster's root certificate, as far as anybody looks.
-const ROOT: &[u8] = b"root";
 
 impl World {
     /// The first manager founds the swarm, the others join in turn.
@@ -65,6 +64,8 @@ impl World {
             dice: Dice::new(self.plan.seed, Purpose::Core(number as u64)),
             stalled_until: Time(0),
             identity: None,
+            trusts: RootId::FIRST,
+            told_to_renew: false,
             told_role: None,
             wanted_role: role,
             seat: None,
@@ -102,7 +103,7 @@ impl World {
         let settings = skep_pki::ClusterSettings {
             id: ClusterId::random(dice.source()),
             spec,
-            root_certificate: Bytes::from_static(ROOT),
+            root_certificate: RootId::FIRST.certificate(),
             root_key: Bytes::from_static(b"key"),
             unlock_key: None,
             address_pools: Vec::new(),
@@ -117,7 +118,8 @@ impl World {
         let member = Member { raft_id, node_id: node.clone(), addr: host.address.clone() };
         let (_, persist) = bootstrap(&member, 7);
         host.disk.format(&persist);
-        host.identity = Some(Identity { node: node.clone(), role: NodeRole::Manager });
+        host.identity =
+            Some(Identity { node: node.clone(), role: NodeRole::Manager, certificate: Certificate::of(RootId::FIRST) });
         host.seat = Some(Seat { member, members: Vec::new(), removed: BTreeSet::new() });
         host.remotes = vec![Peer { node_id: node.to_string(), addr: host.address.clone() }];
         self.seats.insert(raft_id, 0);
@@ -172,6 +174,7 @@ impl World {
         place.errand = Errand::None;
         place.promised = None;
         place.told_role = None;
+        place.told_to_renew = false;
         place.engine.crash(power);
         place.lock.locked = false;
         place.leaving = false;
@@ -256,8 +259,14 @@ impl World {
             root: |_, _, _| Err("no root is brought".to_owned()),
             issuer: |_| None,
         };
-        let config =
-            Config { member: seat.member, genesis, certificate_expiry: |_| None, read_issuer: |_| None, roots, reader };
+        let config = Config {
+            member: seat.member,
+            genesis,
+            certificate_expiry: |_| None,
+            read_issuer: |pem| RootId::read(pem).map(RootId::identity),
+            roots,
+            reader,
+        };
         match Manager::new(config, recovered, facts, place.dice.source()) {
             Ok(manager) => {
                 place.manager = Some(Box::new(manager));
@@ -283,8 +292,8 @@ impl World {
         }
     }
 
-    pub(crate) fn start_worker(&mut self, host: HostId) {
-        let place = &mut self.hosts[host];
+    /// What the host says of itself.
+    pub(crate) fn description(&self, host: HostId) -> Verbatim<types::NodeDescription> {
         let resources =
             types::Resources { nano_cpus: NANO_CPUS, memory_bytes: MEMORY_BYTES, ..types::Resources::default() };
         let plugin = |kind: &str, name: &str| types::PluginDescription { r#type: kind.into(), name: name.into() };
@@ -297,14 +306,21 @@ impl World {
                 labels: [(SKEP_ENGINE_LABEL.to_owned(), "1".to_owned())].into(),
                 plugins: vec![plugin("Network", "overlay"), plugin("Volume", "local"), plugin("Log", "json-file")],
             }),
+            tls_info: self.tls_info(host),
             ..types::NodeDescription::default()
         };
+        Verbatim::new(description)
+    }
+
+    pub(crate) fn start_worker(&mut self, host: HostId) {
+        let description = self.description(host);
+        let place = &mut self.hosts[host];
         let tasks: Vec<_> = place.task_disk.values().map(|task| (**task).clone()).collect();
         place.assigned = Assigned::from_disk(place.task_disk.keys());
         place.worker = Some(Worker::new(Start {
             remotes: place.remotes.clone(),
-            description: Verbatim::new(description),
-            root: Bytes::from_static(ROOT),
+            description,
+            root: place.trusts.certificate(),
             tasks,
         }));
         let life = place.life;

@@ -21,6 +21,7 @@ const MANAGER_SUBSYSTEM: &str = "swarm-manager";
 pub(crate) enum ClusterChange {
     Autolock(bool),
     RotateUnlockKey,
+    RotateRoot,
 }
 
 impl World {
@@ -40,6 +41,7 @@ impl World {
                 spec.edit(|spec| spec.encryption_config = Some(EncryptionConfig { auto_lock_managers: on }))
             }
             ClusterChange::RotateUnlockKey => spec,
+            ClusterChange::RotateRoot => spec.edit(|spec| spec.ca_config.get_or_insert_default().force_rotate += 1),
         };
         let rotates = matches!(change, ClusterChange::RotateUnlockKey);
         let request = m::UpdateClusterRequest {

@@ -6,11 +6,14 @@ use skep_consensus::{LogRange, MessageKind, PeerMessage, Role};
 use skep_manager::{Effect, Signing};
 use skep_model::pb::messages as m;
 use skep_model::{Cluster, Code, RaftId, Time};
+use skep_pki::Signatory;
+use skep_store::Read as _;
 
 use super::{Happening, World};
 use crate::disk;
 use crate::host::Host;
 use crate::invariants::Violation;
+use crate::issuers::Certificate;
 use crate::network::HostId;
 use crate::plant::Plant;
 
@@ -120,7 +123,7 @@ impl World {
                 let life = self.hosts[host].manager_life;
                 self.after(delay, Happening::Signed { host, life, signing: Box::new(signing) });
             }
-            Effect::MakeRoot(request) => panic!("nobody wants another root: {request:?}"),
+            Effect::MakeRoot(request) => self.make_root(host, request),
             Effect::Inquire(_, inquiry) => panic!("nobody brings a root: {inquiry:?}"),
             Effect::Role(role) => self.note_role(host, role),
             Effect::Warn(text) => {
@@ -179,7 +182,7 @@ impl World {
         let snapshot = matches!(message.kind, MessageKind::Snapshot { .. });
         let peer = message.to;
         let seated = self.hosts[to].manager.as_ref().is_some_and(|manager| manager.member().raft_id == peer);
-        let arrived = self.hosts[to].up && seated;
+        let arrived = self.hosts[to].up && seated && self.know_each_other(from, to);
         if arrived {
             let beat = message.kind == MessageKind::Heartbeat;
             let result = self.hosts[to].manager.as_mut().map_or(Ok(()), |manager| manager.peer_message(message));
@@ -329,7 +332,11 @@ impl World {
         let now = self.now_at(host);
         let place = &mut self.hosts[host];
         if let Host { manager: Some(manager), dice, .. } = place {
-            manager.signed(signing, Ok(Bytes::from_static(b"chain")), now, dice.source());
+            let cluster = manager.facts().cluster();
+            let signatory = cluster.and_then(|cluster| skep_pki::signatory(&cluster, Bytes::copy_from_slice).ok());
+            let Some(Signatory::Own(issuer)) = signatory else { return };
+            let chain = Certificate::chain(&issuer);
+            manager.signed(signing, Ok(chain), now, dice.source());
         }
         self.want_turn(host);
     }
@@ -348,6 +355,7 @@ impl World {
             let events = self.changed.remove(&index).filter(|_| !believes_wrongly);
             let verdict = self.oracle.committed(host, &entry, events, self.time, &mut self.journal);
             self.check(verdict);
+            self.judge_new_root();
         }
     }
 }

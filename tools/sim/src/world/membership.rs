@@ -4,11 +4,13 @@ use skep_consensus::Member;
 use skep_manager::Answer;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::NodeRole;
+use skep_model::pb::types::issuance_status::State;
 use skep_model::{Code, Node, NodeId, RaftId, Refusal};
 
 use super::calls::{Body, Call, Origin};
 use super::{Happening, World};
 use crate::host::{Errand, Identity, Seat};
+use crate::issuers::Certificate;
 use crate::network::HostId;
 use crate::plant::Plant;
 
@@ -25,7 +27,7 @@ impl World {
             return;
         }
         let errand = match (&place.identity, &place.seat) {
-            (Some(identity), _) if place.told_role.is_some_and(|told| told != identity.role) => {
+            (Some(identity), _) if place.told_to_renew || place.told_role.is_some_and(|told| told != identity.role) => {
                 self.hosts[host].promised = Some(identity.node.clone());
                 Errand::Issue
             }
@@ -48,6 +50,9 @@ impl World {
         let managers: Vec<HostId> =
             place.remotes.iter().filter_map(|peer| self.addresses.get(&peer.addr).copied()).collect();
         let Some(at) = self.dice.hosts.pick(&managers) else { return };
+        if errand == Errand::Issue {
+            self.copy_tokens();
+        }
         let place = &self.hosts[host];
         let body = match errand {
             Errand::None => return,
@@ -56,8 +61,10 @@ impl World {
                 let manager = place.wanted_role == NodeRole::Manager;
                 let token = if manager { self.tokens.manager.clone() } else { self.tokens.worker.clone() };
                 let token = if renews { String::new() } else { token };
+                let trusts = if renews { place.trusts } else { self.root_of_token(&token) };
                 let csr = bytes::Bytes::from(format!("request {number} of {}", place.address));
                 let request = m::IssueNodeCertificateRequest { csr, token, ..Default::default() };
+                self.hosts[host].trusts = trusts;
                 Body::Issue { renews, request }
             }
             Errand::Status => {
@@ -113,14 +120,22 @@ impl World {
 
     fn certified(&mut self, host: HostId, response: &m::NodeCertificateStatusResponse) {
         let role = response.certificate.as_ref().map_or(NodeRole::Worker, |certificate| certificate.role());
+        let chain =
+            response.certificate.as_ref().map(|certificate| certificate.certificate.clone()).unwrap_or_default();
+        let certificate = Certificate::read(&chain);
         let place = &mut self.hosts[host];
         place.errand = Errand::None;
         let Some(node) = place.promised.take() else { return };
+        // Asked for anew before this one was signed: it is asked for again.
+        let Some(certificate) = certificate else { return self.next_errand(host) };
+        place.told_to_renew = false;
         let fresh = place.identity.is_none();
-        self.say(|| format!("h{host} is {node}, {role:?}"));
-        self.hosts[host].identity = Some(Identity { node, role });
+        self.say(|| format!("h{host} is {node}, {role:?} of {:?}", certificate.issuer));
+        self.hosts[host].identity = Some(Identity { node, role, certificate });
         if fresh {
             self.start_worker(host);
+        } else {
+            self.describe(host);
         }
         if role == NodeRole::Worker {
             let life = self.hosts[host].manager_life;
@@ -152,8 +167,11 @@ impl World {
             return self.stop_manager(host, life);
         }
         self.hosts[host].told_role = Some(node.role);
+        let state = node.certificate.status.as_ref().map(|status| status.state());
+        let renews = state == Some(State::Rotate);
+        self.hosts[host].told_to_renew = renews;
         // A request for a certificate is on its way: the renewal itself changes the node, too.
-        if node.role != identity.role && matches!(self.hosts[host].errand, Errand::None | Errand::Join) {
+        if (renews || node.role != identity.role) && matches!(self.hosts[host].errand, Errand::None | Errand::Join) {
             self.hosts[host].errand = Errand::None;
             self.next_errand(host);
         }

@@ -13,6 +13,7 @@ mod locks;
 mod manager;
 mod membership;
 mod nodes;
+mod roots;
 pub(crate) mod specs;
 mod streams;
 pub(crate) mod tamper;
@@ -22,9 +23,10 @@ mod worker;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Bytes;
 use skep_consensus::{LogRange, PeerMessage};
 use skep_dispatch::worker::{Input, RunId};
-use skep_manager::Signing;
+use skep_manager::{RootRequest, Signing};
 use skep_model::pb::types::JoinTokens;
 use skep_model::{ClusterId, NodeId, Now, RaftId, TaskId, Time};
 
@@ -60,6 +62,8 @@ pub(crate) enum Happening {
     Reachable { host: HostId, life: u64, peer: RaftId, reachable: bool, reset: bool },
     ToldRemoved { host: HostId, life: u64 },
     Signed { host: HostId, life: u64, signing: Box<Signing> },
+    RootMade { host: HostId, life: u64, request: Box<RootRequest> },
+    RootTaken { host: HostId, life: u64, root: Bytes },
     Fetched { host: HostId, life: u64, range: LogRange },
     Call(Box<Call>),
     Answer(Box<Reply>),
@@ -109,6 +113,8 @@ pub struct World {
     pub(crate) changed: BTreeMap<u64, Vec<Event>>,
     pub(crate) clients: Clients,
     pub(crate) tokens: JoinTokens,
+    /// Roots that were made, counted.
+    pub(crate) roots: u64,
     pub(crate) seats: BTreeMap<RaftId, HostId>,
     pub(crate) cluster: Option<ClusterId>,
     /// Nodes whose host is gone for good.
@@ -157,6 +163,7 @@ impl World {
             changed: BTreeMap::new(),
             clients: Clients::default(),
             tokens: JoinTokens::default(),
+            roots: 0,
             seats: BTreeMap::new(),
             addresses: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -240,6 +247,8 @@ impl World {
                 self.stop_manager(host, life);
             }
             Happening::Signed { host, life, signing } => self.signed(host, life, &signing),
+            Happening::RootMade { host, life, request } => self.root_made(host, life, &request),
+            Happening::RootTaken { host, life, root } => self.take_root(host, life, root),
             Happening::Fetched { host, life, range } => self.fetched(host, life, &range),
             Happening::Call(call) => self.call_arrives(*call),
             Happening::Answer(reply) => self.answer_arrives(*reply),
@@ -317,6 +326,8 @@ fn host_of(what: &Happening) -> Option<HostId> {
         | Happening::SnapshotOutcome { host, .. }
         | Happening::Reachable { host, .. }
         | Happening::Signed { host, .. }
+        | Happening::RootMade { host, .. }
+        | Happening::RootTaken { host, .. }
         | Happening::Fetched { host, .. }
         | Happening::StreamGone { manager: host, .. }
         | Happening::ToWorker { host, .. }

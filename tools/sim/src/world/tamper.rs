@@ -5,12 +5,14 @@
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+use skep_model::pb::types::issuance_status::State;
 use skep_model::pb::types::task_spec::Runtime;
-use skep_model::{Service, Task, TaskState, labels};
+use skep_model::{Node, Service, Task, TaskState, labels};
 use skep_store::versions::Dependency;
 use skep_store::{Action, AnyObject, Change, Entry, Read, Store};
 
 use crate::invariants::moves_keep_count::moved_from;
+use crate::issuers::RootId;
 use crate::plant::Plant;
 
 const STARTING: RangeInclusive<TaskState> = TaskState::Assigned..=TaskState::Starting;
@@ -61,6 +63,7 @@ pub(crate) fn entry(plant: Plant, facts: &Store, entry: Entry) -> Entry {
     let read = |change: &Change| {
         let object = match &change.object {
             AnyObject::Task(task) => task_read(plant, task).map(|task| AnyObject::Task(Arc::new(task))),
+            AnyObject::Node(node) if plant == Plant::RenewalTakenForDone => renewal_read(facts, node),
             object if plant == Plant::EarlierVersionForgotten => version_read(object),
             _ => None,
         };
@@ -89,6 +92,19 @@ fn task_read(plant: Plant, task: &Task) -> Option<Task> {
     let mut read = task.clone();
     read.status.set_state(state);
     Some(read)
+}
+
+/// A node that is to have a certificate of the root that is on its way, as if it had it.
+fn renewal_read(facts: &Store, node: &Node) -> Option<AnyObject> {
+    let cluster = facts.cluster()?;
+    let next = RootId::read(&cluster.root_ca.root_rotation.as_ref()?.ca_cert)?.identity();
+    let state = node.certificate.status.as_ref()?.state();
+    let description = node.description.as_ref().filter(|_| matches!(state, State::Rotate | State::Renew))?;
+    let description = description.edit(|description| {
+        let tls = description.tls_info.get_or_insert_default();
+        (tls.cert_issuer_subject, tls.cert_issuer_public_key) = (next.subject, next.public_key);
+    });
+    Some(AnyObject::Node(Arc::new(Node { description: Some(description), ..node.clone() })))
 }
 
 /// Earlier versions of secrets and configs, as if they were no versions.

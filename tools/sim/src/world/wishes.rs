@@ -59,6 +59,7 @@ impl World {
             Wish::ForceOut { again } => self.force_out(again, dice),
             Wish::Autolock { on } => self.change_cluster(ClusterChange::Autolock(on), dice),
             Wish::RotateUnlockKey => self.change_cluster(ClusterChange::RotateUnlockKey, dice),
+            Wish::RotateRoot => self.change_cluster(ClusterChange::RotateRoot, dice),
         }
     }
 

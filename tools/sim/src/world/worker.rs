@@ -80,9 +80,7 @@ impl World {
             }
             Effect::SendStatus { attempt, request } => self.worker_call(host, attempt, None, Body::Status { request }),
             Effect::SaveRemotes(remotes) => self.hosts[host].remotes = remotes,
-            Effect::RootChanged(root) => {
-                self.after_us(1_000, Happening::ToWorker { host, life, input: Box::new(Input::RootSaved(root)) });
-            }
+            Effect::RootChanged(root) => self.root_arrives(host, root),
             Effect::NodeChanged(node) => self.node_changed(host, &node),
             Effect::NetworkKeys(_) => {}
             Effect::Run(run) => {

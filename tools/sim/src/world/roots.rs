@@ -1,0 +1,180 @@
+//! Another root for the swarm: operators ask for it, managers make it, nodes take it; and who can talk to whom.
+
+use skep_dispatch::worker::Input;
+use skep_manager::RootRequest;
+use skep_model::pb::types::{JoinTokens, NodeTlsInfo};
+use skep_model::{Code, Refusal};
+use skep_pki::{RootDigest, token};
+use skep_store::Read as _;
+
+use super::calls::{Body, Call, Origin};
+use super::nodes::LEAVE_LOOKS_MAX;
+use super::{Happening, World};
+use crate::issuers::RootId;
+use crate::network::HostId;
+
+/// A root that cannot be made, in a thousand.
+const FAILS_PERMILLE: u64 = 100;
+/// A root that a manager sent is saved after this.
+const SAVED_AFTER_US: u64 = 1_000;
+
+impl World {
+    /// A manager's shell makes a root.
+    pub(crate) fn make_root(&mut self, host: HostId, request: RootRequest) {
+        let life = self.hosts[host].manager_life;
+        let delay = self.dice.hosts.micros(5_000, 300_000);
+        self.after(delay, Happening::RootMade { host, life, request: Box::new(request) });
+    }
+
+    pub(crate) fn root_made(&mut self, host: HostId, life: u64, request: &RootRequest) {
+        if !self.is_manager(host, life) {
+            return;
+        }
+        self.roots += 1;
+        let root = RootId::made(self.roots);
+        let fails = self.dice.hosts.permille(FAILS_PERMILLE);
+        let made = match RootId::read(&request.certificate).filter(|_| !fails) {
+            Some(present) => Ok(root.vouched_for(present)),
+            None => Err("no entropy".to_owned()),
+        };
+        self.say(|| format!("h{host} makes {root}: {}", made.is_ok()));
+        let now = self.now_at(host);
+        let place = &mut self.hosts[host];
+        if let Some(manager) = &mut place.manager {
+            manager.root_made(request, made, now, place.dice.source());
+        }
+        self.want_turn(host);
+    }
+
+    /// A manager sent another root: it is taken if the node's own certificate stands under it.
+    pub(crate) fn take_root(&mut self, host: HostId, life: u64, certificate: bytes::Bytes) {
+        let place = &mut self.hosts[host];
+        let Some(root) = RootId::read(&certificate).filter(|_| place.up && place.life == life) else { return };
+        if place.identity.as_ref().is_none_or(|identity| !identity.certificate.stands_under(root)) {
+            return self.say(|| format!("h{host} does not take {root}"));
+        }
+        place.trusts = root;
+        self.say(|| format!("h{host} trusts {root}"));
+        self.tell_worker(host, life, Input::RootSaved(certificate));
+        self.describe(host);
+    }
+
+    pub(crate) fn root_arrives(&mut self, host: HostId, root: bytes::Bytes) {
+        let life = self.hosts[host].life;
+        self.after_us(SAVED_AFTER_US, Happening::RootTaken { host, life, root });
+    }
+
+    /// The worker says what its host has by now.
+    pub(crate) fn describe(&mut self, host: HostId) {
+        let life = self.hosts[host].life;
+        let description = self.description(host);
+        self.tell_worker(host, life, Input::Described(description));
+    }
+
+    pub(crate) fn tls_info(&self, host: HostId) -> Option<NodeTlsInfo> {
+        let place = &self.hosts[host];
+        let issuer = place.identity.as_ref()?.certificate.issuer.identity();
+        Some(NodeTlsInfo {
+            trust_root: place.trusts.certificate(),
+            cert_issuer_subject: issuer.subject,
+            cert_issuer_public_key: issuer.public_key,
+        })
+    }
+
+    // ---- who can talk to whom -----------------------------------------------------------------------------------
+
+    /// Whether two hosts that have certificates accept each other's.
+    pub(crate) fn know_each_other(&self, one: HostId, other: HostId) -> bool {
+        let accepts = |by: HostId, whose: HostId| {
+            let certificate = self.hosts[whose].identity.as_ref().map(|identity| identity.certificate);
+            certificate.is_some_and(|certificate| certificate.stands_under(self.hosts[by].trusts))
+        };
+        one == other || accepts(one, other) && accepts(other, one)
+    }
+
+    /// What TLS says to a call; whoever has no certificate yet goes by its token.
+    pub(crate) fn handshake(&self, call: &Call) -> Result<(), Refusal> {
+        let (from, at) = (call.via.unwrap_or(call.from), call.at);
+        let is_connecting = match (&call.body, call.origin) {
+            (Body::Session { .. }, _) | (_, Origin::Errand { .. }) => true,
+            // Clients have sockets of their own; the rest of a session goes over its connection.
+            _ => call.via.is_some(),
+        };
+        if !is_connecting {
+            return Ok(());
+        }
+        let fine = match (&self.hosts[from].identity, &call.body) {
+            (Some(_), _) => self.know_each_other(from, at),
+            (None, body) => {
+                // A newcomer fetches the root that its token names, and then looks whether the manager is of it.
+                let trusts = self.hosts[from].trusts;
+                let fetched = !matches!(body, Body::Issue { .. }) || self.root_at(at) == trusts;
+                fetched && self.hosts[at].identity.as_ref().is_some_and(|it| it.certificate.stands_under(trusts))
+            }
+        };
+        if fine { Ok(()) } else { Err(Refusal::new(Code::Unavailable, "certificate signed by unknown authority")) }
+    }
+
+    /// The root that a token names.
+    pub(crate) fn root_of_token(&self, text: &str) -> RootId {
+        let digest = token::parse(text).ok().map(|token| token.root);
+        let is_named = |root: &RootId| digest == Some(RootDigest::of(&root.certificate()));
+        (0..=self.roots).map(RootId::made).find(is_named).unwrap_or_default()
+    }
+
+    /// What a manager gives out as the swarm's root.
+    fn root_at(&self, at: HostId) -> RootId {
+        let cluster = self.hosts[at].manager.as_ref().and_then(|manager| manager.facts().cluster());
+        cluster.and_then(|cluster| RootId::read(&cluster.root_ca.ca_cert)).unwrap_or(self.hosts[at].trusts)
+    }
+
+    /// The tokens that an operator copies from the managers, if they can tell.
+    pub(crate) fn copy_tokens(&mut self) {
+        let manager = self.leader().and_then(|leader| self.hosts[leader].manager.as_ref());
+        let tokens: Option<JoinTokens> = manager
+            .and_then(|manager| manager.facts().cluster())
+            .and_then(|cluster| cluster.root_ca.join_tokens.clone());
+        if let Some(tokens) = tokens {
+            self.tokens = tokens;
+        }
+    }
+
+    // ---- laws and remedies --------------------------------------------------------------------------------------
+
+    /// The root was changed: whoever counts has a certificate of the new one.
+    pub(crate) fn judge_new_root(&mut self) {
+        let Some(root) = self.oracle.roots().take_new() else { return };
+        self.say(|| format!("the root is {root}"));
+        let verdict =
+            self.hosts.iter().enumerate().filter(|(_, place)| !place.retired).try_for_each(|(host, place)| {
+                let Some(identity) = &place.identity else { return Ok(()) };
+                self.oracle.is_taken_along(host, &identity.node, identity.certificate, root)
+            });
+        self.check(verdict);
+    }
+
+    /// A node that was off when a change of root ended trusts the old one alone; once no manager has a certificate any
+    /// more that the old one vouches for, its operator lets it join anew. So it is with one that had said farewell.
+    pub(crate) fn strangers_join_anew(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let Some(manager) = &self.hosts[leader].manager else { return };
+        let root = self.root_at(leader);
+        let members: Vec<HostId> =
+            manager.membership().iter().filter_map(|member| self.seats.get(&member.raft_id).copied()).collect();
+        let is_stranger = |host: &HostId| {
+            let place = &self.hosts[*host];
+            let Some(node) = place.node().filter(|_| place.up && !place.retired) else { return false };
+            let had_left = manager.facts().node(node).is_some_and(|node| node.has_left());
+            let others = members.iter().filter(|member| *member != host);
+            (place.trusts != root || had_left)
+                && others.clone().count() > 0
+                && !others.into_iter().any(|member| self.know_each_other(*host, *member))
+        };
+        let strangers: Vec<HostId> = (0..self.hosts.len()).filter(is_stranger).collect();
+        for host in strangers {
+            self.say(|| format!("h{host} and the managers are of different roots"));
+            let life = self.hosts[host].life;
+            self.leaving(host, life, LEAVE_LOOKS_MAX, true);
+        }
+    }
+}
