@@ -36,13 +36,20 @@ fn progress(slot: &Slot) -> Progress {
     }
 }
 
-/// The tasks of this run. Those of earlier runs are removed.
+/// The tasks of this run. What still runs of earlier ones is removed; what has ended is history, which the reaper keeps
+/// within its limit, unless its node is gone: nobody would look for it there.
 fn of_this_run(turn: &mut Turn, service: &Service) -> Vec<Arc<Task>> {
-    let run = make::job_iteration(service);
     let tasks = turn.tx.tasks_of_service(&service.id);
-    let (current, earlier): (Vec<_>, Vec<_>) =
-        tasks.into_iter().partition(|task| task.extras.job_iteration.unwrap_or(run) == run);
-    replicated::remove_tasks(turn, earlier.into_iter());
+    let (earlier, current): (Vec<_>, Vec<_>) =
+        tasks.into_iter().partition(|task| make::is_of_earlier_run(service, task));
+    for mut task in earlier {
+        if turn.is_full() {
+            break;
+        }
+        let has_node = task.node_id.as_ref().is_some_and(|node| turn.tx.node(node).is_some());
+        let is_history = task.has_ended() && has_node;
+        turn.desire(&mut task, if is_history { TaskState::Shutdown } else { TaskState::Remove });
+    }
     current
 }
 

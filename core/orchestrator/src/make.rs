@@ -115,6 +115,11 @@ pub(crate) fn is_job(service: &Service) -> bool {
 }
 
 /// The run that a job is at.
+/// Whether a job's task belongs to a run before the present one.
+pub(crate) fn is_of_earlier_run(service: &Service, task: &Task) -> bool {
+    task.extras.job_iteration.is_some_and(|run| run != job_iteration(service))
+}
+
 pub(crate) fn job_iteration(service: &Service) -> u64 {
     let status = service.job_status.as_ref();
     status.and_then(|status| status.job_iteration.as_ref()).map_or(0, |version| version.index)

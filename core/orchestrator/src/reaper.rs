@@ -11,9 +11,9 @@ use skep_model::pb::types::service_spec::Mode;
 use skep_model::{Cluster, Node, NodeId, Now, Refusal, Service, ServiceId, Task, TaskId, TaskState, Time, defaults};
 use skep_store::{Action, AnyObject, Event, Read, Tx};
 
-use crate::facts;
 use crate::slot::Place;
 use crate::turn::REFUSALS_MAX;
+use crate::{facts, make};
 
 /// Dirty slots are collected for so long before they are looked at.
 const BATCH_DELAY: Duration = Duration::from_millis(250);
@@ -185,6 +185,9 @@ fn history_limit(tx: &Tx) -> i64 {
 
 /// The oldest ended tasks of the slot, as many as are too many.
 fn beyond_history(tx: &Tx, service: &Service, place: &Place, limit: i64) -> Vec<TaskId> {
+    if make::is_job(service) {
+        return beyond_runs(tx, service, place, limit);
+    }
     let restart = service.spec.task.as_ref().and_then(|task| task.restart.as_ref());
     let attempts = restart.map_or(0, |restart| restart.max_attempts);
     let limit = if attempts > 0 {
@@ -208,4 +211,23 @@ fn beyond_history(tx: &Tx, service: &Service, place: &Place, limit: i64) -> Vec<
     let surplus = tasks.len() - limit;
     tasks.pop();
     tasks.iter().filter(|task| is_over(task)).take(surplus).map(|task| task.id.clone()).collect()
+}
+
+/// The same for a job: what it has completed in its present run always counts, so only earlier runs are history.
+fn beyond_runs(tx: &Tx, service: &Service, place: &Place, limit: i64) -> Vec<TaskId> {
+    let Ok(limit) = usize::try_from(limit) else { return Vec::new() };
+    let mut tasks: Vec<Arc<Task>> = match (&service.spec.mode, place) {
+        (Some(Mode::GlobalJob(_)), Place::Node(node)) => {
+            let tasks = tx.tasks_on_node(node);
+            tasks.into_iter().filter(|task| task.service_id.as_ref() == Some(&service.id)).collect()
+        }
+        (Some(Mode::ReplicatedJob(_)), Place::Number(slot)) => tx.tasks_in_slot(&service.id, *slot),
+        // Slot 0 with a node.
+        (Some(Mode::ReplicatedJob(_)), Place::Node(_)) => tx.tasks_in_slot(&service.id, 0),
+        _ => return Vec::new(),
+    };
+    tasks.retain(|task| make::is_of_earlier_run(service, task) && is_over(task));
+    tasks.sort_by_key(|task| facts::age(task));
+    let surplus = tasks.len().saturating_sub(limit);
+    tasks.iter().take(surplus).map(|task| task.id.clone()).collect()
 }

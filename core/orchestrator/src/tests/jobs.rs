@@ -48,16 +48,43 @@ fn the_first_slots_name_stays_when_it_gets_a_node() {
 }
 
 #[test]
-fn another_run_removes_the_earlier_one() {
+fn another_run_stops_the_earlier_one_and_leaves_its_history() {
     let mut world = World::new(&["n1"]);
-    world.fate.insert("a".into(), Fate::Completes);
     world.create(spec("a", job(0, 2)));
+    world.pass(1000);
+    let first: Vec<_> = world.wanted().into_iter().map(|task| task.id.clone()).collect();
+    assert_eq!(first.len(), 2);
+    world.fate.insert("a".into(), Fate::Completes);
+    for run in 1..=9 {
+        world.update(|spec| spec.task.get_or_insert_default().force_update += 1);
+        world.pass(3000);
+        let tasks = world.tasks();
+        let wanted: Vec<_> = world.wanted().iter().map(|task| (task.slot, task.extras.job_iteration)).collect();
+        assert_eq!(wanted, [(0, Some(run + 1)), (1, Some(run + 1))]);
+        assert!(tasks.iter().all(|task| task.state() == TaskState::Complete), "{tasks:?}");
+        let kept = run.saturating_sub(1).min(5);
+        assert_eq!(tasks.len() as u64, 2 * (1 + kept), "of earlier runs, what ended by itself, within the limit");
+    }
+    assert!(world.tasks().iter().all(|task| !first.contains(&task.id)), "what was stopped half way is gone");
+    world.new_leader();
+    world.pass(5000);
+    assert_eq!(world.tasks().len(), 12);
+}
+
+#[test]
+fn a_global_jobs_history_goes_with_its_node() {
+    let mut world = World::new(&["n1", "n2"]);
+    world.fate.insert("a".into(), Fate::Completes);
+    world.create(spec("a", Mode::GlobalJob(GlobalJob {})));
     world.pass(3000);
-    assert_eq!(completed(&world), [0, 1]);
-    world.update(|spec| spec.task.get_or_insert_default().force_update += 1);
+    for _ in 0..8 {
+        world.update(|spec| spec.task.get_or_insert_default().force_update += 1);
+        world.pass(3000);
+    }
+    assert_eq!(world.tasks().len(), 12, "five earlier runs on each node");
+    world.remove_node("n2");
     world.pass(3000);
-    assert_eq!(completed(&world), [0, 1]);
-    assert!(world.tasks().iter().all(|task| task.extras.job_iteration == Some(2)));
+    assert!(world.tasks().iter().all(|task| task.node_id.as_ref().is_some_and(|node| node.as_str() == "n1")));
 }
 
 #[test]

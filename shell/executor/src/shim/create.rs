@@ -131,8 +131,10 @@ fn make(instructions: &Instructions) -> Result<Outcome, String> {
     }
 }
 
-/// The library wraps each message in the names of its processes; the last one says what is wrong.
+/// The library wraps each message in the names of its processes; the last one says what is wrong. That its own tidying up
+/// failed, too, is nothing to the user: the shim does that once more, and waits for what is busy.
 fn readable(text: &str) -> String {
+    let text = text.split_once(". error during cleanup: ").map_or(text, |(cause, _)| cause);
     if let Some((_, tail)) = text.rsplit_once("exec: \"") {
         return format!("exec: \"{tail}");
     }

@@ -7,6 +7,7 @@ mod differential;
 pub mod events;
 mod http;
 mod inside;
+mod lives;
 mod logs;
 mod peers;
 mod prometheus;
