@@ -66,7 +66,7 @@ impl Roots {
 
 pub const EC_KEY: &str = "ecparam -genkey -name prime256v1";
 /// Debian's cfssl stumbles over the parameters that `ecparam` writes before a key.
-const PKCS8_KEY: &str = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1";
+pub const PKCS8_KEY: &str = "genpkey -algorithm EC -pkeyopt ec_paramgen_curve:prime256v1";
 const RSA_KEY: &str = "genrsa -traditional 2048";
 
 fn root(swarm: &Swarm, asked: usize) -> String {

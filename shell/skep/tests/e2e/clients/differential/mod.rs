@@ -2,6 +2,7 @@
 //! what `allowed` lists with its reason.
 
 mod allowed;
+mod authority;
 mod bounds;
 pub mod compare;
 mod dependencies;
@@ -17,6 +18,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
+use crate::authority::Roots;
 use crate::clients::http::{Answer, ask};
 use crate::engine::{self, Engine};
 use crate::support::{Swarm, wait_until};
@@ -50,6 +52,7 @@ fn a_docker_manager_and_skep_answer_alike() {
     system::paths_and_versions(&mut pair);
     system::nodes(&mut pair);
     system::the_swarm(&mut pair);
+    authority::roots_and_external_cas(&mut pair, &Roots::new(&swarm));
     dependencies::secrets_and_configs(&mut pair);
     networks::networks(&mut pair);
     service_specs::accepted_and_refused(&mut pair);
