@@ -40,7 +40,8 @@ fn versions(task: &TaskSpec) -> (Vec<&str>, Vec<&str>) {
     (Secret::references(task), Config::references(task))
 }
 
-/// In every place a task is wanted that has them; a node that takes none keeps what it has.
+/// In every place a task is wanted that has them, be it on a node that does not answer now; a node that takes none keeps
+/// what it has.
 fn all_alike(facts: &Store, service: &Service) -> Verdict {
     let Some(named) = service.spec.task.as_ref().map(versions) else { return Ok(()) };
     if named == (Vec::new(), Vec::new()) {
@@ -49,10 +50,10 @@ fn all_alike(facts: &Store, service: &Service) -> Verdict {
     let tasks = facts.tasks_of_service(&service.id);
     let takes =
         |task: &Task| task.node_id.as_ref().is_none_or(|node| facts.node(node).is_some_and(|node| node.takes_tasks()));
-    let wanted = || tasks.iter().filter(|task| task.is_wanted() && takes(task));
+    let wanted = || tasks.iter().filter(|task| task.is_wanted());
     let alike: BTreeSet<Place> =
         wanted().filter(|task| versions(&task.spec) == named).map(|task| Place::of(service, task)).collect();
-    match wanted().find(|task| !alike.contains(&Place::of(service, task))) {
+    match wanted().filter(|task| takes(task)).find(|task| !alike.contains(&Place::of(service, task))) {
         Some(task) => {
             let has = versions(&task.spec);
             Err(broken(format!("{} is updated to {named:?}, but {} has {has:?}", service.name(), task.id)))
