@@ -119,12 +119,6 @@ fn a_task_on_a_node_that_does_not_answer_has_its_version() {
     passes(Plan::of(392097));
 }
 
-/// A manager that had asked to go led, and counted itself when another one was demoted.
-#[test]
-fn a_leader_that_leaves_does_not_count_itself() {
-    passes(Plan::of(310751));
-}
-
 /// The new task of a slot half way was lost with its node, and what replaced it did not wait for the old one.
 #[test]
 fn a_lost_successor_is_replaced_by_one_that_waits() {
