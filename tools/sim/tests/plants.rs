@@ -101,7 +101,7 @@ fn slot_forgotten() {
 
 #[test]
 fn stop_forgotten() {
-    caught(Plant::StopForgotten, 127, &["state_never_back"]);
+    caught(Plant::StopForgotten, 114, &["state_never_back"]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn version_overlooked() {
 
 #[test]
 fn earlier_version_forgotten() {
-    caught(Plant::EarlierVersionForgotten, 314, &["new_data_reach_services"]);
+    caught(Plant::EarlierVersionForgotten, 810, &["new_data_reach_services"]);
 }
 
 #[test]
