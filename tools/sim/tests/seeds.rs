@@ -119,6 +119,15 @@ fn a_task_on_a_node_that_does_not_answer_has_its_version() {
     passes(Plan::of(392097));
 }
 
+/// A node was asked for a certificate of the new root while one of the old was on its way to it: the simulated host
+/// forgot that it had been asked, which the daemon does not.
+#[test]
+fn a_node_remembers_that_it_was_asked_for_another_certificate() {
+    for seed in [603045, 603179, 611987] {
+        passes(Plan::of(seed));
+    }
+}
+
 /// The new task of a slot half way was lost with its node, and what replaced it did not wait for the old one.
 #[test]
 fn a_lost_successor_is_replaced_by_one_that_waits() {

@@ -65,6 +65,8 @@ impl World {
                 let csr = bytes::Bytes::from(format!("request {number} of {}", place.address));
                 let request = m::IssueNodeCertificateRequest { csr, token, ..Default::default() };
                 self.hosts[host].trusts = trusts;
+                // What is asked for from here on is another one, though this one comes first.
+                self.hosts[host].told_to_renew = false;
                 Body::Issue { renews, request }
             }
             Errand::Status => {
@@ -128,7 +130,6 @@ impl World {
         let Some(node) = place.promised.take() else { return };
         // Asked for anew before this one was signed: it is asked for again.
         let Some(certificate) = certificate else { return self.next_errand(host) };
-        place.told_to_renew = false;
         let fresh = place.identity.is_none();
         self.say(|| format!("h{host} is {node}, {role:?} of {:?}", certificate.issuer));
         self.hosts[host].identity = Some(Identity { node, role, certificate });
