@@ -146,16 +146,15 @@ fn jobs_complete_are_counted_once_and_run_again() {
     assert!(said.ok && said.out.contains("job complete"), "{}{}", said.out, said.err);
     assert_eq!(tasks(&swarm, "everywhere", "{{.Node}} {{.CurrentState}}").matches("Complete").count(), 2);
 
-    // Again: a new iteration takes the place of the old one.
+    // Again: a new iteration takes the place of the old one, which becomes history.
     let said = swarm.docker(1, &["service", "update", "--force", "batch"]);
     assert!(said.ok && said.out.contains("job complete"), "{}{}", said.out, said.err);
-    wait_until("the tasks of the first iteration to go", || {
-        let said = tasks(&swarm, "batch", "{{.CurrentState}}");
-        if said.lines().count() == 5 && said.lines().all(|line| line.starts_with("Complete")) {
-            Ok(())
-        } else {
-            Err(said)
-        }
+    assert_eq!(replicas("batch").trim(), "replicated job 0/2 (5/5 completed)");
+    wait_until("the tasks of both iterations", || {
+        let said = tasks(&swarm, "batch", "{{.DesiredState}} {{.CurrentState}}");
+        let count = |wanted: &str| said.lines().filter(|line| line.starts_with(wanted)).count();
+        let all = said.lines().count() == 10;
+        if all && count("Complete Complete") == 5 && count("Shutdown Complete") == 5 { Ok(()) } else { Err(said) }
     });
     assert_eq!(inspect(&swarm, "batch", "{{.JobStatus.JobIteration.Index}}"), "1");
 
