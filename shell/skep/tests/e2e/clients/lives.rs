@@ -3,9 +3,7 @@
 //!
 //! Each step waits for what it names, never for a time. Differences that are meant have their reason in `ALLOWED`.
 
-use std::collections::BTreeSet;
-
-use crate::clients::differential::matches;
+use crate::clients::verdict::{Allowed, Verdict};
 use crate::engine::{self, Engine};
 use crate::support::{Said, Swarm, wait_until};
 
@@ -144,7 +142,7 @@ const LIVES: &[(&str, &[&str])] = &[
 ];
 
 /// Service and row, reason. `*` stands for anything.
-const ALLOWED: &[(&str, &str, &str)] = &[
+const ALLOWED: &[Allowed] = &[
     ("missing-image", "* Rejected *", "what the registry answered is said, too"),
     ("job-again", "job-again * Complete *", "a completed task of an earlier run is no longer wanted"),
     ("then-somewhere", "* Shutdown Shutdown *", "a task that no node ever had leaves nothing"),
@@ -171,8 +169,7 @@ fn services_live_as_they_do_with_docker() {
         let lived = [scope.spawn(|| sides[0].live()), scope.spawn(|| sides[1].live())];
         lived.map(|side| side.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    let mut found = Vec::new();
-    let mut used = BTreeSet::new();
+    let mut verdict = Verdict::new(ALLOWED);
     for (((name, _), docker), skep) in LIVES.iter().zip(&docker).zip(&skep) {
         let alone = |one: &[String], other: &[String], side: &str| -> Vec<(String, String)> {
             let rows = one.iter().filter(|row| !other.contains(row));
@@ -182,15 +179,10 @@ fn services_live_as_they_do_with_docker() {
             .then(|| ("count".to_owned(), format!("[{name}] docker has {} rows, skep {}", docker.len(), skep.len())));
         let rows = [alone(docker, skep, "docker"), alone(skep, docker, "skep")].concat();
         for (row, told) in rows.into_iter().chain(counts) {
-            match ALLOWED.iter().position(|(what, at, _)| matches(what, name) && matches(at, &row)) {
-                Some(place) => drop(used.insert(place)),
-                None => found.push(told),
-            }
+            verdict.note(name, &row, told);
         }
     }
-    let stale = ALLOWED.iter().enumerate().filter(|(place, _)| !used.contains(place));
-    found.extend(stale.map(|(_, (name, row, why))| format!("no longer differs: [{name}] {row} ({why})")));
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    verdict.pronounce();
 }
 
 type Run<'a> = dyn Fn(&[&str]) -> Said + Sync + 'a;

@@ -12,3 +12,4 @@ mod logs;
 mod peers;
 mod prometheus;
 mod stock;
+mod verdict;

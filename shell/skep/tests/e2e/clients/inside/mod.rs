@@ -3,10 +3,10 @@
 //! Both run the same services; each task prints what it sees (`look.sh`), and the lines are compared. Each difference
 //! that is meant has its reason in `ALLOWED`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::process::Command;
 
-use crate::clients::differential::matches;
+use crate::clients::verdict::{Allowed, Verdict};
 use crate::engine::{self, Engine};
 use crate::support::{Said, Swarm, wait_until};
 
@@ -108,7 +108,7 @@ const IMAGE: &[&str] = &[
 ];
 
 /// Flags, section and line, reason. `*` stands for anything.
-const ALLOWED: &[(&str, &str, &str)] = &[
+const ALLOWED: &[Allowed] = &[
     ("*", "mount: /proc/interrupts *", "masked by newer engines, too"),
     ("*", "mount: / *", "options of the overlay"),
     ("*", "mount: /sys ro,*", "the mount is read-only; that of the file system itself is the runtime's choice"),
@@ -156,20 +156,14 @@ fn a_task_sees_the_same_world_as_with_docker() {
     for side in [&docker, &skep] {
         side.prepare(&files, &archive);
     }
-    let mut found = Vec::new();
-    let mut used = BTreeSet::new();
+    let mut verdict = Verdict::new(ALLOWED);
     for (number, (flags, _)) in all().enumerate() {
         let [docker, skep] = [&docker, &skep].map(|side| side.seen(number));
         for (line, how) in differences(&docker, &skep) {
-            match ALLOWED.iter().position(|(what, at, _)| matches(what, flags) && matches(at, &line)) {
-                Some(place) => drop(used.insert(place)),
-                None => found.push(format!("[{flags}] {how} {line}")),
-            }
+            verdict.note(flags, &line, format!("[{flags}] {how} {line}"));
         }
     }
-    let stale = ALLOWED.iter().enumerate().filter(|(place, _)| !used.contains(place));
-    found.extend(stale.map(|(_, (flags, at, why))| format!("no longer differs: [{flags}] {at} ({why})")));
-    assert!(found.is_empty(), "{}", found.join("\n"));
+    verdict.pronounce();
 }
 
 /// Every service, and whether it is one of the image that says much.
