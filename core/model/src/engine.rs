@@ -223,6 +223,8 @@ pub struct LogLine {
     pub at: WallTime,
     /// With its line end.
     pub data: bytes::Bytes,
+    /// What log options had added (`labels`, `env`, `tag`), by name.
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Which lines to read.

@@ -110,6 +110,7 @@ fn engine_labels(config: &Config) -> BTreeMap<String, String> {
 fn plugins() -> Vec<PluginDescription> {
     let mut plugins = [
         ("Log", "json-file"),
+        ("Log", "local"),
         ("Network", "bridge"),
         ("Network", "host"),
         ("Network", "null"),

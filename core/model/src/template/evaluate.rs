@@ -17,7 +17,7 @@ const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 const STEPS_MAX: usize = 100_000;
 
 #[derive(Clone, Debug, PartialEq)]
-enum Value {
+pub(super) enum Value {
     Text(String),
     Number(i64),
     Bool(bool),
@@ -73,7 +73,8 @@ impl Value {
     }
 }
 
-fn root(facts: &Facts) -> Value {
+/// What a spec's placeholders, and those of secrets and configs, begin at.
+pub(super) fn root(facts: &Facts) -> Value {
     let text = |text: &String| Value::Text(text.clone());
     let platform = vec![("Architecture", text(&facts.node_architecture)), ("OS", text(&facts.node_os))];
     Value::Record(vec![
@@ -104,6 +105,11 @@ fn root(facts: &Facts) -> Value {
     ])
 }
 
+/// Named texts.
+pub(super) fn record(fields: &[(&'static str, &str)]) -> Value {
+    Value::Record(fields.iter().map(|(name, text)| (*name, Value::Text((*text).to_owned()))).collect())
+}
+
 struct Run<'a> {
     lookup: Option<&'a dyn Lookup>,
     variables: Vec<(String, Value)>,
@@ -112,8 +118,7 @@ struct Run<'a> {
 }
 
 /// Expands a parsed template.
-pub(super) fn run(nodes: &[Node], facts: &Facts, lookup: Option<&dyn Lookup>) -> Result<String, String> {
-    let root = root(facts);
+pub(super) fn run(nodes: &[Node], root: Value, lookup: Option<&dyn Lookup>) -> Result<String, String> {
     let mut run = Run { lookup, variables: vec![(String::new(), root.clone())], out: String::new(), steps: 0 };
     run.nodes(nodes, &root)?;
     Ok(run.out)

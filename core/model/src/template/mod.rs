@@ -79,7 +79,13 @@ pub fn expand(text: &str, facts: &Facts, lookup: Option<&dyn Lookup>) -> Result<
         return Ok(text.to_owned());
     }
     let nodes = parse::parse(text, lookup.is_some()).map_err(TemplateError::Parse)?;
-    evaluate::run(&nodes, facts, lookup).map_err(TemplateError::Evaluate)
+    evaluate::run(&nodes, evaluate::root(facts), lookup).map_err(TemplateError::Evaluate)
+}
+
+/// The text with `{{.Name}}` and the like replaced by these fields: tags of logs, which know containers alone.
+pub fn expand_fields(text: &str, fields: &[(&'static str, &str)]) -> Result<String, TemplateError> {
+    let nodes = parse::parse(text, false).map_err(TemplateError::Parse)?;
+    evaluate::run(&nodes, evaluate::record(fields), None).map_err(TemplateError::Evaluate)
 }
 
 /// Whether the text of a secret or config is a template at all; what it asks for is seen on the worker.

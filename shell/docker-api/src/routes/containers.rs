@@ -10,7 +10,7 @@ use skep_model::engine::{Container, ContainerState, ContainerStats, LogQuery};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::log_query::LogOptions;
+use super::log_query::{self, LogOptions};
 use super::now;
 use crate::api::Api;
 use crate::convert::engine as convert;
@@ -110,7 +110,10 @@ pub(crate) async fn logs(api: &Api, request: Request, id: &str) -> Answer {
     let lines = api.engine.container_logs(&container.id, query).await?;
     let packing = Packing::of_terminal(container.tty);
     let lines = ReceiverStream::new(lines).map(move |item| match item {
-        Ok(line) => options.line(packing, line.stream.into(), line.at, "", &line.data),
+        Ok(line) => {
+            let details = if options.details { log_query::details(&line.attributes) } else { String::new() };
+            options.line(packing, line.stream.into(), line.at, &details, &line.data)
+        }
         Err(refusal) => packing.pack(Source::SystemError, format!("Error grabbing logs: {refusal}\n").as_bytes()),
     });
     let lines = lines.take_until(api.stop.clone().cancelled_owned());

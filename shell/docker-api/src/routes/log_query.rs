@@ -1,5 +1,7 @@
 //! The parameters of `…/logs`, and how a line is laid out (interop §9.7).
 
+use std::collections::BTreeMap;
+
 use skep_model::WallTime;
 
 use crate::frames::{Packing, Source};
@@ -78,8 +80,14 @@ pub(crate) fn unix_time(query: &Query, key: &str) -> Result<Option<WallTime>, Fa
     Ok(Some(WallTime(seconds.saturating_mul(1_000_000_000).saturating_add(nanos))))
 }
 
+/// What `details` shows of a line: sorted pairs, escaped.
+pub(crate) fn details<K: AsRef<str>, V: AsRef<str>>(pairs: &BTreeMap<K, V>) -> String {
+    let pairs = pairs.iter().map(|(key, value)| format!("{}={}", escape(key.as_ref()), escape(value.as_ref())));
+    pairs.collect::<Vec<_>>().join(",")
+}
+
 /// Go's `url.QueryEscape`.
-pub(crate) fn escape(text: &str) -> String {
+fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

@@ -9,7 +9,7 @@ use skep_model::pb::types::{self, task_spec};
 use skep_model::{Code, Refusal, WallTime};
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::log_query::{LogOptions, escape};
+use super::log_query::{self, LogOptions};
 use crate::api::Api;
 use crate::frames::{Packing, Source};
 use crate::lookup;
@@ -114,8 +114,7 @@ fn details(message: &m::LogMessage) -> String {
     ] {
         pairs.insert(format!("{CONTEXT}.{key}"), value);
     }
-    let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{}={}", escape(key), escape(value))).collect();
-    pairs.join(",")
+    log_query::details(&pairs)
 }
 
 #[cfg(test)]

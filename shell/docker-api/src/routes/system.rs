@@ -191,7 +191,7 @@ fn daemon_block(host: &HostFacts) -> Value {
         "Driver": host.storage_driver,
         "DriverStatus": [],
         "Plugins": { "Volume": ["local"], "Network": ["bridge", "host", "null", "overlay"], "Authorization": null,
-            "Log": ["json-file"] },
+            "Log": ["json-file", "local"] },
         "Debug": host.debug, "NFd": host.open_files, "NGoroutines": 0, "NEventsListener": 0,
         "SystemTime": rfc3339(now(), Fraction::Trimmed),
         "LoggingDriver": "json-file",

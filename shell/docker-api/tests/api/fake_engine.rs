@@ -158,7 +158,12 @@ impl Engine for FakeEngine {
     ) -> Result<mpsc::Receiver<Result<LogLine, Refusal>>, Refusal> {
         self.note(format!("logs {id} {:?}", query.tail));
         let (sender, receiver) = mpsc::channel(8);
-        let line = LogLine { stream: LogStream::Stderr, at: WallTime(5), data: Bytes::from_static(b"oh\n") };
+        let line = LogLine {
+            stream: LogStream::Stderr,
+            at: WallTime(5),
+            data: Bytes::from_static(b"oh\n"),
+            attributes: [("tag".to_owned(), "a b".to_owned())].into(),
+        };
         tokio::spawn(async move {
             sender.send(Ok(line)).await.unwrap();
             if query.follow {

@@ -6,22 +6,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use skep_model::pb::types::ContainerSpec;
-use skep_model::{Code, Refusal};
 
 use super::container::{ContainerHandle, KILL_PATIENCE};
 use super::files;
 use super::health;
+use super::log_options;
 use super::record::{NetworkMode, Record};
 use super::shared::Shared;
 use super::volumes;
 use super::working_directory;
-use crate::config::LogLimits;
 use crate::controller::TaskOrder;
 use crate::error::{ControllerError, RuntimeError};
 use crate::network::Endpoint;
 use crate::shim;
 use crate::shim::client::ShimClient;
-use crate::shim::protocol::{Confinement, ExecProcess, Instructions, LogInstructions, PROTOCOL_VERSION, Propagation};
+use crate::shim::protocol::{Confinement, ExecProcess, Instructions, PROTOCOL_VERSION, Propagation};
 use crate::spec::{
     Accounts, BoundFile, Facts, PlannedMount, User, confinement, container as container_spec, device_rules, document,
 };
@@ -192,7 +191,15 @@ fn write_document(
         bundle: container.directory.clone(),
         run_directory: container.run_directory.clone(),
         status_file: container.status_file(),
-        log: record.log_path.clone().map(|path| log_instructions(path, order, shared.config.log)).transpose()?,
+        log: match &record.log_path {
+            Some(path) => Some(log_options::instructions(
+                path.clone(),
+                log_options::driver(&order.task),
+                &record,
+                shared.config.log,
+            )?),
+            None => None,
+        },
         terminal: spec.tty,
         open_stdin: spec.open_stdin,
         init: spec.init == Some(true),
@@ -232,40 +239,6 @@ fn write_json(path: PathBuf, value: &impl serde::Serialize) -> Result<PathBuf, R
     let bytes = serde_json::to_vec(value).map_err(|source| RuntimeError::Record { path: path.clone(), source })?;
     std::fs::write(&path, bytes).map_err(RuntimeError::file("write", &path))?;
     Ok(path)
-}
-
-/// `max-size` and `max-file` of the log driver, as Docker spells them.
-pub fn log_instructions(path: PathBuf, order: &TaskOrder, defaults: LogLimits) -> Result<LogInstructions, Refusal> {
-    let driver = order.task.log_driver.as_deref().or(order.task.spec.log_driver.as_ref());
-    let mut log = LogInstructions { path, max_size_bytes: defaults.max_size_bytes, max_files: defaults.max_files };
-    for (name, value) in driver.iter().flat_map(|driver| &driver.options) {
-        let wrong = || Refusal::invalid(format!("log option {name}={value} is not understood"));
-        match name.as_str() {
-            "max-size" => log.max_size_bytes = size(value).ok_or_else(wrong)?,
-            "max-file" => log.max_files = value.parse().ok().filter(|&count| count > 0).ok_or_else(wrong)?,
-            // How dockerd buffers, or what it adds to lines: nothing that changes which lines are kept.
-            "mode" | "max-buffer-size" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" => {}
-            _ => {
-                return Err(Refusal::new(
-                    Code::InvalidArgument,
-                    format!("unknown log opt '{name}' for json-file log driver"),
-                ));
-            }
-        }
-    }
-    Ok(log)
-}
-
-fn size(text: &str) -> Option<u64> {
-    let lower = text.to_ascii_lowercase();
-    let digits = lower.trim_end_matches('b').trim_end_matches(['k', 'm', 'g']);
-    let factor = match lower[digits.len()..].chars().next() {
-        Some('k') => 1 << 10,
-        Some('m') => 1 << 20,
-        Some('g') => 1 << 30,
-        _ => 1,
-    };
-    if lower == "-1" { Some(0) } else { digits.parse::<u64>().ok()?.checked_mul(factor) }
 }
 
 /// Follows a running container to its end, probes it, and takes it down. It may be taken over from a former daemon.

@@ -1,6 +1,6 @@
 //! Reads a container's log: rotated files in order, then the current one as it grows.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
 use std::os::unix::fs::MetadataExt;
@@ -32,6 +32,8 @@ pub type LogFollower = mpsc::Receiver<Result<LogLine, Refusal>>;
 struct Entry {
     log: String,
     stream: String,
+    #[serde(default)]
+    attrs: BTreeMap<String, String>,
     time: String,
 }
 
@@ -140,7 +142,12 @@ impl Follower {
         let at = WallTime(i64::try_from(at.unix_timestamp_nanos()).ok()?);
         let early = self.query.since.is_some_and(|since| at < since);
         let late = self.query.until.is_some_and(|until| at > until);
-        (shown && !early && !late).then(|| LogLine { stream, at, data: entry.log.into_bytes().into() })
+        (shown && !early && !late).then(|| LogLine {
+            stream,
+            at,
+            data: entry.log.into_bytes().into(),
+            attributes: entry.attrs,
+        })
     }
 }
 

@@ -8,6 +8,7 @@ use skep_model::Task;
 use skep_model::engine::{ContainerSettings, HealthCheck};
 use skep_model::pb::types::{ContainerSpec, privileges};
 
+use super::log_options;
 use super::record::Probe;
 
 /// As asked.
@@ -43,7 +44,7 @@ impl Settings {
         let resources = task.spec.resources.clone().unwrap_or_default();
         let limit = resources.limits.map_or(0, |limits| limits.memory_bytes);
         let dns = spec.dns_config.clone().unwrap_or_default();
-        let log = task.log_driver.as_deref().or(task.spec.log_driver.as_ref()).cloned().unwrap_or_default();
+        let log = log_options::driver(task).cloned().unwrap_or_default();
         let ulimits = spec.ulimits.iter().map(|limit| (limit.name.clone(), limit.soft, limit.hard));
         Self {
             stop_signal: stop_signal.to_owned(),

@@ -22,7 +22,8 @@ use skep_model::{Code, Refusal, Task, defaults};
 use super::container::ContainerHandle;
 use super::files;
 use super::health::UNHEALTHY;
-use super::launch::{launch, log_instructions};
+use super::launch::launch;
+use super::log_options;
 use super::record::{NetworkMode, Probe, RECORD_VERSION, Record};
 use super::settings::Settings;
 use super::shared::{Shared, held};
@@ -135,7 +136,7 @@ impl Controller for TaskController {
         let host_network = network_mode(&order)? == NetworkMode::Host;
         let spec = check(&order.task.spec, self.shared.host, host_network)?;
         sources(&order)?;
-        log_instructions(PathBuf::new(), &order, self.shared.config.log)?;
+        log_options::check(log_options::driver(&order.task))?;
         let given = spec.pull_options.as_ref().map_or("", |options| &options.registry_auth);
         let auth = registry_auth(given)?;
         let found = self.shared.images.resolve_or_pull(&spec.image, auth.as_ref(), None).await;
@@ -375,7 +376,7 @@ fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, C
         stop_signal: signal_number(&stop_signal)?,
         stop_grace: spec.stop_grace_period.as_ref().map_or(defaults::STOP_GRACE_PERIOD, duration),
         probe: Probe::of(spec.healthcheck.as_ref().map(health_check).as_ref(), image.config.healthcheck.as_ref()),
-        log_path: log_path(shared, task, &id),
+        log_path: log_path(shared, order, &id),
         address: None,
         ports: Vec::new(),
         exec_base: Default::default(),
@@ -419,9 +420,8 @@ fn labels(order: &TaskOrder, spec: &ContainerSpec) -> BTreeMap<String, String> {
     labels
 }
 
-fn log_path(shared: &Shared, task: &Task, id: &str) -> Option<PathBuf> {
-    let driver = task.log_driver.as_deref().or(task.spec.log_driver.as_ref());
-    let silent = driver.is_some_and(|driver| driver.name == "none");
+fn log_path(shared: &Shared, order: &TaskOrder, id: &str) -> Option<PathBuf> {
+    let silent = log_options::driver(&order.task).is_some_and(|driver| driver.name == "none");
     (!silent).then(|| shared.directory(id).join(format!("{id}-json.log")))
 }
 

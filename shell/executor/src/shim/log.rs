@@ -1,6 +1,8 @@
 //! The container's output as JSON lines, in the form of Docker's `json-file`:
-//! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.000000006Z"}`, rotated by size.
+//! `{"log":"text\n","stream":"stdout","time":"2026-01-02T03:04:05.000000006Z"}`, rotated by size. What log options add to
+//! each line stands before the time: `"attrs":{"tag":"web"}`.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -32,6 +34,8 @@ impl Stream {
 /// The current log file.
 pub struct LogWriter {
     instructions: LogInstructions,
+    /// What goes between a line's stream and its time.
+    attributes: Vec<u8>,
     file: File,
     size_bytes: u64,
     buffer: Vec<u8>,
@@ -44,13 +48,14 @@ impl LogWriter {
     pub fn open(instructions: LogInstructions) -> io::Result<Self> {
         let file = append(&instructions.path)?;
         let size_bytes = file.metadata()?.len();
-        Ok(Self { instructions, file, size_bytes, buffer: Vec::new(), failed: None })
+        let attributes = encode_attributes(&instructions.attributes);
+        Ok(Self { instructions, attributes, file, size_bytes, buffer: Vec::new(), failed: None })
     }
 
     /// Adds one record to what the next `flush` writes; begins the next file when this one would grow too large.
     pub fn record(&mut self, stream: Stream, at_nanos: i64, text: &[u8]) {
         let before = self.buffer.len();
-        encode(&mut self.buffer, stream, at_nanos, text);
+        encode(&mut self.buffer, stream, &self.attributes, at_nanos, text);
         let max = self.instructions.max_size_bytes;
         let (full, begun) = (self.size_bytes + self.buffer.len() as u64 > max, self.size_bytes > 0 || before > 0);
         if max > 0 && full && begun {
@@ -104,7 +109,7 @@ pub fn rotated(path: &Path, number: u32) -> PathBuf {
     PathBuf::from(name)
 }
 
-fn encode(out: &mut Vec<u8>, stream: Stream, at_nanos: i64, text: &[u8]) {
+fn encode(out: &mut Vec<u8>, stream: Stream, attributes: &[u8], at_nanos: i64, text: &[u8]) {
     out.extend_from_slice(b"{\"log\":\"");
     for chunk in text.utf8_chunks() {
         escape(out, chunk.valid());
@@ -114,9 +119,26 @@ fn encode(out: &mut Vec<u8>, stream: Stream, at_nanos: i64, text: &[u8]) {
     }
     out.extend_from_slice(b"\",\"stream\":\"");
     out.extend_from_slice(stream.name().as_bytes());
-    out.extend_from_slice(b"\",\"time\":\"");
+    out.extend_from_slice(b"\",");
+    out.extend_from_slice(attributes);
+    out.extend_from_slice(b"\"time\":\"");
     timestamp(out, at_nanos);
     out.extend_from_slice(b"\"}\n");
+}
+
+fn encode_attributes(attributes: &BTreeMap<String, String>) -> Vec<u8> {
+    let mut out = Vec::new();
+    for (name, value) in attributes {
+        out.extend_from_slice(if out.is_empty() { b"\"attrs\":{\"" } else { b",\"" });
+        escape(&mut out, name);
+        out.extend_from_slice(b"\":\"");
+        escape(&mut out, value);
+        out.push(b'"');
+    }
+    if !out.is_empty() {
+        out.extend_from_slice(b"},");
+    }
+    out
 }
 
 fn escape(out: &mut Vec<u8>, text: &str) {
@@ -209,7 +231,23 @@ mod tests {
 
     fn writer(directory: &Path, max_size_bytes: u64, max_files: u32) -> LogWriter {
         let path = directory.join("c.log");
-        LogWriter::open(LogInstructions { path, max_size_bytes, max_files }).expect("log opens")
+        LogWriter::open(LogInstructions { path, max_size_bytes, max_files, attributes: BTreeMap::new() })
+            .expect("log opens")
+    }
+
+    #[test]
+    fn attributes_stand_in_each_line() {
+        let directory = tempfile::tempdir().expect("directory");
+        let path = directory.path().join("c.log");
+        let attributes = [("tag", "a \"b\""), ("com.example.x", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
+        let instructions =
+            LogInstructions { path: path.clone(), max_size_bytes: 0, max_files: 1, attributes: attributes.into() };
+        let mut log = LogWriter::open(instructions).expect("log opens");
+        log.record(Stream::Stdout, 0, b"hello\n");
+        log.flush().expect("written");
+        let text = std::fs::read_to_string(path).expect("readable");
+        let expected = r#"{"log":"hello\n","stream":"stdout","attrs":{"com.example.x":"1","tag":"a \"b\""},"time":"#;
+        assert!(text.starts_with(expected), "{text}");
     }
 
     #[test]

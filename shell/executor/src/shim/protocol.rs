@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// Version of the files and messages below.
 pub const PROTOCOL_VERSION: u32 = 1;
@@ -83,6 +84,9 @@ pub struct LogInstructions {
     pub max_size_bytes: u64,
     /// Files kept, the current one included.
     pub max_files: u32,
+    /// Added to each line, by name.
+    #[serde(default)]
+    pub attributes: BTreeMap<String, String>,
 }
 
 /// Devices that may be used.

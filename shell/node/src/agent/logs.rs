@@ -171,6 +171,6 @@ fn message(line: LogLine, context: &m::LogContext) -> m::LogMessage {
         timestamp: Some(line.at.into()),
         stream: stream.into(),
         data: line.data,
-        attrs: Vec::new(),
+        attrs: line.attributes.into_iter().map(|(key, value)| m::LogAttr { key, value }).collect(),
     }
 }

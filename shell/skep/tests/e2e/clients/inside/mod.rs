@@ -3,7 +3,7 @@
 //! Both run the same services; each task prints what it sees (`look.sh`), and the lines are compared. Each difference
 //! that is meant has its reason in `ALLOWED`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::process::Command;
 
 use crate::clients::verdict::{Allowed, Verdict};
@@ -35,6 +35,25 @@ const FLAGS: &[&str] = &[
     "--limit-memory 64m",
     "--limit-memory 64m --reserve-memory 32m",
     "--limit-pids 100",
+    "--log-driver json-file --log-opt bogus=1",
+    "--log-driver json-file --log-opt compress=true",
+    "--log-driver json-file --log-opt compress=x",
+    "--log-driver json-file --log-opt max-size=1.5m --log-opt max-file=2 --log-opt compress=true",
+    "--log-driver json-file --log-opt max-file=0",
+    "--log-driver json-file --log-opt max-size=x",
+    "--log-driver json-file --log-opt max-size=0",
+    "--log-driver json-file --log-opt tag={{.ImageName}}/{{.DaemonName}}",
+    "--log-driver json-file --log-opt tag={{.Nothing}}",
+    "--log-driver json-file --log-opt env=A,NONE --log-opt env-regex=^B --env A=1 --env BB=2 --env C=3",
+    "--log-driver json-file --log-opt labels=a,b --log-opt labels-regex=^cd --container-label a=1 --container-label cd=2",
+    "--log-driver json-file --log-opt labels-regex=^cd --container-label cd=2",
+    "--log-driver json-file --log-opt env-regex=( --env A=1",
+    "--log-driver local",
+    "--log-driver local --log-opt bogus=1",
+    "--log-driver local --log-opt max-file=1",
+    "--log-driver local --log-opt tag=x",
+    "--log-driver local --log-opt max-size=100k",
+    "--log-driver none",
     "--mount type=tmpfs,target=/t,tmpfs-size=1m,tmpfs-mode=1770",
     "--mount type=tmpfs,target=/t",
     "--mount type=bind,source=<files>,target=/t",
@@ -121,6 +140,8 @@ const ALLOWED: &[Allowed] = &[
     ("*tmpfs*", "mount: /*", "the mode that the file system would have anyway is said"),
     ("*tmpfs-mode=0700", "root: * data", "the mode that was asked for, as in newer engines"),
     ("--group nogroup-here", "end: *", "written as newer engines do"),
+    ("*--log-opt *", "end: *", "options are read before the container is made: `Rejected`, not `Failed`"),
+    ("--log-driver local --log-opt tag=x", "*", "newer engines take it, too"),
     ("--network host", "interface: docker*", "the bridges of the host"),
     ("--cap-add ALL", "end: *", "what this host cannot give is named"),
     ("--init", "first process: *", "each has an init of its own"),
@@ -158,7 +179,7 @@ fn a_task_sees_the_same_world_as_with_docker() {
     }
     let mut verdict = Verdict::new(ALLOWED);
     for (number, (flags, _)) in all().enumerate() {
-        let [docker, skep] = [&docker, &skep].map(|side| side.seen(number));
+        let [docker, skep] = [&docker, &skep].map(|side| side.seen(number, flags));
         for (line, how) in differences(&docker, &skep) {
             verdict.note(flags, &line, format!("[{flags}] {how} {line}"));
         }
@@ -224,7 +245,7 @@ impl Side<'_> {
     }
 
     /// How the task of a service ended and what it printed, with what must differ made the same.
-    fn seen(&self, number: usize) -> Vec<String> {
+    fn seen(&self, number: usize, flags: &str) -> Vec<String> {
         let name = format!("look{number}");
         let format = "{{.CurrentState}}|{{.Error}}";
         let end = wait_until(&format!("{name} to have looked"), || {
@@ -234,14 +255,34 @@ impl Side<'_> {
         });
         let (state, error) = end.trim().split_once('|').expect("two columns");
         let state = state.split(' ').next().unwrap_or_default();
-        let logs = (self.run)(&["service", "logs", "--raw", &name]).expect();
-        let lines = logs.lines().map(|line| self.plain(line.trim_end_matches('\r')));
-        std::iter::once(format!("end: {state} {error}")).chain(lines).collect()
+        // Where options add something to lines, that is what is compared.
+        let shown: &[&str] = if flags.contains("--log-opt") { &["--details"] } else { &[] };
+        let logs = (self.run)(&[&["service", "logs", "--raw"], shown, &[name.as_str()]].concat());
+        let logs = format!("{}{}", logs.out, logs.err);
+        let mut details = BTreeSet::new();
+        let lines: Vec<String> = logs
+            .lines()
+            .map(|line| self.plain(line.trim_end_matches('\r')))
+            .map(|line| match line.split_once(' ').filter(|_| !shown.is_empty()) {
+                Some((own, line)) => {
+                    details.insert(format!("details: {}", without_origin(own)));
+                    line.to_owned()
+                }
+                None => line,
+            })
+            .collect();
+        std::iter::once(format!("end: {state} {error}")).chain(details).chain(lines).collect()
     }
 
     fn plain(&self, line: &str) -> String {
         line.replace(&self.hostname, "<hostname>").replace(&self.address, "<address>")
     }
+}
+
+/// What options add to a line, without where it comes from.
+fn without_origin(details: &str) -> String {
+    let added: Vec<&str> = details.split(',').filter(|pair| !pair.starts_with("com.docker.swarm.")).collect();
+    added.join(",")
 }
 
 /// Lines that only one of them printed, and which.
