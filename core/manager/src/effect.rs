@@ -9,6 +9,8 @@ use skep_model::{ControlResponse, RaftId, Refusal, Task};
 use skep_pki::{Inquiry, RootRequest, Signing};
 use skep_store::Event;
 
+use crate::snapshot::SnapshotJob;
+
 /// A request that waits for its answer; numbered by the caller.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub struct RequestId(pub u64);
@@ -55,6 +57,8 @@ pub enum Effect {
     Persist(Persist),
     /// Read entries from disk; then call `Manager::log_fetched`.
     FetchLog(LogRange),
+    /// Encode a snapshot, away from the manager; then call `Manager::snapshot_encoded`.
+    EncodeSnapshot(Box<SnapshotJob>),
     /// Answer a request.
     Reply {
         /// Which.

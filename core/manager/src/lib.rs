@@ -34,5 +34,5 @@ pub use genesis::Genesis;
 pub use skep_consensus as consensus;
 pub use skep_dispatch::manager::{Effect as DispatchEffect, StreamId};
 pub use skep_pki::{Finding, Inquiry, NewRoot, RootReader, RootRequest, SignFailure, Signing};
-pub use snapshot::{SnapshotError, decode_snapshot};
+pub use snapshot::{SnapshotError, SnapshotJob, decode_snapshot};
 pub use state::{Config, Manager, Status};

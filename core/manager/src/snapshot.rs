@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use prost::Message as _;
 use prost::encoding::WireType;
-use skep_consensus::{InstalledSnapshot, Member, MemberError, Membership};
-use skep_model::RaftId;
+use skep_consensus::{InstalledSnapshot, Member, MemberError, Membership, SnapshotPoint};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
+use skep_model::{RaftId, Task};
 use skep_store::{RestoreError, Store};
 
 use crate::effect::Effect;
@@ -28,6 +28,29 @@ pub enum SnapshotError {
 
 /// The field of the store.
 const STORE_TAG: u32 = 3;
+
+/// With so many tasks a snapshot is encoded by the manager itself; one of more would keep others waiting meanwhile.
+const ENCODED_AT_ONCE_MAX: usize = 2048;
+
+/// A snapshot that is still to be encoded, wherever that keeps nobody waiting: nothing of it changes any more.
+#[derive(Debug)]
+pub struct SnapshotJob {
+    point: SnapshotPoint,
+    membership: Membership,
+    store: skep_store::Snapshot,
+}
+
+impl SnapshotJob {
+    /// Its place in the log, for `Manager::snapshot_encoded`.
+    pub fn point(&self) -> &SnapshotPoint {
+        &self.point
+    }
+
+    /// Its bytes.
+    pub fn encode(&self) -> Bytes {
+        encode_snapshot(&self.membership, &self.store)
+    }
+}
 
 /// Written in one go: of a large swarm, neither a copy of the store as messages nor a second one of the bytes is made.
 fn encode_snapshot(membership: &Membership, store: &skep_store::Snapshot) -> Bytes {
@@ -80,8 +103,22 @@ impl Manager {
 
     pub(crate) fn take_snapshot(&mut self) {
         let Some(point) = self.consensus.begin_snapshot() else { return };
-        let data = encode_snapshot(self.membership(), &self.ledger.committed().snapshot());
-        self.consensus.finish_snapshot(point, data);
+        let facts = self.ledger.committed();
+        let job = SnapshotJob { point, membership: self.membership().clone(), store: facts.snapshot() };
+        if facts.count::<Task>() <= ENCODED_AT_ONCE_MAX {
+            let data = job.encode();
+            return self.consensus.finish_snapshot(job.point, data);
+        }
+        self.effects.push(Effect::EncodeSnapshot(Box::new(job)));
+    }
+
+    /// The snapshot that was to be encoded at this point of the log; nothing if it could not be, in which case there will
+    /// be another one.
+    pub fn snapshot_encoded(&mut self, point: SnapshotPoint, data: Option<Bytes>) {
+        match data {
+            Some(data) => self.consensus.finish_snapshot(point, data),
+            None => self.consensus.abandon_snapshot(),
+        }
     }
 
     pub(crate) fn install(&mut self, snapshot: InstalledSnapshot) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
-use skep_consensus::{Member, PeerMessage, Recovered, bootstrap};
+use skep_consensus::{Member, PeerMessage, Recovered, SnapshotToSave, bootstrap};
 use skep_model::pb::messages as m;
 use skep_model::pb::types::{self, NodeRole, TaskState};
 use skep_model::{
@@ -14,7 +14,7 @@ use skep_model::{
 };
 use skep_store::{Read as _, Store};
 
-use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId, StreamId};
+use crate::{Answer, Config, DispatchEffect, Effect, Genesis, Manager, RequestId, SnapshotJob, StreamId};
 
 mod authority;
 mod handover;
@@ -25,6 +25,7 @@ mod newcomers;
 mod pace;
 mod removal;
 mod room;
+mod snapshots;
 
 const TICK_MICROS: u64 = 100_000;
 
@@ -43,6 +44,10 @@ struct Group {
     sessions: Vec<m::SessionMessage>,
     /// Parts of lists, after their first.
     parts: Vec<(u64, Vec<Arc<Task>>, bool)>,
+    /// Snapshots that are to be kept.
+    saved: Vec<(RaftId, SnapshotToSave)>,
+    /// Snapshots that nobody has encoded yet.
+    snapshots: Vec<(RaftId, Box<SnapshotJob>)>,
     requests: u64,
     /// Questions for the pace: by number who asked whom.
     paces: BTreeMap<u64, (RaftId, RaftId)>,
@@ -111,6 +116,8 @@ impl Group {
             assignments: Vec::new(),
             sessions: Vec::new(),
             parts: Vec::new(),
+            saved: Vec::new(),
+            snapshots: Vec::new(),
             requests: 0,
             paces: BTreeMap::new(),
             docker: BTreeSet::new(),
@@ -181,13 +188,17 @@ impl Group {
                 Effect::Members(members) => {
                     self.told.insert(id, members.iter().map(|member| member.raft_id).collect());
                 }
-                Effect::Persist(persist) => written = Some(persist.number),
+                Effect::Persist(persist) => {
+                    written = Some(persist.number);
+                    self.saved.extend(persist.snapshot.map(|snapshot| (id, snapshot)));
+                }
                 Effect::Reply { request, result } => match (self.paces.remove(&request.0), result) {
                     (Some((asker, asked)), Ok(Answer::Pace(mode))) => {
                         self.managers.get_mut(&asker).unwrap().pace_answered(asked, Some(mode));
                     }
                     (_, result) => drop(self.replies.insert(request.0, result)),
                 },
+                Effect::EncodeSnapshot(job) => self.snapshots.push((id, job)),
                 Effect::MoreTasks { request, tasks, is_last } => self.parts.push((request.0, tasks, is_last)),
                 Effect::AskPace { member, applied, .. } => self.ask_pace(id, member, applied),
                 Effect::Dispatch(DispatchEffect::Assignments { message, .. }) => self.assignments.push(message),

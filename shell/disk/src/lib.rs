@@ -20,7 +20,7 @@ pub mod tasks;
 pub use atomic::{create_private_dir, read_file, remove_dir, remove_file, write_file, write_public_file};
 pub use error::DiskError;
 pub use key_file::{KeyFile, KeyHeaders, UnlockKey};
-pub use raft::{LogStore, RaftDisk, RecoveredLog, SnapshotReader};
+pub use raft::{LogStore, PreparedSnapshot, RaftDisk, RecoveredLog, SnapshotReader, SnapshotWriter};
 pub use seal::DataKey;
 pub use settings::{NodeSettings, Remote};
 pub use tasks::{StoredTask, TaskStore};

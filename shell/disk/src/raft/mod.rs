@@ -41,6 +41,9 @@ const VERSION: u32 = 1;
 /// Bytes of the database kept in memory: it is written, and hardly ever read (redb's default is 1 GiB).
 const CACHE_BYTES: usize = 1024 * 1024;
 
+/// In the name of a file that was written before the log took its snapshot: it is nobody else's.
+const PREPARED_GENERATION: u64 = 1;
+
 /// Where consensus keeps what must not be lost.
 pub trait LogStore: Send {
     /// Everything, at start.
@@ -105,6 +108,31 @@ pub struct RaftDisk {
     /// Commits so far, the one in `tail` included.
     commits: u64,
     tail: Tail,
+    /// A snapshot that lies in its file already, and is not the newest one yet.
+    prepared: Option<PreparedSnapshot>,
+}
+
+/// Writes a snapshot's file before the log takes it, from any thread: that takes long.
+#[derive(Clone, Debug)]
+pub struct SnapshotWriter {
+    dir: PathBuf,
+    key: DataKey,
+}
+
+/// A snapshot in its file.
+#[derive(Clone, Debug)]
+pub struct PreparedSnapshot {
+    place: SnapshotPlace,
+    key: DataKey,
+}
+
+impl SnapshotWriter {
+    /// Writes the file durably. It counts once [`RaftDisk::prepared`] knows it and the snapshot itself is written.
+    pub fn prepare(&self, meta: &SnapshotMeta, data: &[u8]) -> Result<PreparedSnapshot, DiskError> {
+        let place = SnapshotPlace { meta: meta.clone(), file: snapshot::file_name(meta, PREPARED_GENERATION) };
+        snapshot::write(&self.dir.join(&place.file), &self.key, meta, data)?;
+        Ok(PreparedSnapshot { place, key: self.key.clone() })
+    }
 }
 
 /// Reads snapshots for the transport, from any thread.
@@ -192,8 +220,17 @@ impl RaftDisk {
             })
         })?;
         let (owned, named) = (dir.to_owned(), member.clone());
-        let mut disk =
-            Self { dir: owned, key, database, member: named, snapshot: None, keep_old_snapshots: 0, commits: 0, tail };
+        let mut disk = Self {
+            dir: owned,
+            key,
+            database,
+            member: named,
+            snapshot: None,
+            keep_old_snapshots: 0,
+            commits: 0,
+            tail,
+            prepared: None,
+        };
         if !first.is_empty() {
             disk.write(first)?;
         }
@@ -233,6 +270,7 @@ impl RaftDisk {
             keep_old_snapshots: 0,
             commits,
             tail: Tail::default(),
+            prepared: None,
         };
         disk.snapshot = disk.read_sealed(SNAPSHOT_KEY, Tag::SnapshotPlace, codec::decode_place)?;
         Ok(Some(disk))
@@ -261,6 +299,16 @@ impl RaftDisk {
     /// For the transport. Take a new one for each snapshot that is sent.
     pub fn snapshot_reader(&self) -> SnapshotReader {
         SnapshotReader { dir: self.dir.clone(), key: self.key.clone(), place: self.snapshot.clone() }
+    }
+
+    /// For a snapshot that is to be written away from the log.
+    pub fn snapshot_writer(&self) -> SnapshotWriter {
+        SnapshotWriter { dir: self.dir.clone(), key: self.key.clone() }
+    }
+
+    /// A snapshot lies in its file: when it is to be written it is there already, unless the key is another one by then.
+    pub fn prepared(&mut self, snapshot: PreparedSnapshot) {
+        self.prepared = Some(snapshot);
     }
 
     /// The member has another address now.
@@ -352,6 +400,12 @@ impl RaftDisk {
     fn save_snapshot(&mut self, writes: &[Persist]) -> Result<Option<SnapshotPlace>, DiskError> {
         let newest = writes.iter().filter_map(|write| write.snapshot.as_ref()).next_back();
         let Some(SnapshotToSave { meta, data, .. }) = newest else { return Ok(None) };
+        let is_it = |prepared: &&PreparedSnapshot| prepared.place.meta == *meta && prepared.key == self.key;
+        if let Some(prepared) = self.prepared.as_ref().filter(is_it)
+            && self.dir.join(&prepared.place.file).exists()
+        {
+            return Ok(Some(prepared.place.clone()));
+        }
         let place = SnapshotPlace { meta: meta.clone(), file: snapshot::file_name(meta, 0) };
         snapshot::write(&self.dir.join(&place.file), &self.key, meta, data)?;
         Ok(Some(place))
@@ -421,6 +475,7 @@ impl LogStore for RaftDisk {
         })?;
         if place.is_some() {
             self.snapshot = place;
+            self.prepared = None;
             self.clean();
         }
         Ok(())

@@ -1,5 +1,6 @@
 //! The log in normal life.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use skep_consensus::{
@@ -71,6 +72,53 @@ fn a_snapshot_cuts_the_log_and_replaces_the_one_before() {
     assert_eq!(mode(&dir.path().join(&names[0])), 0o600);
     assert_eq!(disk.snapshot_reader().load(18, 1).unwrap(), data);
     assert!(matches!(disk.load_snapshot(10, 1), Err(DiskError::NoSnapshot { index: 10, term: 1 })));
+}
+
+#[test]
+fn a_snapshot_written_beforehand_is_taken_as_it_lies_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut disk = RaftDisk::create(dir.path(), key(1), &member()).unwrap();
+    disk.write(&[write_of(entries(1..=20, 1), 20)]).unwrap();
+    let save = |disk: &mut RaftDisk, index: u64| {
+        let saved = Some(snapshot(index, 1, format!("state {index}").as_bytes()));
+        disk.write(&[Persist { sync: true, snapshot: saved, ..Persist::default() }]).unwrap();
+    };
+    let prepare = |disk: &mut RaftDisk, index: u64| {
+        let prepared =
+            disk.snapshot_writer().prepare(&snapshot(index, 1, b"").meta, format!("state {index}").as_bytes());
+        disk.prepared(prepared.unwrap());
+    };
+    let files = || file_names(dir.path()).into_iter().filter(|name| name.ends_with(".snap")).collect::<Vec<_>>();
+    prepare(&mut disk, 10);
+    let inode = |name: &str| std::fs::metadata(dir.path().join(name)).unwrap().ino();
+    assert_eq!(files(), ["0000000000000001-000000000000000a.1.snap"]);
+    // One that nobody refers to is gone after a restart, and is written again.
+    let (mut disk, recovered) = reopen(disk, dir.path());
+    assert_eq!((recovered.snapshot, files()), (None, Vec::new()));
+    save(&mut disk, 10);
+    assert_eq!(files(), ["0000000000000001-000000000000000a.0.snap"]);
+    prepare(&mut disk, 12);
+    let lies = inode(&files()[1]);
+    save(&mut disk, 12);
+    assert_eq!((files().len(), inode(&files()[0])), (1, lies), "it is not written again");
+    assert_eq!(disk.snapshot_reader().load(12, 1).unwrap(), "state 12");
+    // Another snapshot's file, one under another key, and one that is gone are not taken.
+    prepare(&mut disk, 13);
+    save(&mut disk, 14);
+    assert_eq!(disk.snapshot_reader().load(14, 1).unwrap(), "state 14");
+    prepare(&mut disk, 15);
+    disk.rotate_key(&key(2)).unwrap();
+    save(&mut disk, 15);
+    assert_eq!(disk.snapshot_reader().load(15, 1).unwrap(), "state 15");
+    prepare(&mut disk, 16);
+    for file in files().iter().filter(|name| name.contains("10.1.snap")) {
+        std::fs::remove_file(dir.path().join(file)).unwrap();
+    }
+    save(&mut disk, 16);
+    assert_eq!(disk.snapshot_reader().load(16, 1).unwrap(), "state 16");
+    drop(disk);
+    let mut disk = RaftDisk::open(dir.path(), &[key(2)]).unwrap().unwrap();
+    assert_eq!(disk.recover().unwrap().snapshot.unwrap().1, "state 16");
 }
 
 #[test]

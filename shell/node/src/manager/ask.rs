@@ -1,8 +1,8 @@
 //! What is asked of the manager's loop, and the handle that asks.
 
 use bytes::Bytes;
-use skep_consensus::{Mode, PeerMessage};
-use skep_disk::DataKey;
+use skep_consensus::{Mode, PeerMessage, SnapshotPoint};
+use skep_disk::{DataKey, PreparedSnapshot};
 use skep_docker_api::{TaskList, TaskPart, Tasks};
 use skep_manager::{Answer, Finding, NewRoot, RootRequest, SignFailure, Signing, Status, StreamId};
 use skep_model::pb::messages as m;
@@ -61,6 +61,8 @@ pub enum Ask {
     FeedClosed(StreamId),
     /// A caller's connection is gone.
     ConnectionClosed(ConnectionId, Ending),
+    /// A snapshot was encoded, and lies in its file if it could be written; or it could not be encoded.
+    SnapshotEncoded(SnapshotPoint, Option<(Bytes, Option<PreparedSnapshot>)>),
     /// A certificate was signed, or could not be.
     Signed(Box<Signing>, Result<Bytes, SignFailure>),
     /// A root that was asked for was made, or could not be.
@@ -114,10 +116,15 @@ impl Handle {
         })
     }
 
+    /// Puts an ask into the queue however full it is: for what the loop waits for.
+    pub(super) fn tell_surely(&self, ask: Ask) -> Result<(), Refusal> {
+        self.asks.put_surely(ask).map_err(|_| stopped())
+    }
+
     /// Ends the loop, after what was asked before.
     pub fn stop(&self) {
         // An error means that the loop has ended already.
-        let told = self.asks.put_last(Ask::Stop).is_ok();
+        let told = self.asks.put_surely(Ask::Stop).is_ok();
         tracing::debug!(told, "the manager's loop is to end");
     }
 

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use skep_consensus::{LogEntry, LogRange, Member, MessageKind, Mode, PeerMessage, Persist};
-use skep_disk::{DataKey, DiskError, LogStore as _, RaftDisk};
-use skep_manager::{Inquiry, RootRequest, Signing, StreamId};
+use skep_disk::{DataKey, DiskError, LogStore as _, PreparedSnapshot, RaftDisk};
+use skep_manager::{Inquiry, RootRequest, Signing, SnapshotJob, StreamId};
 use skep_model::pb::skep::pace_response::Pace;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, RaftId, Refusal};
@@ -129,6 +129,40 @@ impl Outside {
                 tell(&handle, Ask::SnapshotSent(to, false));
             }
         });
+    }
+
+    /// Encodes a snapshot and writes its file away from the loop, which would be silent meanwhile.
+    pub(super) fn encode_snapshot(&self, job: Box<SnapshotJob>) {
+        let Some(handle) = self.handle.clone() else { return };
+        let writer = self.disk.snapshot_writer();
+        let point = job.point().clone();
+        let encoding = self.runtime.spawn_blocking(move || {
+            let data = job.encode();
+            let prepared = writer.prepare(&job.point().meta, &data);
+            (data, prepared)
+        });
+        self.runtime.spawn(async move {
+            let encoded = match encoding.await {
+                Ok((data, Ok(prepared))) => Some((data, Some(prepared))),
+                Ok((data, Err(error))) => {
+                    // The loop tries it once more, and says so if the disk takes nothing.
+                    tracing::debug!("a snapshot could not be written beforehand: {error}");
+                    Some((data, None))
+                }
+                Err(error) => {
+                    tracing::error!("a snapshot could not be encoded: {error}");
+                    None
+                }
+            };
+            if let Err(refusal) = handle.tell_surely(Ask::SnapshotEncoded(point, encoded)) {
+                tracing::debug!("{refusal}");
+            }
+        });
+    }
+
+    /// A snapshot lies in its file already.
+    pub(super) fn snapshot_prepared(&mut self, prepared: PreparedSnapshot) {
+        self.disk.prepared(prepared);
     }
 
     /// Asks a member for its pace, away from the loop.

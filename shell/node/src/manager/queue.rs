@@ -50,8 +50,8 @@ impl Asks {
         self.send(ask)
     }
 
-    /// Puts the last ask into the queue, however full it is.
-    pub(super) fn put_last(&self, ask: Ask) -> Result<(), NotTaken> {
+    /// Puts an ask into the queue, however full it is.
+    pub(super) fn put_surely(&self, ask: Ask) -> Result<(), NotTaken> {
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.send(ask)
     }
@@ -94,7 +94,7 @@ mod tests {
         }
         assert_eq!(asks.put(ask(0)), Err(NotTaken::Full));
         assert_eq!(asks.clone().put(ask(0)), Err(NotTaken::Full));
-        assert_eq!(asks.put_last(Ask::Stop), Ok(()));
+        assert_eq!(asks.put_surely(Ask::Stop), Ok(()));
         for number in 0..WAITING_MAX as u64 {
             assert!(matches!(asked.next_now(), Some(Ask::FeedClosed(stream)) if stream.0 == number));
         }

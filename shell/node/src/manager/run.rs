@@ -217,6 +217,7 @@ impl Loop {
                 }
                 self.follow_list(request, heard && goes_on);
             }
+            Effect::EncodeSnapshot(job) => self.outside.encode_snapshot(job),
             Effect::MoreTasks { request, tasks, is_last } => {
                 let Some(list) = self.lists.get(&request) else { return };
                 let taken = list.try_send(TaskPart { tasks, is_last }).is_ok();
@@ -352,6 +353,15 @@ impl Loop {
             Ask::Leave(caller, request, reply) => answer(reply, self.manager.leave(&caller, &request, now).map(drop)),
             Ask::FeedClosed(stream) => self.closing_feeds.push((now.monotonic.after(FEED_CLOSED_GRACE), stream)),
             Ask::ConnectionClosed(connection, ending) => self.connection_closed(&connection, ending, now),
+            Ask::SnapshotEncoded(point, encoded) => {
+                let data = encoded.map(|(data, prepared)| {
+                    if let Some(prepared) = prepared {
+                        self.outside.snapshot_prepared(prepared);
+                    }
+                    data
+                });
+                self.manager.snapshot_encoded(point, data);
+            }
             Ask::Signed(signing, result) => self.manager.signed(&signing, result, now, &mut self.rng),
             Ask::RootMade(request, made) => self.manager.root_made(&request, made, now, &mut self.rng),
             Ask::Inquired(number, finding) => self.manager.inquired(number, finding, now, &mut self.rng),

@@ -140,6 +140,12 @@ impl World {
                 self.changed.insert(index, events);
             }
             Effect::Replaced => self.follow_key_soon(host),
+            Effect::EncodeSnapshot(job) => {
+                if let Some(manager) = &mut self.hosts[host].manager {
+                    manager.snapshot_encoded(job.point().clone(), Some(job.encode()));
+                    self.want_turn(host);
+                }
+            }
             // There is no Docker Engine in here, and so no other pace; nor does anybody ask for tasks as they are stored.
             Effect::MoreTasks { .. } | Effect::Members(_) | Effect::Pace(_) | Effect::AskPace { .. } => {}
         }
