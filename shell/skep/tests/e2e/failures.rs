@@ -193,3 +193,39 @@ fn wait_refusal(swarm: &Swarm) -> String {
     });
     seen
 }
+
+#[test]
+fn a_manager_with_many_tasks_comes_back_from_a_snapshot_that_was_made_beside_its_work() {
+    const MANY: usize = 2500;
+    let Some(mut swarm) = Swarm::start(1) else { return };
+    swarm.init();
+    swarm.docker(1, &["swarm", "update", "--snapshot-interval", "5"]).expect();
+    let nowhere = ["--constraint", "node.labels.nowhere==yes", "--replicas", &MANY.to_string()];
+    swarm.create_service("many", &nowhere, &[]).expect();
+    let count = |swarm: &Swarm| swarm.docker(1, &["service", "ps", "-q", "many"]).out.lines().count();
+    wait_until("all tasks", || match count(&swarm) {
+        MANY => Ok(()),
+        other => Err(other.to_string()),
+    });
+    let log = swarm.host(1).directory().join("data/swarm/raft");
+    let mut entries = 0;
+    wait_until("a snapshot of them", || {
+        entries += 1;
+        swarm.docker(1, &["config", "create", &format!("c{entries}"), "/etc/hostname"]).expect();
+        let files: Vec<String> = std::fs::read_dir(&log)
+            .expect("the log's directory")
+            .filter_map(|file| file.expect("a file").file_name().into_string().ok())
+            .collect();
+        // Its name says that it was written before the log took it.
+        if files.iter().any(|name| name.ends_with(".1.snap")) { Ok(()) } else { Err(files.join(" ")) }
+    });
+    for number in 1..=7 {
+        swarm.docker(1, &["config", "create", &format!("later{number}"), "/etc/hostname"]).expect();
+    }
+    swarm.kill_daemon(1);
+    swarm.start_daemon(1);
+    wait_for("the manager to lead again", || swarm.leader(1).as_deref() == Some("h1"));
+    assert_eq!(count(&swarm), MANY);
+    let configs = swarm.docker(1, &["config", "ls", "-q"]).expect();
+    assert_eq!(configs.lines().count(), entries + 7);
+}
