@@ -179,7 +179,12 @@ impl Orchestrator {
     /// are looked at.
     fn go_on(&mut self, turn: &mut Turn, id: &ServiceId) {
         if let Some(memory) = self.memories.get_mut(id).filter(|memory| memory.rest.stands(turn, id)) {
+            let before = memory.wake;
             rest::write(turn, memory, id);
+            if memory.wake != before {
+                before.map(|wake| self.wakes.remove(&(wake, id.clone())));
+                self.wakes.extend(memory.wake.map(|wake| (wake, id.clone())));
+            }
             if !memory.rest.is_empty() {
                 self.left_over.insert(id.clone());
                 return;

@@ -11,6 +11,7 @@ use crate::make;
 use crate::memory::Memory;
 use crate::slot::Place;
 use crate::turn::Turn;
+use crate::update;
 
 /// See the file's head.
 #[derive(Clone, Debug, Default)]
@@ -18,6 +19,8 @@ pub(crate) struct Rest {
     /// Of the service when it was decided; `None` when the service was gone.
     version: Option<u64>,
     surplus: VecDeque<TaskId>,
+    /// Whose turn it is in an update.
+    outdated: VecDeque<Place>,
     free: VecDeque<u64>,
 }
 
@@ -25,11 +28,17 @@ impl Rest {
     /// Tasks that nobody wants any more, and slots that are to be filled.
     pub(crate) fn new(surplus: impl Iterator<Item = Arc<Task>>, free: impl Iterator<Item = u64>) -> Self {
         let surplus = surplus.filter(|task| task.desired_state < TaskState::Remove);
-        Self { version: None, surplus: surplus.map(|task| task.id.clone()).collect(), free: free.collect() }
+        let surplus = surplus.map(|task| task.id.clone()).collect();
+        Self { surplus, free: free.collect(), ..Self::default() }
+    }
+
+    /// Places whose tasks an update may replace now.
+    pub(crate) fn of_update(outdated: impl Iterator<Item = Place>) -> Self {
+        Self { outdated: outdated.collect(), ..Self::default() }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.surplus.is_empty() && self.free.is_empty()
+        self.surplus.is_empty() && self.outdated.is_empty() && self.free.is_empty()
     }
 
     /// Whether the service is as it was when this was decided.
@@ -53,6 +62,8 @@ pub(crate) fn write(turn: &mut Turn, memory: &mut Memory, id: &ServiceId) {
         }
     }
     let Some(service) = turn.tx.service(id) else { return };
+    let outdated = std::mem::take(&mut memory.rest.outdated);
+    memory.rest.outdated = update::go_on(turn, memory, &service, outdated);
     while !turn.is_full()
         && let Some(number) = memory.rest.free.pop_front()
     {

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use skep_model::{NodeId, Task, TaskState};
+use skep_model::{NodeId, ServiceId, Task, TaskState};
+use skep_store::{Read, Tx};
 
 use crate::{facts, restart};
 
@@ -26,6 +27,18 @@ pub(crate) struct Slot {
 impl Slot {
     pub(crate) fn empty(place: Place) -> Self {
         Self { place, tasks: Vec::new() }
+    }
+
+    /// The slot as it is now.
+    pub(crate) fn read(tx: &Tx, service: &ServiceId, place: Place) -> Self {
+        let mut tasks = match &place {
+            Place::Number(number) => tx.tasks_in_slot(service, *number),
+            Place::Node(node) => tx.tasks_on_node(node),
+        };
+        tasks.retain(|task| task.service_id.as_ref() == Some(service) && task.desired_state != TaskState::Remove);
+        let mut slot = Self { place, tasks };
+        sort(std::iter::once(&mut slot));
+        slot
     }
 
     /// Positions of the wanted tasks.

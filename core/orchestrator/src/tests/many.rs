@@ -1,5 +1,7 @@
 //! More tasks than one turn writes.
 
+use skep_model::pb::types::update_config::UpdateOrder;
+use skep_model::pb::types::update_status::UpdateState;
 use skep_model::pb::types::{Annotations, TaskState};
 use skep_model::{Service, ServiceId};
 use skep_store::Read;
@@ -102,9 +104,60 @@ fn an_update_of_all_at_once_goes_in_turns() {
     world.turn();
     let is_new = |world: &World| world.wanted().iter().filter(|task| image(task) == "b").count();
     assert_eq!(is_new(&world), TASKS_MAX / 2, "one task stops for each new one");
+    world.turn();
+    world.next_turn(true);
+    world.next_turn(true);
+    assert_eq!(is_new(&world), TASKS_MAX / 2 * 3);
+    // Whoever leads next finds what is out of date in the facts.
+    world.new_leader();
     world.finish();
     assert_eq!((is_new(&world) as u64, world.slots().len() as u64), (MANY, MANY));
     assert!(world.wanted().iter().all(|task| task.desired_state <= TaskState::Running));
+}
+
+#[test]
+fn turns_begin_no_more_slots_than_the_parallelism() {
+    for order in [UpdateOrder::StopFirst, UpdateOrder::StartFirst] {
+        let mut world = World::new(&[]);
+        world.create(spec("a", replicas(MANY)));
+        world.finish();
+        world.update(|spec| {
+            let update = spec.update.get_or_insert_default();
+            update.parallelism = 10_000;
+            update.set_order(order);
+        });
+        world.set_image("b");
+        world.turn();
+        let is_new = |world: &World| world.wanted().iter().filter(|task| image(task) == "b").count();
+        assert!(is_new(&world) <= TASKS_MAX);
+        world.finish();
+        assert_eq!(is_new(&world), 10_000, "{order:?}: none of them runs");
+    }
+}
+
+#[test]
+fn an_update_that_fails_between_its_turns_goes_no_further() {
+    let mut world = World::new(&[]);
+    world.create(spec("a", replicas(MANY)));
+    world.finish();
+    world.update(|spec| spec.update.get_or_insert_default().parallelism = 0);
+    world.set_image("b");
+    world.turn();
+    world.turn();
+    world.next_turn(true);
+    world.next_turn(true);
+    let begun = |world: &World| world.tasks().iter().filter(|task| image(task) == "b").count();
+    let before = begun(&world);
+    assert!(before > TASKS_MAX / 2);
+    let tasks = world.wanted();
+    let failed = tasks.iter().rfind(|task| image(task) == "b").expect("a new task");
+    world.report(&failed.id, TaskState::Rejected);
+    for _ in 0..4 {
+        world.turn();
+        world.skip(1);
+    }
+    assert_eq!(world.status().0, UpdateState::Paused);
+    assert!(begun(&world) <= before + 1, "but the slot of the one that failed is tried again");
 }
 
 #[test]

@@ -11,13 +11,14 @@ mod rollout;
 mod status;
 mod step;
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use skep_model::Service;
 use skep_model::pb::types::update_status::UpdateState;
 
 use crate::memory::Memory;
-use crate::slot::Slot;
+use crate::slot::{Place, Slot};
 use crate::turn::Turn;
 
 pub(crate) use rollout::Rollout;
@@ -84,4 +85,28 @@ pub(crate) fn roll(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<Servi
         return;
     }
     memory.rollout = Some(rollout);
+}
+
+/// Begins with places whose turn came when the turn before was full; gives back those that find no room in this one
+/// either. Nothing happened to the service since, so that no more of them are busy than were then.
+pub(crate) fn go_on(
+    turn: &mut Turn,
+    memory: &mut Memory,
+    service: &Service,
+    mut places: VecDeque<Place>,
+) -> VecDeque<Place> {
+    let config = Config::of(service);
+    let mut comparison = Comparison::new(service);
+    while !turn.is_full()
+        && let Some(place) = places.pop_front()
+    {
+        let mut slot = Slot::read(turn.tx, &service.id, place);
+        if step::is_outdated(turn, &mut comparison, &slot) {
+            let begun = step::replace(turn, memory, service, &mut slot, &config);
+            if let Some(rollout) = &mut memory.rollout {
+                rollout.begin(std::iter::once(&*begun));
+            }
+        }
+    }
+    places
 }

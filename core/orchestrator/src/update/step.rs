@@ -9,6 +9,7 @@ use super::config::Config;
 use super::difference::Comparison;
 use crate::make::{self, desired_when_running};
 use crate::memory::Memory;
+use crate::rest::Rest;
 use crate::slot::Slot;
 use crate::supervise::{self, take_over};
 use crate::turn::Turn;
@@ -198,7 +199,8 @@ fn has_failed(task: &Task) -> bool {
     matches!(task.state(), TaskState::Complete | TaskState::Failed | TaskState::Rejected)
 }
 
-/// Begins the next slots, as many as the parallelism leaves room for; gives back the tasks made.
+/// Begins the next slots, as many as the parallelism leaves room for; gives back the tasks made. Those that the turn has
+/// no more room for are kept for the next ones.
 pub(super) fn advance(
     turn: &mut Turn,
     memory: &mut Memory,
@@ -209,16 +211,38 @@ pub(super) fn advance(
     busy: usize,
 ) -> Vec<Arc<Task>> {
     let mut begun = Vec::new();
-    for &index in plan.outdated.iter().take(config.parallelism.saturating_sub(busy)) {
-        if turn.is_full() {
-            break;
-        }
+    let room = config.parallelism.saturating_sub(busy);
+    let mut next = plan.outdated.iter().take(room);
+    // What was to come before did not find room either, and is looked at again.
+    if turn.is_full() {
+        return begun;
+    }
+    while !turn.is_full()
+        && let Some(&index) = next.next()
+    {
         begun.push(replace(turn, memory, service, &mut slots[index], config));
     }
+    memory.rest = Rest::of_update(next.map(|&index| slots[index].place.clone()));
     begun
 }
 
-fn replace(turn: &mut Turn, memory: &mut Memory, service: &Service, slot: &mut Slot, config: &Config) -> Arc<Task> {
+/// Whether the slot is as it was when its turn came: nothing of it is up to date.
+pub(super) fn is_outdated(turn: &Turn, comparison: &mut Comparison, slot: &Slot) -> bool {
+    let wanted = slot.wanted();
+    match slot.newest() {
+        Some(newest) if wanted.is_empty() => comparison.is_dirty(turn, newest),
+        newest => newest.is_some() && wanted.iter().all(|&task| comparison.is_dirty(turn, &slot.tasks[task])),
+    }
+}
+
+/// Gives the slot its new task.
+pub(super) fn replace(
+    turn: &mut Turn,
+    memory: &mut Memory,
+    service: &Service,
+    slot: &mut Slot,
+    config: &Config,
+) -> Arc<Task> {
     let wanted = slot.wanted();
     // A slot that was overtaken by the next update may hold two old tasks: one is enough to go on with.
     let kept = if config.start_first { best(slot, &wanted) } else { None };
