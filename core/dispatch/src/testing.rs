@@ -8,15 +8,15 @@ use skep_model::objects::DEFAULT_CLUSTER_NAME;
 use skep_model::pb::messages as m;
 use skep_model::pb::objects as pb;
 use skep_model::pb::types::{
-    Annotations, ClusterSpec, ConfigReference, ConfigSpec, ContainerSpec, NodeDescription, NodeRole, NodeSpec, RootCa,
-    SecretReference, SecretSpec, TaskSpec, TaskState, node_status, task_spec::Runtime,
+    Annotations, ClusterSpec, ConfigReference, ConfigSpec, ContainerSpec, Driver, NodeDescription, NodeRole, NodeSpec,
+    RootCa, SecretReference, SecretSpec, TaskSpec, TaskState, node_status, task_spec::Runtime,
 };
 use skep_model::{
     Caller, Cluster, Config, Kept, Node, NodeId, Now, Secret, ServiceId, Task, TaskId, Time, Verbatim, WallTime,
 };
 use skep_store::{Ledger, Read, Store, Stored};
 
-use crate::manager::{Dispatcher, Effect, StreamId};
+use crate::manager::{Dispatcher, DriverFailure, Effect, FetchId, SecretRequest, SecretValue, StreamId};
 
 pub fn node_id(text: &str) -> NodeId {
     NodeId::new(text).expect("a node id")
@@ -61,6 +61,14 @@ pub fn config(id: &str) -> Config {
     let spec = ConfigSpec { annotations: Some(annotations(id)), data: "open".into(), ..ConfigSpec::default() };
     let body = pb::Config { id: id.to_owned(), spec: Some(Verbatim::new(spec)), ..pb::Config::default() };
     Config::try_from(Kept::new(body)).expect("a config")
+}
+
+/// A secret whose data comes from this driver.
+pub fn driven(id: &str, driver: &str) -> Secret {
+    let mut secret = secret(id);
+    let driver = Driver { name: driver.to_owned(), ..Driver::default() };
+    secret.spec = secret.spec.edit(|spec| (spec.data, spec.driver) = (Default::default(), Some(driver)));
+    secret
 }
 
 /// A task on `node` that needs these secrets and configs.
@@ -258,6 +266,31 @@ impl Leader {
             _ => None,
         };
         taken.filter_map(message).collect()
+    }
+
+    /// What drivers are asked now.
+    pub fn fetches(&mut self) -> Vec<(FetchId, SecretRequest)> {
+        let taken = self.effects.extract_if(.., |effect| matches!(effect, Effect::FetchSecret { .. }));
+        let fetch = |effect| match effect {
+            Effect::FetchSecret { fetch, request } => Some((fetch, *request)),
+            _ => None,
+        };
+        taken.filter_map(fetch).collect()
+    }
+
+    /// A driver answers; what follows is sent.
+    pub fn fetched(&mut self, fetch: FetchId, result: Result<SecretValue, DriverFailure>) {
+        self.dispatcher.secret_fetched(self.now, fetch, result);
+        self.turn();
+    }
+
+    pub fn warnings(&mut self) -> Vec<String> {
+        let taken = self.effects.extract_if(.., |effect| matches!(effect, Effect::Warn(_)));
+        let warning = |effect| match effect {
+            Effect::Warn(text) => Some(text),
+            _ => None,
+        };
+        taken.filter_map(warning).collect()
     }
 
     pub fn closed(&mut self) -> Vec<(u64, String)> {

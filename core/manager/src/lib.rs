@@ -32,7 +32,9 @@ mod tests;
 pub use effect::{Answer, Effect, RequestId};
 pub use genesis::Genesis;
 pub use skep_consensus as consensus;
-pub use skep_dispatch::manager::{Effect as DispatchEffect, StreamId};
+pub use skep_dispatch::manager::{
+    DriverFailure, Effect as DispatchEffect, FetchId, SecretRequest, SecretValue, StreamId,
+};
 pub use skep_pki::{Finding, Inquiry, NewRoot, RootReader, RootRequest, SignFailure, Signing};
 pub use snapshot::{SnapshotError, SnapshotJob, decode_snapshot};
 pub use state::{Config, Manager, Status};

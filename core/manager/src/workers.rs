@@ -1,7 +1,7 @@
 //! What workers say: straight to the dispatcher, whose writes follow in the next turn.
 
 use rand_core::RngCore;
-use skep_dispatch::manager::StreamId;
+use skep_dispatch::manager::{DriverFailure, FetchId, SecretValue, StreamId};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
 use skep_model::{Caller, Code, Now, Refusal, SessionId};
@@ -75,6 +75,12 @@ impl Manager {
     pub fn stream_closed(&mut self, stream: StreamId, reset: bool, skep_peer: bool, now: Now) {
         self.dirty = true;
         self.dispatcher.stream_closed(now, stream, reset, skep_peer);
+    }
+
+    /// The driver of a secret answered to `Effect::FetchSecret`.
+    pub fn secret_fetched(&mut self, fetch: FetchId, result: Result<SecretValue, DriverFailure>, now: Now) {
+        self.dirty = true;
+        self.dispatcher.secret_fetched(now, fetch, result);
     }
 
     /// A Skep node says goodbye.

@@ -10,6 +10,9 @@ use skep_model::upkeep::UpkeepPolicy;
 pub const DEFAULT_SOCKET: &str = "unix:///run/skep/skep.sock";
 /// Read when it exists, unless another file is named.
 pub const DEFAULT_CONFIG_FILE: &str = "/etc/skep/daemon.json";
+/// Where plugins are looked for when nothing else is said: our own places, then Docker's.
+const PLUGIN_DIRECTORIES: [&str; 5] =
+    ["/run/skep/plugins", "/etc/skep/plugins", "/run/docker/plugins", "/etc/docker/plugins", "/usr/lib/docker/plugins"];
 /// Images are pruned until the disk is this much emptier than where pruning begins, percent.
 const PRUNE_MARGIN_PERCENT: u8 = 5;
 
@@ -74,6 +77,9 @@ pub struct Flags {
     /// Registry that is asked over plain HTTP (repeatable)
     #[arg(long = "insecure-registry", value_name = "HOST")]
     pub insecure_registries: Vec<String>,
+    /// Directory with sockets and addresses of plugins, in place of the usual ones (repeatable)
+    #[arg(long = "plugin-dir", value_name = "DIR")]
+    pub plugin_dirs: Vec<PathBuf>,
     /// Parent of the containers' control groups
     #[arg(long, value_name = "PATH")]
     pub cgroup_parent: Option<String>,
@@ -110,6 +116,7 @@ struct File {
     node_generic_resources: Option<Vec<String>>,
     runtime: Option<String>,
     insecure_registries: Option<Vec<String>>,
+    plugin_dirs: Option<Vec<PathBuf>>,
     cgroup_parent: Option<String>,
     bip: Option<String>,
     image_prune_above: Option<u8>,
@@ -199,6 +206,7 @@ pub struct Config {
     pub default_advertise_addr: Option<String>,
     pub generic_resources: Vec<(String, String)>,
     pub insecure_registries: Vec<String>,
+    pub plugin_dirs: Vec<PathBuf>,
     pub cgroup_parent: String,
     pub bridge_subnet: Option<String>,
     pub upkeep: UpkeepPolicy,
@@ -260,7 +268,7 @@ fn merge(mut flags: Flags, file: File) -> Result<Flags, ConfigError> {
         runtime => "runtime", cgroup_parent => "cgroup-parent", bip => "bip",
         image_prune_above => "image-prune-above", image_prune_age => "image-prune-age");
     list!(hosts => "hosts", labels => "labels", node_generic_resources => "node-generic-resources",
-        insecure_registries => "insecure-registries");
+        insecure_registries => "insecure-registries", plugin_dirs => "plugin-dirs");
     switch!(tlsverify => "tlsverify", insecure_tcp => "insecure-tcp", debug => "debug");
     if twice.is_empty() { Ok(flags) } else { Err(ConfigError::Twice { names: twice.join(", ") }) }
 }
@@ -307,10 +315,18 @@ fn check(flags: Flags) -> Result<Config, ConfigError> {
         default_advertise_addr: flags.swarm_default_advertise_addr,
         generic_resources: pairs("--node-generic-resource", &flags.node_generic_resources)?,
         insecure_registries: flags.insecure_registries,
+        plugin_dirs: plugin_dirs(flags.plugin_dirs)?,
         cgroup_parent: flags.cgroup_parent.unwrap_or_else(|| "/skep".to_owned()),
         bridge_subnet: flags.bip,
         upkeep: upkeep(flags.image_prune_above, flags.image_prune_age.as_deref())?,
     })
+}
+
+fn plugin_dirs(given: Vec<PathBuf>) -> Result<Vec<PathBuf>, ConfigError> {
+    if given.is_empty() {
+        return Ok(PLUGIN_DIRECTORIES.iter().map(PathBuf::from).collect());
+    }
+    given.into_iter().map(|directory| absolute("--plugin-dir", Some(directory), "")).collect()
 }
 
 fn upkeep(above: Option<u8>, age: Option<&str>) -> Result<UpkeepPolicy, ConfigError> {

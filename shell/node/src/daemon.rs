@@ -22,6 +22,7 @@ use crate::engine::{EnginePort, local_networks};
 use crate::host;
 use crate::lazy_tls::LazyTls;
 use crate::listen::{self, Opened};
+use crate::plugins::Plugins;
 use crate::swarm::{Deps, SwarmNode};
 
 /// How long the API waits for the node's membership to be taken up.
@@ -39,8 +40,13 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let runtime = open_runtime(&config).await?;
     let id = engine_id(&config.data_root, &clock)?;
     let networks = local_networks(&id, &bridge_config(&config)?, clock.now().wall);
-    let deps =
-        Deps { host: host::host_facts(&config, id), config: config.clone(), clock, runtime: Arc::clone(&runtime) };
+    let deps = Deps {
+        host: host::host_facts(&config, id),
+        plugins: Plugins::new(config.plugin_dirs.clone()),
+        config: config.clone(),
+        clock,
+        runtime: Arc::clone(&runtime),
+    };
     let node = SwarmNode::new(deps);
     let upkeep = tokio::spawn({
         let (runtime, policy) = (Arc::clone(&runtime), config.upkeep);

@@ -17,6 +17,7 @@ mod host;
 mod lazy_tls;
 mod listen;
 mod manager;
+mod plugins;
 mod swarm;
 mod tasks;
 mod warnings;

@@ -3,6 +3,8 @@
 use skep_model::Refusal;
 use skep_model::pb::messages::{AssignmentsMessage, SessionMessage};
 
+use super::driver::{FetchId, SecretRequest};
+
 /// An open stream to a worker; the shell numbers them, never twice in one process.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StreamId(pub u64);
@@ -30,6 +32,13 @@ pub enum Effect {
         stream: StreamId,
         /// Why.
         refusal: Refusal,
+    },
+    /// Ask the driver of a secret for its value, on this host; then call `Dispatcher::secret_fetched`.
+    FetchSecret {
+        /// Quote it with the answer.
+        fetch: FetchId,
+        /// What to ask whom.
+        request: Box<SecretRequest>,
     },
     /// Something that an operator should read in the log.
     Warn(String),

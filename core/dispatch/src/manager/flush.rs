@@ -6,6 +6,7 @@ use skep_model::refusal::Code;
 use skep_model::{Kept, Node, NodeId, Now, Refusal, Time};
 use skep_store::Read;
 
+use super::driver::{DriverFailure, FetchId, SecretRequest, SecretValue};
 use super::presence::{Registration, Session};
 use super::{Dispatcher, Effect, limits};
 
@@ -13,7 +14,7 @@ impl Dispatcher {
     /// What is to be sent now. To be called after each commit, after calls of workers, and at `wake_at`.
     pub fn flush(&mut self, now: Now, facts: &impl Read) -> Vec<Effect> {
         let mut effects = Vec::new();
-        if self.has_nothing_to_flush() {
+        if self.has_nothing_to_flush(now.monotonic) {
             return effects;
         }
         if self.leading {
@@ -24,6 +25,7 @@ impl Dispatcher {
                 self.tell(&node, facts, &mut effects);
             }
             self.send_assignments(now.monotonic, facts, &mut effects);
+            self.ask_drivers(now.monotonic, facts, &mut effects);
         }
         let closing = std::mem::take(&mut self.closing);
         effects.extend(closing.into_iter().map(|(stream, refusal)| Effect::Close { stream, refusal }));
@@ -31,12 +33,13 @@ impl Dispatcher {
         effects
     }
 
-    fn has_nothing_to_flush(&self) -> bool {
+    fn has_nothing_to_flush(&self, now: Time) -> bool {
         let quiet = !self.cluster_changed && self.flush_at.is_none();
         quiet
             && self.untold.is_empty()
             && self.unassigned.is_empty()
             && self.closing.is_empty()
+            && self.values.due().is_none_or(|due| due > now)
             && self.warnings.is_empty()
     }
 
@@ -71,14 +74,38 @@ impl Dispatcher {
         for id in std::mem::take(&mut self.unassigned) {
             let Some(assignments) = self.presences.session_mut(&id).and_then(assignments_of) else { continue };
             let due = assignments.sent_at().map_or(now, |sent| sent.after(limits::ASSIGNMENT_SPACING));
+            let due = due.max(assignments.hold_for_values(now, facts, &mut self.values).unwrap_or(due));
             if due > now {
                 self.unassigned.insert(id);
                 self.flush_at = Some(self.flush_at.map_or(due, |at| at.min(due)));
                 continue;
             }
             let stream = assignments.stream();
-            let messages = assignments.messages(now, facts);
+            let messages = assignments.messages(now, facts, &mut self.values);
             effects.extend(messages.into_iter().map(|message| Effect::Assignments { stream, message }));
+        }
+    }
+
+    /// Asks for the values that tasks wait for.
+    fn ask_drivers(&mut self, now: Time, facts: &impl Read, effects: &mut Vec<Effect>) {
+        for (fetch, driver, (task, secret)) in self.values.start(now) {
+            match facts.task(&task).zip(facts.secret(&secret)) {
+                Some((task, secret)) => {
+                    let request = Box::new(SecretRequest::new(&driver, &secret.spec, &task));
+                    effects.push(Effect::FetchSecret { fetch, request });
+                }
+                // Gone since: nobody waits.
+                None => self.values.forget_task(&task),
+            }
+        }
+    }
+
+    /// What a secret's driver answered to `Effect::FetchSecret`.
+    pub fn secret_fetched(&mut self, now: Now, fetch: FetchId, result: Result<SecretValue, DriverFailure>) {
+        let Some((node, task)) = self.values.answered(now.monotonic, fetch, result) else { return };
+        if let Some(assignments) = self.presences.session_mut(&node).and_then(assignments_of) {
+            assignments.mark(task);
+            self.unassigned.insert(node);
         }
     }
 }

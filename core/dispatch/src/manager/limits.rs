@@ -32,3 +32,14 @@ pub const SUSPICION: Duration = Duration::from_millis(1500);
 pub const RESTART_HOLD_MAX: Duration = Duration::from_secs(300);
 /// A turn later than its deadline by more than this means that we stood still, not that the workers did (ours).
 pub const STALL: Duration = Duration::from_secs(1);
+/// Values of secrets that all drivers together are asked for at a time (ours; SwarmKit asks one after the other).
+pub const SECRET_FETCHES_MAX: usize = 64;
+/// … and one of them.
+pub const SECRET_FETCHES_PER_DRIVER_MAX: usize = 8;
+/// Until a driver is asked again that gave no value; twice as long after each further time (ours; SwarmKit does not ask
+/// again).
+pub const SECRET_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// … and at most.
+pub const SECRET_RETRY_MAX: Duration = Duration::from_secs(30);
+/// How long a node's whole set waits for values that its tasks may need to start (ours).
+pub const WHOLE_SET_PATIENCE: Duration = Duration::from_secs(5);

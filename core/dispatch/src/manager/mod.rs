@@ -7,6 +7,7 @@
 //! Start reading at `register.rs`, then `turn.rs`, `flush.rs`, `assignments.rs`.
 
 mod assignments;
+mod driver;
 mod effect;
 mod flush;
 mod leave;
@@ -15,6 +16,7 @@ mod presence;
 mod register;
 mod status;
 mod turn;
+mod values;
 
 #[cfg(test)]
 mod tests;
@@ -28,10 +30,12 @@ use skep_model::pb::types::{EncryptionKey, WeightedPeer};
 use skep_model::refusal::Code;
 use skep_model::{NodeId, Now, Refusal, Time, defaults};
 
+pub use driver::{DriverFailure, FetchId, SecretRequest, SecretTrouble, SecretValue};
 pub use effect::{Effect, StreamId};
 
 use presence::{Presences, Registration};
 use status::StatusQueue;
+use values::Values;
 
 /// What every session message carries besides the node itself.
 #[derive(Clone, PartialEq, Debug, Default)]
@@ -70,6 +74,8 @@ pub struct Dispatcher {
     closing: Vec<(StreamId, Refusal)>,
     /// To be told with the next `flush`.
     warnings: Vec<String>,
+    /// What drivers are asked for.
+    values: Values,
 }
 
 impl Dispatcher {
@@ -93,14 +99,13 @@ impl Dispatcher {
             flush_at: None,
             closing: Vec::new(),
             warnings: Vec::new(),
+            values: Values::default(),
         }
     }
 
     /// A new term as leader: nothing is remembered, the next turn looks at all nodes.
     pub fn lead(&mut self) {
-        let managers = std::mem::take(&mut self.shared.managers);
-        *self = Self::new(self.own.clone());
-        self.shared.managers = managers;
+        self.forget();
         self.leading = true;
         self.fresh = true;
     }
@@ -111,10 +116,17 @@ impl Dispatcher {
         let refusal = Refusal::new(Code::Aborted, "node must disconnect");
         let effects =
             self.streams.keys().map(|stream| Effect::Close { stream: *stream, refusal: refusal.clone() }).collect();
-        let managers = std::mem::take(&mut self.shared.managers);
+        self.forget();
+        effects
+    }
+
+    /// As new, but for who the managers are and how far the numbers got.
+    fn forget(&mut self) {
+        self.values.forget_all();
+        let (managers, values) = (std::mem::take(&mut self.shared.managers), std::mem::take(&mut self.values));
         *self = Self::new(self.own.clone());
         self.shared.managers = managers;
-        effects
+        self.values = values;
     }
 
     /// Proposals came to nothing though we still lead: what was written is not, so every worker has to register and
@@ -145,10 +157,12 @@ impl Dispatcher {
         if !self.leading {
             return None;
         }
-        if self.fresh || !self.closing.is_empty() || !self.registrations.is_empty() || !self.leaves.is_empty() {
+        let is_due = self.fresh || !self.closing.is_empty() || !self.registrations.is_empty();
+        if is_due || !self.leaves.is_empty() || self.values.has_unmet() {
             return Some(Time::default());
         }
-        [self.presences.next_deadline(), self.statuses.due(), self.flush_at].into_iter().flatten().min()
+        let due = [self.presences.next_deadline(), self.statuses.due(), self.flush_at, self.values.due()];
+        due.into_iter().flatten().min()
     }
 
     fn check_leading(&self) -> Result<(), Refusal> {
@@ -162,6 +176,7 @@ impl Dispatcher {
 
     /// Drops the session of `node` and ends its streams.
     fn end_session(&mut self, node: &NodeId, refusal: &Refusal) {
+        self.values.forget_node(node);
         self.untold.remove(node);
         self.unassigned.remove(node);
         let Some(presence) = self.presences.get_mut(node) else { return };

@@ -103,6 +103,7 @@ impl Dispatcher {
         if session.assignments.as_ref().is_some_and(|assignments| assignments.stream() == stream) {
             session.assignments = None;
             self.unassigned.remove(&node);
+            self.values.forget_node(&node);
             return;
         }
         session.stream = None;

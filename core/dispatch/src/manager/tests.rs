@@ -3,3 +3,4 @@
 mod liveness;
 mod sessions;
 mod statuses;
+mod values;

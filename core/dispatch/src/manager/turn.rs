@@ -7,8 +7,10 @@ use skep_model::{Config, NodeId, Now, Refusal, Secret, defaults};
 use skep_store::{AnyObject, Event, Read, Tx};
 
 use super::assignments::Dependency;
+use super::driver::SecretTrouble;
 use super::leave::{orphan_tasks, set_status};
 use super::presence::Watch;
+use super::values::Unmet;
 use super::{Dispatcher, limits};
 
 /// The message of nodes whose leader changed, as Docker words it.
@@ -73,6 +75,7 @@ impl Dispatcher {
         self.write_registrations(tx);
         self.write_leaves(now, tx);
         self.write_statuses(now, tx);
+        self.write_unmet(tx);
     }
 
     /// What the cluster object says to all workers.
@@ -143,6 +146,28 @@ impl Dispatcher {
             write_registration(tx, node, &registration)?;
         }
         set_status(tx, node, node_status::State::Down, message)
+    }
+
+    /// Why tasks wait for secrets: it stands in their status until they start.
+    fn write_unmet(&mut self, tx: &mut Tx<'_>) {
+        let manager = tx.node(&self.own).and_then(|node| node.description.as_ref().map(|it| it.hostname.clone()));
+        let manager = manager.unwrap_or_else(|| self.own.to_string());
+        for (id, unmet) in self.values.take_unmet() {
+            let Unmet { need: (_, secret), driver, failure } = unmet;
+            let Some((task, secret)) = tx.task(&id).zip(tx.secret(&secret)) else { continue };
+            let secret = secret.spec.annotations.as_ref().map(|annotations| annotations.name.clone());
+            let trouble =
+                SecretTrouble { secret: secret.unwrap_or_default(), driver, manager: manager.clone(), failure };
+            let err = trouble.to_string();
+            if task.state() != TaskState::Assigned || task.status.err == err {
+                continue;
+            }
+            let mut task = (*task).clone();
+            task.status.err.clone_from(&err);
+            let written = tx.update(task);
+            self.warn_of(written);
+            self.warnings.push(format!("task {id} waits: {err}"));
+        }
     }
 
     fn write_registrations(&mut self, tx: &mut Tx<'_>) {

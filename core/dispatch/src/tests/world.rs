@@ -296,6 +296,7 @@ impl World {
                 Sent::Session { stream, .. } | Sent::Assignments { stream, .. } | Sent::Close { stream, .. } => {
                     (*stream, self.streams.get(stream).copied())
                 }
+                Sent::FetchSecret { request, .. } => panic!("{request:?}"),
                 Sent::Warn(text) => panic!("{text}"),
             };
             let Some(End { worker, attempt, opening }) = end else { continue };

@@ -11,6 +11,9 @@ use crate::pb::objects as pb;
 use crate::pb::types;
 use crate::verbatim::Verbatim;
 
+/// A secret's data is shorter than this many bytes (SwarmKit's limit).
+pub const SECRET_DATA_BYTES_LIMIT: usize = 500 * 1024;
+
 /// Confidential data for tasks.
 #[derive(Clone, PartialEq)]
 #[allow(missing_docs)]

@@ -14,7 +14,7 @@ mod task;
 mod task_bytes;
 
 pub use cluster::{Cluster, DEFAULT_CLUSTER_NAME, DOCKERS_PACE, PACE_LABEL};
-pub use dependency::{Config, Secret};
+pub use dependency::{Config, SECRET_DATA_BYTES_LIMIT, Secret};
 pub use extras::{Extras, TaskExtras};
 pub use network::Network;
 pub use node::{Make, NODE_LEFT, Node, SKEP_ENGINE_LABEL};

@@ -1,9 +1,10 @@
 //! Secrets: their data goes in and never comes out this way.
 
 use bytes::Bytes;
+use skep_model::objects::SECRET_DATA_BYTES_LIMIT;
 use skep_model::pb::messages as m;
 use skep_model::pb::types::SecretSpec;
-use skep_model::{Code, Kept, Meta, Refusal, Secret, SecretId, labels};
+use skep_model::{Code, Kept, Meta, Object as _, Refusal, Secret, SecretId, labels};
 use subtle::ConstantTimeEq;
 
 use super::context::CommandContext;
@@ -13,9 +14,6 @@ use super::validate;
 use crate::read::Find;
 use crate::tx::Tx;
 use crate::versions::Dependency;
-
-/// A secret's data is shorter than this many bytes.
-const DATA_BYTES_LIMIT: usize = 500 * 1024;
 
 fn shown(secret: &Secret) -> Kept<skep_model::pb::objects::Secret> {
     let mut kept = Kept::from(secret);
@@ -75,6 +73,13 @@ pub(super) fn update(
     in_sequence(&*stored, version)?;
     let same_template = spec.templating.is_none() || spec.templating == stored.spec.templating;
     let same_data = same_template && bool::from(spec.data.ct_eq(&stored.spec.data));
+    if let Some(driver) = stored.spec.driver.as_ref().filter(|_| !spec.data.is_empty() && !same_data) {
+        let name = stored.unique_name();
+        return Err(Refusal::invalid(format!(
+            "only updates to Labels are allowed: the data of secret {name} comes from driver {}",
+            driver.name
+        )));
+    }
     let id = if spec.data.is_empty() || same_data {
         tx.update(dependency::relabelled(&*stored, spec.annotations.as_ref()))?;
         stored.id.clone()
@@ -102,12 +107,12 @@ fn validate_spec(spec: &SecretSpec) -> Result<(), Refusal> {
         if driver.name.is_empty() {
             return Err(Refusal::invalid("secret driver must have a name"));
         }
-        let message = format!("secret drivers are not available yet: give the data instead of driver {}", driver.name);
-        return Err(Refusal::new(Code::Unimplemented, message));
+        // Its data comes from the driver, task by task.
+        return validate::templating("secret", spec.templating.as_ref(), &[]);
     }
-    if spec.data.is_empty() || spec.data.len() >= DATA_BYTES_LIMIT {
+    if spec.data.is_empty() || spec.data.len() >= SECRET_DATA_BYTES_LIMIT {
         return Err(Refusal::invalid(format!(
-            "secret data must be larger than 0 and less than {DATA_BYTES_LIMIT} bytes"
+            "secret data must be larger than 0 and less than {SECRET_DATA_BYTES_LIMIT} bytes"
         )));
     }
     validate::templating("secret", spec.templating.as_ref(), &spec.data)

@@ -115,10 +115,6 @@ pub fn contents<'a>(spec: &'a ContainerSpec, order: &'a TaskOrder) -> Result<Vec
     let mut contents = Vec::new();
     for reference in &spec.secrets {
         let secret = secret(order, &reference.secret_id).ok_or_else(|| missing("secret", &reference.secret_name))?;
-        if secret.spec.driver.is_some() {
-            let what = format!("the embedded runtime does not carry secret drivers, as {} has", reference.secret_name);
-            return Err(Refusal::new(skep_model::Code::Unimplemented, what));
-        }
         if let Some(secret_reference::Target::File(target)) = &reference.target {
             let named = format!("secret {}", reference.secret_name);
             let data = payload(&named, secret.spec.templating.as_ref(), &secret.spec.data, &facts, &payloads)?;

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use skep_consensus::{Mode, PeerMessage, SnapshotPoint};
 use skep_disk::{DataKey, PreparedSnapshot};
 use skep_docker_api::{TaskList, TaskPart, Tasks};
-use skep_manager::{Answer, Finding, NewRoot, RootRequest, SignFailure, Signing, Status, StreamId};
+use skep_manager::{
+    Answer, DriverFailure, FetchId, Finding, NewRoot, RootRequest, SecretValue, SignFailure, Signing, Status, StreamId,
+};
 use skep_model::pb::messages as m;
 use skep_model::pb::skep;
 use skep_model::{Caller, Code, ControlRequest, ControlResponse, Make, NodeId, RaftId, Refusal};
@@ -69,6 +71,8 @@ pub enum Ask {
     RootMade(Box<RootRequest>, Result<NewRoot, String>),
     /// Something that settings of the cluster depend on was found out.
     Inquired(u64, Finding),
+    /// A secret's driver answered.
+    SecretFetched(FetchId, Result<SecretValue, DriverFailure>),
     /// This node's own certificate request, to be signed with the swarm's key: nobody else can when it has expired.
     SignOwn(Bytes, Reply<Bytes>),
     /// Puts the raft log under another key.

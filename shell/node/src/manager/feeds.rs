@@ -93,6 +93,8 @@ impl Feeds {
                 let Feed::Assignments(sender) = &self.open.get(&stream)?.feed else { return None };
                 matches!(sender.try_send(Ok(message)), Err(TrySendError::Full(_))).then_some(stream)
             }
+            // Taken by the loop itself: it goes into no stream.
+            DispatchEffect::FetchSecret { .. } => None,
             DispatchEffect::Warn(text) => {
                 tracing::warn!("{text}");
                 None

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use skep_consensus::{LogEntry, LogRange, Member, MessageKind, Mode, PeerMessage, Persist};
 use skep_disk::{DataKey, DiskError, LogStore as _, PreparedSnapshot, RaftDisk};
-use skep_manager::{Inquiry, RootRequest, Signing, SnapshotJob, StreamId};
+use skep_manager::{FetchId, Inquiry, RootRequest, SecretRequest, Signing, SnapshotJob, StreamId};
 use skep_model::pb::skep::pace_response::Pace;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Code, NodeId, RaftId, Refusal};
@@ -19,6 +19,7 @@ use tokio::task::AbortHandle;
 use super::Trouble;
 use super::ask::{Ask, Handle, Reply};
 use super::authority::Authority;
+use crate::plugins::Plugins;
 
 /// What the loop performs its effects with.
 pub struct Outside {
@@ -27,6 +28,7 @@ pub struct Outside {
     clients: Arc<Clients>,
     runtime: tokio::runtime::Handle,
     authority: Authority,
+    plugins: Plugins,
     own: RaftId,
     skep_nodes: Arc<Mutex<BTreeSet<NodeId>>>,
     server: Arc<Server>,
@@ -51,12 +53,14 @@ pub struct OutsideParts {
     pub troubles: mpsc::Sender<Trouble>,
     /// Signs.
     pub authority: Authority,
+    /// Drivers of secrets.
+    pub plugins: Plugins,
 }
 
 impl Outside {
     /// Everything but the loop's own handle.
     pub fn new(parts: OutsideParts) -> Self {
-        let OutsideParts { disk, transport, clients, skep_nodes, server, troubles, authority } = parts;
+        let OutsideParts { disk, transport, clients, skep_nodes, server, troubles, authority, plugins } = parts;
         let own = disk.member().raft_id;
         let runtime = tokio::runtime::Handle::current();
         Self {
@@ -65,6 +69,7 @@ impl Outside {
             clients,
             runtime,
             authority,
+            plugins,
             own,
             skep_nodes,
             server,
@@ -233,6 +238,16 @@ impl Outside {
         self.runtime.spawn(async move {
             let finding = authority.find(inquiry).await;
             tell(&handle, Ask::Inquired(number, finding));
+        });
+    }
+
+    /// Asks a secret's driver away from the loop. The value goes to the loop and nowhere else.
+    pub(super) fn fetch_secret(&self, fetch: FetchId, request: Box<SecretRequest>) {
+        let Some(handle) = self.handle.clone() else { return };
+        let plugins = self.plugins.clone();
+        self.runtime.spawn(async move {
+            let result = plugins.secret(&request).await;
+            tell(&handle, Ask::SecretFetched(fetch, result));
         });
     }
 

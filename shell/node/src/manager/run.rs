@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use rand_chacha::ChaCha20Rng;
 use skep_disk::DataKey;
 use skep_docker_api::TaskPart;
-use skep_manager::{Answer, Effect, Manager, RequestId, Status};
+use skep_manager::{Answer, DispatchEffect, Effect, Manager, RequestId, Status};
 use skep_model::{Code, NodeId, Now, Refusal, Time};
 use skep_store::{AnyObject, Event, Read as _};
 use tokio::sync::{mpsc, watch};
@@ -223,6 +223,9 @@ impl Loop {
                 let taken = list.try_send(TaskPart { tasks, is_last }).is_ok();
                 self.follow_list(request, taken && !is_last);
             }
+            Effect::Dispatch(DispatchEffect::FetchSecret { fetch, request }) => {
+                self.outside.fetch_secret(fetch, request);
+            }
             Effect::Dispatch(effect) => {
                 if let Some(stream) = self.feeds.perform(effect) {
                     self.feeds.remove(stream);
@@ -365,6 +368,7 @@ impl Loop {
             Ask::Signed(signing, result) => self.manager.signed(&signing, result, now, &mut self.rng),
             Ask::RootMade(request, made) => self.manager.root_made(&request, made, now, &mut self.rng),
             Ask::Inquired(number, finding) => self.manager.inquired(number, finding, now, &mut self.rng),
+            Ask::SecretFetched(fetch, result) => self.manager.secret_fetched(fetch, result, now),
             Ask::SignOwn(csr, reply) => {
                 self.outside.sign_own(csr, self.manager.member().node_id.clone(), self.manager.facts(), reply);
             }

@@ -21,6 +21,7 @@ use super::authority::{Authority, ROOT_READER};
 use super::backend::ManagerBackend;
 use super::outside::{Outside, OutsideParts};
 use crate::clock::Clock;
+use crate::plugins::Plugins;
 use crate::warnings::Warnings;
 
 /// Transport's events that may wait for their reader.
@@ -63,6 +64,8 @@ pub struct ManagerParts {
     pub clock: Clock,
     /// What `docker info` warns of.
     pub warnings: Warnings,
+    /// Drivers of secrets.
+    pub plugins: Plugins,
 }
 
 /// Why a manager could not be started.
@@ -208,6 +211,7 @@ impl ManagerRole {
             skep_nodes: Arc::clone(&skep_nodes),
             server,
             troubles: troubles.clone(),
+            plugins: parts.plugins.clone(),
             authority: Authority::new(ExternalCas::new(Arc::clone(&parts.credentials)), parts.clock),
         });
         let (handle, thread) = super::run::spawn(manager, outside, parts.clock).map_err(StartError::Thread)?;

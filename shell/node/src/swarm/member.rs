@@ -185,6 +185,7 @@ impl Member {
             clients: Arc::clone(&self.clients),
             clock: node.deps.clock,
             warnings: node.warnings.clone(),
+            plugins: node.deps.plugins.clone(),
         };
         let role = ManagerRole::start(parts, beginning, self.troubles.clone()).await?;
         write(&self.leader, Some(role.backend.watch_leader()));

@@ -16,6 +16,7 @@ use super::member::{Member, Start};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::manager::Handle;
+use crate::plugins::Plugins;
 use crate::warnings::Warnings;
 
 /// First pause before a membership that could not be resumed is tried again; it doubles.
@@ -34,6 +35,8 @@ pub struct Deps {
     pub runtime: Arc<Runtime>,
     /// Facts about the host.
     pub host: HostFacts,
+    /// Drivers of secrets.
+    pub plugins: Plugins,
 }
 
 /// Where the node stands. Cheap to read.

@@ -53,6 +53,7 @@ impl World {
         let (number, ends) = match &effect {
             DispatchEffect::Session { stream, .. } | DispatchEffect::Assignments { stream, .. } => (stream.0, false),
             DispatchEffect::Close { stream, .. } => (stream.0, true),
+            DispatchEffect::FetchSecret { request, .. } => panic!("nobody has a driver: {request:?}"),
             DispatchEffect::Warn(text) => {
                 self.say(|| format!("h{host} dispatcher warns: {text}"));
                 let verdict = crate::invariants::decisions_fit::judge(text);
@@ -75,7 +76,9 @@ impl World {
                 Input::Assignments { attempt, opening, message }
             }
             (DispatchEffect::Close { refusal, .. }, _) => Input::Failed { attempt, refusal },
-            (DispatchEffect::Assignments { .. } | DispatchEffect::Warn(_), _) => return,
+            (DispatchEffect::Assignments { .. } | DispatchEffect::FetchSecret { .. } | DispatchEffect::Warn(_), _) => {
+                return;
+            }
         };
         let input = self.plan.codec.input(input);
         let at = self.time.after(delay).max(stream.tail);

@@ -88,12 +88,9 @@ fn a_dependency_comes_with_its_first_task_and_goes_with_its_last() {
 }
 
 #[test]
-fn what_does_not_exist_or_needs_a_plugin_is_not_sent() {
+fn what_does_not_exist_is_not_sent() {
     let mut leader = Leader::new();
-    let mut driven = secret("driven");
-    driven.spec = driven.spec.edit(|spec| spec.driver = Some(Default::default()));
-    leader.create(driven);
-    leader.create(task_with("t", "a", S::Assigned, &["driven", "missing"], &["none"]));
+    leader.create(task_with("t", "a", S::Assigned, &["missing"], &["none"]));
     open(&mut leader);
     assert_eq!(changes(&leader.assignments(2)[0]), ["+task t"]);
 }

@@ -82,6 +82,15 @@ impl Shelf {
         }
     }
 
+    /// The secret as it is for this task: what a driver gave for it alone goes first.
+    fn secret_for(&self, task: &Task, id: &str) -> Option<Arc<Secret>> {
+        let known = self.secrets.get(id);
+        let own = self.secrets.get(format!("{id}.{}", task.id).as_str());
+        let Some(own) = own else { return known.cloned() };
+        // The task's spec calls it by its usual id.
+        Some(SecretId::optional(id).map_or_else(|| Arc::clone(own), |id| Arc::new(Secret { id, ..(**own).clone() })))
+    }
+
     /// Whether it is known if everything that the task needs is here: after a restart, the manager has to say first.
     pub fn knows_all(&self, task: &Task) -> bool {
         self.complete || container(task).is_none_or(|spec| spec.secrets.is_empty() && spec.configs.is_empty())
@@ -90,7 +99,7 @@ impl Shelf {
     /// What the task refers to and the manager did not send, as a sentence.
     pub fn missing(&self, task: &Task) -> Option<String> {
         let spec = container(task)?;
-        let secret = spec.secrets.iter().find(|reference| !self.secrets.contains_key(reference.secret_id.as_str()));
+        let secret = spec.secrets.iter().find(|reference| self.secret_for(task, &reference.secret_id).is_none());
         if let Some(reference) = secret {
             return Some(format!("secret {} ({}) does not exist", reference.secret_name, reference.secret_id));
         }
@@ -101,9 +110,9 @@ impl Shelf {
     /// What the task refers to, in the order of its spec.
     pub fn of(&self, task: &Task) -> Dependencies {
         let Some(spec) = container(task) else { return Dependencies::default() };
-        let secrets = spec.secrets.iter().filter_map(|reference| self.secrets.get(reference.secret_id.as_str()));
+        let secrets = spec.secrets.iter().filter_map(|reference| self.secret_for(task, &reference.secret_id));
         let configs = spec.configs.iter().filter_map(|reference| self.configs.get(reference.config_id.as_str()));
-        Dependencies { secrets: secrets.cloned().collect(), configs: configs.cloned().collect() }
+        Dependencies { secrets: secrets.collect(), configs: configs.cloned().collect() }
     }
 }
 

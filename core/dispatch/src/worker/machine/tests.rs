@@ -309,6 +309,26 @@ fn after_a_restart_secrets_have_to_come_first() {
 }
 
 #[test]
+fn a_value_that_is_for_one_task_alone_goes_to_that_task() {
+    let mut bench = Bench::new(Vec::new());
+    let with = |id: &str, data: &'static str| {
+        let mut secret = secret(id);
+        secret.spec = secret.spec.edit(|spec| spec.data = data.into());
+        Item::Secret(Kept::from(&secret))
+    };
+    let tasks = ["t1", "t2"].map(|id| item(&task_with(id, "a", S::Assigned, &["s"], &[])));
+    let items = [with("s", "everybody's"), with("s.t2", "its own")].into_iter().chain(tasks).collect();
+    bench.assign(items, Vec::new(), true);
+    let given: Vec<_> = bench
+        .runs
+        .iter()
+        .map(|run| (run.task.as_str(), &run.dependencies.secrets[0]))
+        .map(|(task, secret)| (task, secret.id.as_str(), secret.spec.data.clone()))
+        .collect();
+    assert_eq!(given, [("t1", "s", "everybody's".into()), ("t2", "s", "its own".into())]);
+}
+
+#[test]
 fn a_secret_that_does_not_exist_rejects_the_task() {
     let mut bench = Bench::new(Vec::new());
     bench.assign(vec![item(&task_with("t", "a", S::Assigned, &["s"], &[]))], Vec::new(), true);

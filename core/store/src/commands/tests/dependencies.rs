@@ -72,14 +72,43 @@ fn sizes_names_and_drivers_are_checked() {
     let driver = |name: &str| Some(t::Driver { name: name.to_owned(), ..Default::default() });
     let nameless = secret_refused(t::SecretSpec { driver: driver(""), ..secret("a") });
     assert_eq!(nameless.message, "secret driver must have a name");
-    let plugin = secret_refused(t::SecretSpec { driver: driver("vault"), ..secret("a") });
-    assert_eq!(plugin.code, Code::Unimplemented);
     swarm.ask(create_secret(t::SecretSpec { data: large(511_999), ..secret("a") })).unwrap();
 
     let size = "config data must be larger than 0 and less than 1024000 bytes";
     let refusal = swarm.ask(create_config(t::ConfigSpec { data: large(1_024_000), ..config("a") })).unwrap_err();
     assert_eq!(refusal.message, size);
     swarm.ask(create_config(t::ConfigSpec { data: large(1_023_999), ..config("a") })).unwrap();
+}
+
+#[test]
+fn a_secret_with_a_driver_has_no_data_of_its_own() {
+    let mut swarm = Swarm::new();
+    let driver = |name: &str| Some(t::Driver { name: name.to_owned(), ..Default::default() });
+    let driven = t::SecretSpec { driver: driver("vault"), data: Bytes::new(), ..secret("key") };
+    let template = t::SecretSpec { templating: driver("jinja"), ..driven.clone() };
+    assert!(swarm.ask(create_secret(template)).unwrap_err().message.starts_with("secret: template driver"));
+    swarm.ask(create_secret(t::SecretSpec { templating: driver("golang"), ..driven })).unwrap();
+    let stored = swarm.ledger.committed().secret_by_name("key").unwrap();
+    assert_eq!(stored.spec.driver.as_ref().unwrap().name, "vault");
+    let mut update = |data: &'static str| {
+        let stored = swarm.ledger.committed().secret_by_name("key").unwrap();
+        let labels = [("team".to_owned(), "a".to_owned())].into();
+        let spec = t::SecretSpec {
+            annotations: Some(t::Annotations { name: "key".to_owned(), labels, ..Default::default() }),
+            data: data.into(),
+            ..Default::default()
+        };
+        swarm.ask(m::UpdateSecretRequest {
+            secret_id: stored.id.to_string(),
+            secret_version: Some(version(stored.meta.version)),
+            spec: Some(Verbatim::new(spec)),
+        })
+    };
+    let refused = update("given").unwrap_err().message;
+    assert_eq!(refused, "only updates to Labels are allowed: the data of secret key comes from driver vault");
+    let updated = update("").unwrap().secret.unwrap().value.spec.unwrap();
+    assert_eq!(updated.driver.as_ref().unwrap().name, "vault");
+    assert_eq!(updated.annotations.as_ref().unwrap().labels["team"], "a");
 }
 
 #[test]

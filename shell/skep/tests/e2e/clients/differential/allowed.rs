@@ -92,7 +92,7 @@ pub const ALLOWED: &[(&str, &str, &str)] = &[
     ("network without a name", "status", "a bad value is the client's fault"),
     // Secrets and configs.
     ("*s create unknown template driver", "status", "refused at once, not when a task is to use it"),
-    ("*s create driver*", "status", "secret drivers are not there yet: 501 and a sentence"),
+    ("*s create driver*", "status", "made before its plugin is there: tasks say what they wait for"),
     ("*s update data", "status", "beyond Docker: new data are a new version, to which services roll"),
     // Services.
     ("create without a name, *", ".Spec.Name", "a name is made up, but not of Docker's words"),

@@ -11,6 +11,11 @@ const X: &str = "eA==";
 pub fn secrets_and_configs(pair: &mut Pair) {
     for (kind, list) in [("Secret", "secrets"), ("Config", "configs")] {
         creation(pair, list);
+        if list == "secrets" {
+            // Docker looks for the plugin first.
+            pair.clean("/secrets/dr");
+            pair.clean("/secrets/dr2");
+        }
         reading(pair, list);
         updating(pair, list);
         use_by_services(pair, kind, list);
