@@ -195,6 +195,8 @@ impl Manager {
             let message = format!("node {node} joined and never came: it is taken off the list until it does");
             self.effects.push(Effect::Warn(message));
         }
+        let held_up = self.root_change.take_news().map(|held_up| Effect::Warn(held_up.to_string()));
+        self.effects.extend(held_up);
         self.effects.extend(new_root.map(Effect::MakeRoot));
         self.act_on_roles(actions, rng);
         if entries.is_empty() {

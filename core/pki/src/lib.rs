@@ -30,7 +30,7 @@ pub use network_keys::{NetworkKeys, ROTATION_PERIOD};
 pub use newcomers::{NEWCOMER_PATIENCE, Newcomers};
 pub use removed::{is_removed, stored_role};
 pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
-pub use root_change::{IssuerIdentity, NewRoot, RootChange, RootRequest};
+pub use root_change::{IssuerIdentity, NewRoot, RootChange, RootHeldUp, RootRequest, root_held_up};
 pub use signing::{
     Issuance, Issuer, SignFailure, Signatory, Signing, certificate_life, sign_delayed, sign_failed, signatory, signed,
     to_sign,

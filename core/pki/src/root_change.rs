@@ -9,7 +9,7 @@ use bytes::Bytes;
 use rand_core::RngCore;
 use skep_model::pb::types::issuance_status::State;
 use skep_model::pb::types::{IssuanceStatus, NodeTlsInfo, RootRotation};
-use skep_model::{Cluster, Node, Now, Refusal, Time};
+use skep_model::{Cluster, Node, NodeId, Now, Refusal, Time};
 use skep_store::{Event, Read, Tx};
 
 use crate::token::{self, RootDigest};
@@ -18,6 +18,8 @@ use crate::token::{self, RootDigest};
 pub(crate) const RENEWALS_MAX: usize = 64;
 /// Pause between two looks at who still has a certificate of the old root.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
+/// Nodes that are named to whom wants to know what a change waits for.
+const NAMED_MAX: usize = 5;
 /// Pause after a root could not be made.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -66,6 +68,30 @@ impl fmt::Debug for NewRoot {
     }
 }
 
+/// Why a change of root that was asked for does not begin: nodes that have not left still trust an earlier root than the
+/// present one, for they were off when the last change ended. The next root is vouched for by the present one alone, so
+/// that they could talk to nobody any more, would never hear of either, and would be waited for in vain.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "the change of the swarm's root waits for {}, which did not hear of the end of the last one: start it, or remove it \
+     for good (docker node rm)", self.names()
+)]
+pub struct RootHeldUp {
+    /// Host names and ids.
+    pub by: Vec<(String, NodeId)>,
+}
+
+impl RootHeldUp {
+    fn names(&self) -> String {
+        let named = self.by.iter().take(NAMED_MAX);
+        let mut names: Vec<String> = named.map(|(host, id)| format!("node {host} ({id})")).collect();
+        if self.by.len() > NAMED_MAX {
+            names.push(format!("{} more", self.by.len() - NAMED_MAX));
+        }
+        names.join(", ")
+    }
+}
+
 /// Whether a change of root was asked for that has not begun.
 fn is_root_wanted(cluster: &Cluster) -> bool {
     wanted(cluster) != cluster.root_ca.last_forced_rotation
@@ -80,6 +106,9 @@ fn wanted(cluster: &Cluster) -> u64 {
 pub struct RootChange {
     look_at: Option<Time>,
     making: Option<u64>,
+    /// What was told of already.
+    told: Option<RootHeldUp>,
+    untold: bool,
 }
 
 impl RootChange {
@@ -90,7 +119,7 @@ impl RootChange {
 
     /// A new term: look once.
     pub fn lead(&mut self) {
-        *self = Self { look_at: Some(Time::default()), making: None };
+        *self = Self { look_at: Some(Time::default()), ..Self::default() };
     }
 
     /// A committed change.
@@ -119,7 +148,10 @@ impl RootChange {
         self.look_at = None;
         let Some(cluster) = tx.cluster() else { return Ok(None) };
         if is_root_wanted(&cluster) {
-            if trusts_another(tx, &cluster) {
+            let held_up = held_up(tx, &cluster);
+            self.untold |= held_up.is_some() && held_up != self.told;
+            self.told = held_up;
+            if self.told.is_some() {
                 self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
                 return Ok(None);
             }
@@ -137,6 +169,11 @@ impl RootChange {
         }
         ask_for_others(tx, &left)?;
         Ok(None)
+    }
+
+    /// What holds a change up, if it is something else than what was told before.
+    pub fn take_news(&mut self) -> Option<RootHeldUp> {
+        std::mem::take(&mut self.untold).then(|| self.told.clone()).flatten()
     }
 
     /// A change that was called off has left nodes with certificates of a root that will not be: they are asked for
@@ -178,7 +215,7 @@ impl RootChange {
         self.look_at = Some(Time::default());
         let Some(stored) = tx.cluster() else { return Ok(()) };
         let same = stored.root_ca.ca_cert == request.certificate && wanted(&stored) == request.forced;
-        if !same || !is_root_wanted(&stored) || trusts_another(tx, &stored) {
+        if !same || !is_root_wanted(&stored) || held_up(tx, &stored).is_some() {
             return Ok(());
         }
         let mut cluster = (*stored).clone();
@@ -189,15 +226,22 @@ impl RootChange {
     }
 }
 
-/// Whether a node that has not left still trusts another root than the present one: it was off when the last change
-/// ended. The next root is vouched for by the present one alone, so that the node could talk to nobody any more, would
-/// never hear of either, and would be waited for in vain.
-fn trusts_another(read: &impl Read, cluster: &Cluster) -> bool {
-    let says = |node: &Node| {
+/// What a change of root that was asked for waits for before it begins.
+pub fn root_held_up(read: &impl Read) -> Option<RootHeldUp> {
+    let cluster = read.cluster().filter(|cluster| is_root_wanted(cluster))?;
+    held_up(read, &cluster)
+}
+
+fn held_up(read: &impl Read, cluster: &Cluster) -> Option<RootHeldUp> {
+    let trusts_another = |node: &Node| {
         let said = tls_info(node).map(|tls| tls.trust_root.trim_ascii()).filter(|said| !said.is_empty());
         said.is_some_and(|said| said != cluster.root_ca.ca_cert.trim_ascii())
     };
-    read.nodes().iter().any(|node| !node.has_left() && says(node))
+    let hostname = |node: &Node| node.description.as_ref().map(|said| said.hostname.clone()).unwrap_or_default();
+    let nodes = read.nodes();
+    let waited_for = nodes.iter().filter(|node| !node.has_left() && trusts_another(node));
+    let by: Vec<_> = waited_for.map(|node| (hostname(node), node.id.clone())).collect();
+    (!by.is_empty()).then_some(RootHeldUp { by })
 }
 
 /// Nodes that do not use a certificate of that issuer, as far as they have said. Who left has none any more.

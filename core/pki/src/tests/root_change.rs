@@ -126,7 +126,11 @@ fn a_change_waits_until_the_present_root_is_trusted() {
         let tls = NodeTlsInfo { trust_root: Bytes::copy_from_slice(root), ..Default::default() };
         swarm.change(|tx, _| {
             let mut node = (*tx.node(&id).expect("a node")).clone();
-            node.description = Some(Verbatim::new(NodeDescription { tls_info: Some(tls), ..Default::default() }));
+            node.description = Some(Verbatim::new(NodeDescription {
+                hostname: "host".to_owned(),
+                tls_info: Some(tls),
+                ..Default::default()
+            }));
             tx.update(node)
         });
     };
@@ -135,8 +139,22 @@ fn a_change_waits_until_the_present_root_is_trusted() {
     want(&mut swarm, 1);
     change.lead();
     assert_eq!(turn(&mut swarm, &mut change), None, "the node would trust nobody any more");
+    let held_up = change.take_news().expect("news");
+    assert_eq!(held_up.by, [("host".to_owned(), id.clone())]);
+    assert_eq!(
+        held_up.to_string(),
+        format!(
+            "the change of the swarm's root waits for node host ({id}), which did not hear of the end of the last one: \
+             start it, or remove it for good (docker node rm)"
+        )
+    );
+    assert_eq!(crate::root_held_up(swarm.ledger.committed()), Some(held_up));
+    swarm.now.monotonic = swarm.now.monotonic.after(std::time::Duration::from_secs(1));
+    assert_eq!(turn(&mut swarm, &mut change), None);
+    assert_eq!(change.take_news(), None, "told once");
     assert!(change.wake_at().is_some(), "it is looked at again");
     trusts(&mut swarm, &present);
+    assert_eq!(crate::root_held_up(swarm.ledger.committed()), None);
     let request = turn(&mut swarm, &mut change).expect("a root is to be made");
     trusts(&mut swarm, b"the root before");
     swarm.change(|tx, _| change.begin(tx, &request, new_root()));

@@ -7,6 +7,7 @@ use skep_consensus::Member;
 use skep_manager::Manager;
 use skep_model::pb::types::NodeRole;
 use skep_model::{Cluster, NodeId, RaftId};
+use skep_pki::RootHeldUp;
 use skep_store::{Action, AnyObject, Event, Read as _, Store};
 
 /// Whose key the unlock key is (interop §1.7).
@@ -29,6 +30,8 @@ pub struct Board {
     pub root_certificate: Bytes,
     /// The key that opens managers after a restart, empty without autolock; and the cluster version it is of.
     pub unlock_key: (Bytes, u64),
+    /// What a change of the swarm's root waits for.
+    pub root_held_up: Option<RootHeldUp>,
 }
 
 impl Board {
@@ -48,7 +51,13 @@ impl Board {
         if let Some(cluster) = facts.cluster() {
             board.take_cluster(&cluster);
         }
+        board.look_at(facts);
         board
+    }
+
+    /// What only all facts together say.
+    pub fn look_at(&mut self, facts: &Store) {
+        self.root_held_up = skep_pki::root_held_up(facts);
     }
 
     /// Whether an event changes anything here.

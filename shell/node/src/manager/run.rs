@@ -279,6 +279,7 @@ impl Loop {
             let mut board = self.board.write().unwrap_or_else(PoisonError::into_inner);
             let before = board.blacklisted.clone();
             events.iter().for_each(|event| board.observe(event));
+            board.look_at(self.manager.facts());
             board.blacklisted.difference(&before).cloned().collect()
         };
         // Who waits for something on the board looks again.

@@ -261,7 +261,9 @@ impl Member {
         }
     }
 
-    pub(super) fn info(&self, warnings: Vec<String>) -> SwarmInfo {
+    pub(super) fn info(&self, mut warnings: Vec<String>) -> SwarmInfo {
+        let held_up = self.manager_handle().and_then(|handle| handle.read(|board| board.root_held_up.clone()));
+        warnings.extend(held_up.map(|held_up| format!("WARNING: {held_up}")));
         let state = self.session.borrow().clone();
         let denied = state.denied;
         let managers = match self.manager_handle() {

@@ -3,6 +3,53 @@
 use crate::support::{Swarm, wait_for, wait_until};
 
 #[test]
+fn info_names_the_node_that_a_change_of_root_waits_for() {
+    let Some(mut swarm) = Swarm::formed(1, 2) else { return };
+    let node =
+        |swarm: &Swarm, name: &str, format: &str| swarm.docker(1, &["node", "inspect", "--format", format, name]).out;
+    let wait_state = |swarm: &Swarm, name: &str, state: &str| {
+        wait_until(&format!("{name} to be {state}"), || {
+            let seen = node(swarm, name, "{{.Status.State}}");
+            if seen.trim() == state { Ok(()) } else { Err(seen) }
+        });
+    };
+    ["h2", "h3"].into_iter().for_each(|name| wait_state(&swarm, name, "ready"));
+    // The first change waits for h2, which is off; h3 has its new certificate, and does not hear of the end.
+    swarm.kill_daemon(2);
+    wait_state(&swarm, "h2", "down");
+    let issuer = "{{.Description.TLSInfo.CertIssuerPublicKey}}";
+    let before = node(&swarm, "h3", issuer);
+    let root = swarm.docker(1, &["swarm", "ca"]).expect();
+    swarm.docker(1, &["swarm", "ca", "--rotate", "--detach"]).expect();
+    wait_until("h3 to have another certificate", || {
+        let seen = node(&swarm, "h3", issuer);
+        if !seen.is_empty() && seen != before { Ok(()) } else { Err(seen) }
+    });
+    swarm.kill_daemon(3);
+    wait_state(&swarm, "h3", "down");
+    swarm.docker(1, &["node", "rm", "h2"]).expect();
+    let present = wait_until("the other root", || {
+        let seen = swarm.docker(1, &["swarm", "ca"]).out.trim().to_owned();
+        if !seen.is_empty() && seen != root { Ok(seen) } else { Err(seen) }
+    });
+
+    swarm.docker(1, &["swarm", "ca", "--rotate", "--detach"]).expect();
+    let waits = || swarm.docker(1, &["info", "--format", "{{json .Warnings}}"]).out;
+    wait_until("info to name h3", || {
+        let seen = waits();
+        if seen.contains("the change of the swarm's root waits for node h3 (") { Ok(()) } else { Err(seen) }
+    });
+    assert_eq!(swarm.docker(1, &["swarm", "ca"]).expect(), present);
+    swarm.start_daemon(3);
+    wait_until("the next root", || {
+        let seen = swarm.docker(1, &["swarm", "ca"]).out.trim().to_owned();
+        if !seen.is_empty() && seen != present { Ok(()) } else { Err(seen) }
+    });
+    let seen = swarm.docker(1, &["info", "--format", "{{json .Warnings}}"]).out;
+    assert!(!seen.contains("waits for"), "{seen}");
+}
+
+#[test]
 fn before_init_the_node_is_inactive_and_says_what_to_do() {
     let Some(swarm) = Swarm::start(1) else { return };
     let info = swarm.docker(1, &["info", "--format", "{{.Swarm.LocalNodeState}}"]).expect();
