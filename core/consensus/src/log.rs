@@ -69,7 +69,7 @@ impl Log {
             wanted: RefCell::default(),
             snapshot_wanted: Cell::new(false),
         };
-        log.append(&entries);
+        log.append(entries);
         log
     }
 
@@ -92,7 +92,7 @@ impl Log {
     }
 
     /// Adds entries; what was there from the first one's index on is replaced.
-    pub(crate) fn append(&mut self, entries: &[Entry]) {
+    pub(crate) fn append(&mut self, entries: Vec<Entry>) {
         let Some(first) = entries.first() else { return };
         self.truncate_from(first.index);
         for entry in entries {
@@ -100,8 +100,8 @@ impl Log {
                 self.terms.insert(entry.index, entry.term);
             }
             self.last_index = entry.index;
-            self.cache_bytes += size_of(entry);
-            self.cache.push_back(entry.clone());
+            self.cache_bytes += size_of(&entry);
+            self.cache.push_back(entry);
         }
     }
 

@@ -8,7 +8,7 @@ use skep_model::Time;
 use crate::consensus::{Consensus, Outstanding};
 use crate::effect::{Committed, Effects, InstalledSnapshot, Payload, PeerMessage, Persist, ReadReady, SnapshotToSave};
 use crate::member::MembershipChange;
-use crate::state::HardState;
+use crate::state::{HardState, LogEntry};
 use crate::{membership_entry, wire};
 
 /// What this turn writes, while it grows.
@@ -117,8 +117,9 @@ impl Consensus {
         let must_sync = ready.must_sync();
         let entries = ready.take_entries();
         let installed = self.install(&ready, effects, write);
+        let written: Vec<_> = entries.iter().map(wire::entry_from_raft).collect();
         if !entries.is_empty() {
-            self.raw.mut_store().append(&entries);
+            self.raw.mut_store().append(entries);
         }
         let send_now = self.wrap(ready.take_messages());
         let held = self.wrap(ready.take_persisted_messages());
@@ -135,7 +136,7 @@ impl Consensus {
             write.waits.ready = Some(number);
             write.waits.installed = installed.or(write.waits.installed);
             write.waits.held.extend(held);
-            self.add_entries(&mut write.persist, &entries);
+            self.add_entries(&mut write.persist, written);
         } else if let Some(waits) = write.as_mut().map(|write| &mut write.waits).or(self.outstanding.back_mut()) {
             // Nothing of its own to write, but it must not overtake what came before.
             waits.ready = Some(number);
@@ -169,11 +170,11 @@ impl Consensus {
         Some(index)
     }
 
-    fn add_entries(&mut self, persist: &mut Persist, entries: &[Entry]) {
-        let Some(first) = entries.first() else { return };
-        persist.entries.retain(|entry| entry.index < first.index);
-        persist.entries.extend(entries.iter().map(wire::entry_from_raft));
+    fn add_entries(&mut self, persist: &mut Persist, entries: Vec<LogEntry>) {
+        let Some(first) = entries.first().map(|first| first.index) else { return };
+        persist.entries.retain(|entry| entry.index < first);
         self.log_bytes += entries.iter().map(|entry| entry.data.len() as u64).sum::<u64>();
+        persist.entries.extend(entries);
     }
 
     /// Adds the hard state and a snapshot of our own, and numbers the write.

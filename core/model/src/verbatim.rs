@@ -171,10 +171,6 @@ impl<T: prost::Message + Default + Clone> prost::Message for Verbatim<T> {
         buf: &mut impl Buf,
         ctx: DecodeContext,
     ) -> Result<(), DecodeError> {
-        let mut field = BytesMut::new();
-        copy_field(tag, wire_type, buf, &mut field)?;
-        let mut body = field.clone().freeze();
-        prost::encoding::decode_key(&mut body)?;
         let inner = match Arc::get_mut(&mut self.0) {
             Some(inner) => inner,
             None => {
@@ -183,12 +179,19 @@ impl<T: prost::Message + Default + Clone> prost::Message for Verbatim<T> {
                 Arc::get_mut(&mut self.0).expect("just made, so nobody shares it")
             }
         };
-        inner.value.merge_field(tag, wire_type, &mut body, ctx)?;
         let mut bytes =
             std::mem::take(&mut inner.bytes).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
-        bytes.extend_from_slice(&field);
+        let before = bytes.len();
+        let merged = copy_field(tag, wire_type, buf, &mut bytes).and_then(|()| {
+            let mut body = &bytes[before..];
+            prost::encoding::decode_key(&mut body)?;
+            inner.value.merge_field(tag, wire_type, &mut body, ctx)
+        });
+        if merged.is_err() {
+            bytes.truncate(before);
+        }
         inner.bytes = bytes.freeze();
-        Ok(())
+        merged
     }
 
     fn encoded_len(&self) -> usize {

@@ -24,12 +24,12 @@ fn terms_outlive_bodies_truncation_and_compaction() {
     let mut log = log(&[1, 1, 2, 2, 3, 3, 3]);
     log.shrink(7);
     assert_eq!(terms(&log, 0..=8), [Some(0), Some(1), Some(1), Some(2), Some(2), Some(3), Some(3), Some(3), None]);
-    log.append(&[entry(6, 5), entry(7, 5)]);
+    log.append(vec![entry(6, 5), entry(7, 5)]);
     assert_eq!(terms(&log, 4..=8), [Some(2), Some(3), Some(5), Some(5), None]);
     log.snapshot_saved(SnapshotMeta { index: 6, term: 5, conf: Default::default() }, Some(3));
     assert_eq!(log.first_index().unwrap(), 4);
     assert_eq!(terms(&log, 2..=7), [None, Some(2), Some(2), Some(3), Some(5), Some(5)]);
-    log.append(&[entry(5, 6)]);
+    log.append(vec![entry(5, 6)]);
     assert_eq!(terms(&log, 3..=6), [Some(2), Some(2), Some(6), None]);
 }
 

@@ -69,18 +69,19 @@ fn broken(detail: String) -> Violation {
     Violation::new("rollback_ends_where_it_began", detail)
 }
 
-/// In every slot there is a wanted task that is as the spec says; on a node that takes none, nothing is replaced.
+/// In every slot there is a wanted task that is as the spec says, be it on a node that does not answer now; on a node
+/// that takes none, nothing is replaced.
 fn completed(facts: &Store, service: &Service) -> Verdict {
     let tasks = facts.tasks_of_service(&service.id);
     let takes = |task: &skep_model::Task| {
         task.node_id.as_ref().is_none_or(|node| facts.node(node).is_some_and(|node| node.takes_tasks()))
     };
-    let wanted = || tasks.iter().filter(|task| task.is_wanted() && takes(task));
+    let wanted = || tasks.iter().filter(|task| task.is_wanted());
     let like = |task: &skep_model::Task| {
         task.spec_version == service.spec_version || service.spec.task.as_ref() == Some(&*task.spec)
     };
     let fine: BTreeSet<Place> = wanted().filter(|task| like(task)).map(|task| Place::of(service, task)).collect();
-    match wanted().find(|task| !fine.contains(&Place::of(service, task))) {
+    match wanted().filter(|task| takes(task)).find(|task| !fine.contains(&Place::of(service, task))) {
         Some(task) => Err(broken(format!("{} has rolled back, but still wants {}", service.name(), task.id))),
         None => Ok(()),
     }
