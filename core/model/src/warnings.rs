@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use crate::defaults;
+use crate::pb::types::port_config::{Protocol, PublishMode};
 use crate::pb::types::service_spec::Mode;
 use crate::pb::types::task_spec::Runtime;
-use crate::pb::types::{HealthConfig, ServiceSpec};
+use crate::pb::types::{EndpointSpec, HealthConfig, PortConfig, ServiceSpec};
 use crate::time::duration;
 
 /// Docker's interval between two probes.
@@ -33,6 +34,34 @@ pub fn monitor(spec: &ServiceSpec) -> Option<String> {
              {needed:?}"
         )
     })
+}
+
+/// Ports of the routing mesh that `before` did not publish: where they answer as long as Skep nodes do not pass
+/// connections on. `None` without any.
+pub fn mesh(spec: &ServiceSpec, before: Option<&EndpointSpec>) -> Option<String> {
+    let known = |port: &PortConfig| before.is_some_and(|before| before.ports.contains(port));
+    let ports = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
+    let fresh = ports.filter(|port| port.publish_mode() == PublishMode::Ingress && !known(port));
+    let named: Vec<String> = fresh.map(mesh_port).collect();
+    (!named.is_empty()).then(|| {
+        format!(
+            "published on the routing mesh: {}: a Skep node answers there while it runs a task of the service, and does \
+             not pass connections on to other nodes yet",
+            named.join(", ")
+        )
+    })
+}
+
+fn mesh_port(port: &PortConfig) -> String {
+    let protocol = match port.protocol() {
+        Protocol::Tcp => "tcp",
+        Protocol::Udp => "udp",
+        Protocol::Sctp => "sctp",
+    };
+    match port.published_port {
+        0 => format!("any port for {}/{protocol}", port.target_port),
+        published => format!("port {published}/{protocol}"),
+    }
 }
 
 /// From the first failed probe of a container that was healthy: so many in a row, an interval apart.
@@ -90,5 +119,27 @@ mod tests {
         }
         let job = Some(Mode::ReplicatedJob(ReplicatedJob { max_concurrent: 1, total_completions: 1 }));
         assert_eq!(monitor(&ServiceSpec { mode: job, ..spec(check(10, 1), None) }), None);
+    }
+    #[test]
+    fn says_where_ports_of_the_mesh_answer() {
+        let port = |mode: PublishMode, published_port| PortConfig {
+            publish_mode: mode.into(),
+            published_port,
+            target_port: 80,
+            ..Default::default()
+        };
+        let endpoint = |ports| Some(EndpointSpec { ports, ..Default::default() });
+        let web = |ports| ServiceSpec { endpoint: endpoint(ports), ..spec(None, None) };
+        assert_eq!(mesh(&web(vec![port(PublishMode::Host, 80)]), None), None);
+        let both = web(vec![port(PublishMode::Ingress, 8080), port(PublishMode::Ingress, 0)]);
+        let said = mesh(&both, None).expect("a warning");
+        assert!(
+            said.starts_with("published on the routing mesh: port 8080/tcp, any port for 80/tcp: a Skep"),
+            "{said}"
+        );
+        let before = endpoint(vec![port(PublishMode::Ingress, 8080)]);
+        let said = mesh(&both, before.as_ref()).expect("a warning of what is new");
+        assert!(said.starts_with("published on the routing mesh: any port for 80/tcp: a Skep"), "{said}");
+        assert_eq!(mesh(&both, both.endpoint.as_ref()), None, "a scaled service is not warned of again");
     }
 }

@@ -9,6 +9,8 @@ use crate::shell::{LabError, ip_batch, run};
 
 /// Every namespace and link of a lab starts with this, then the owner's process id.
 const PREFIX: &str = "skl";
+/// Below the directory for temporary files: held while a lab chooses its subnet.
+const LOCK: &str = "skep-lab.lock";
 /// Hosts of one lab: the last octet of their addresses.
 const MAX_HOSTS: usize = 200;
 
@@ -38,6 +40,11 @@ impl Lab {
     }
 
     fn make_bridge(&mut self) -> Result<(), LabError> {
+        // One lab after the other, whichever process makes it: two that look at the same time take the same subnet.
+        let path = std::env::temp_dir().join(LOCK);
+        let failed = |source| LabError::File { path: path.clone(), source };
+        let turn = std::fs::File::create(&path).map_err(failed)?;
+        turn.lock().map_err(failed)?;
         let taken = run(Command::new("ip").args(["-o", "-4", "addr", "show"]))?;
         self.subnet =
             (1..=254u8).find(|octet| !taken.contains(&format!("10.99.{octet}."))).ok_or(LabError::NoSubnet)?;

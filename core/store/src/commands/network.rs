@@ -3,12 +3,12 @@
 use core::net::IpAddr;
 
 use skep_model::pb::messages as m;
-use skep_model::pb::types::port_config::PublishMode;
 use skep_model::pb::types::{Driver, IpamConfig, IpamOptions, NetworkSpec};
-use skep_model::{Code, Kept, Meta, Network, NetworkId, Refusal, Service};
+use skep_model::{Code, Kept, Meta, Network, NetworkId, Refusal};
 
 use super::context::CommandContext;
 use super::lookup::{common_filters, invalid_argument, required, written};
+use super::ports::needs_ingress;
 use super::references::{check_network_unused, is_ingress};
 use super::validate;
 use crate::read::{Find, Read};
@@ -82,11 +82,7 @@ pub(super) fn remove(tx: &mut Tx, request: m::RemoveNetworkRequest) -> Result<m:
 }
 
 fn check_ingress_unused(tx: &Tx) -> Result<(), Refusal> {
-    let publishes = |service: &Service| {
-        let mut ports = service.spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-        ports.any(|port| port.publish_mode() == PublishMode::Ingress)
-    };
-    match tx.services().iter().find(|service| publishes(service)) {
+    match tx.services().iter().find(|service| needs_ingress(&service.spec)) {
         Some(service) => Err(Refusal::new(
             Code::FailedPrecondition,
             format!("ingress network cannot be removed because service {} depends on it", service.id),

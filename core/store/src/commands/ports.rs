@@ -6,6 +6,7 @@ use skep_model::pb::types::port_config::PublishMode;
 use skep_model::pb::types::{PortConfig, ServiceSpec};
 use skep_model::{Code, Refusal, Service, ServiceId};
 
+use super::references::is_ingress;
 use crate::read::{Find, Read};
 
 /// Protocol and port.
@@ -20,26 +21,29 @@ fn claim(port: &PortConfig) -> Claim {
     (port.protocol, port.published_port)
 }
 
-/// The routing mesh is not there yet. What another manager published is left alone as long as it does not change.
-pub(super) fn check_ingress(spec: &ServiceSpec, stored: Option<&Service>) -> Result<(), Refusal> {
+/// Whether the service publishes a port on every node.
+pub(super) fn needs_ingress(spec: &ServiceSpec) -> bool {
     let mut ports = spec.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-    let unchanged = stored.is_some_and(|stored| stored.spec.endpoint == spec.endpoint);
-    match ports.find(|port| port.publish_mode() == PublishMode::Ingress) {
-        Some(port) if !unchanged => Err(Refusal::new(
-            Code::Unimplemented,
-            format!(
-                "ingress publication is not available yet: publish port {} with mode=host, for example \
-                 --publish mode=host,target={},published={}",
-                port.target_port, port.target_port, port.published_port
-            ),
-        )),
-        _ => Ok(()),
+    ports.any(|port| port.publish_mode() == PublishMode::Ingress)
+}
+
+/// Refuses, in Docker's words, ports of the routing mesh where no network carries it, and ports that other services
+/// hold. What the service publishes already is its own.
+pub(super) fn check(facts: &impl Find, spec: &ServiceSpec, stored: Option<&Service>) -> Result<(), Refusal> {
+    if spec.endpoint.is_none() || stored.is_some_and(|stored| stored.spec.endpoint == spec.endpoint) {
+        return Ok(());
     }
+    check_conflicts(facts, spec, stored.map(|stored| &stored.id))?;
+    if needs_ingress(spec) && !facts.networks().iter().any(|network| is_ingress(network)) {
+        let message = "service needs ingress network, but no ingress network is present";
+        return Err(Refusal::new(Code::FailedPrecondition, message));
+    }
+    Ok(())
 }
 
 /// Refuses ports that other services hold (interop §7.8). Host ports of two services may meet: the scheduler keeps
 /// them apart.
-pub(super) fn check_conflicts(facts: &impl Find, spec: &ServiceSpec, own: Option<&ServiceId>) -> Result<(), Refusal> {
+fn check_conflicts(facts: &impl Find, spec: &ServiceSpec, own: Option<&ServiceId>) -> Result<(), Refusal> {
     let (ingress, host) = (claims(spec, PublishMode::Ingress), claims(spec, PublishMode::Host));
     if ingress.is_empty() && host.is_empty() {
         return Ok(());

@@ -23,8 +23,7 @@ pub(super) fn create(
     let spec = request.spec.ok_or_else(invalid_argument)?;
     validate::service(&spec, context.extended_constraints)?;
     references::check_networks(tx, &spec, None)?;
-    ports::check_ingress(&spec, None)?;
-    ports::check_conflicts(tx, &spec, None)?;
+    ports::check(tx, &spec, None)?;
     references::check_dependencies(tx, &spec)?;
     let service = Service {
         id: ServiceId::random(context.rng),
@@ -58,10 +57,7 @@ pub(super) fn update(
     validate::service(&spec, context.extended_constraints)?;
     let stored = required::<Service>(tx, &request.service_id)?;
     references::check_networks(tx, &spec, Some(&stored.spec))?;
-    ports::check_ingress(&spec, Some(&stored))?;
-    if spec.endpoint.is_some() && spec.endpoint != stored.spec.endpoint {
-        ports::check_conflicts(tx, &spec, Some(&stored.id))?;
-    }
+    ports::check(tx, &spec, Some(&stored))?;
     check_unchangeable(&stored, &spec)?;
     references::check_dependencies(tx, &spec)?;
 
@@ -73,6 +69,7 @@ pub(super) fn update(
     if rollback {
         if let Some(previous) = &service.previous_spec {
             references::check_networks(tx, previous, Some(&stored.spec))?;
+            ports::check(tx, previous, Some(&stored))?;
             references::check_dependencies(tx, previous)?;
         }
         roll_back(&mut service, context.now)?;

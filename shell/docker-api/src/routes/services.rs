@@ -73,14 +73,20 @@ pub(crate) async fn inspect(api: &Api, request: Request, id: &str) -> Answer {
 pub(crate) async fn create(api: &Api, mut request: Request) -> Answer {
     api.manager()?;
     let spec: ServiceSpec = request.json().await?;
-    let (mut spec, warnings) = prepare(api, &request, spec, None).await?;
+    let (mut spec, mut warnings) = prepare(api, &request, spec, None).await?;
+    warnings.extend(skep_model::warnings::mesh(&spec, None));
     let annotations = spec.annotations.get_or_insert_default();
     if annotations.name.is_empty() {
         annotations.name = random_name();
     }
     let created = api.write(m::CreateServiceRequest { spec: Some(Verbatim::new(spec)) }).await?;
     let id = created.service.map(|service| service.value.id).unwrap_or_default();
-    reply::json(StatusCode::CREATED, &json!({ "ID": id, "Warnings": warnings }))
+    reply::json(StatusCode::CREATED, &json!({ "ID": id, "Warnings": shown(warnings) }))
+}
+
+/// As newer engines send them: null where there are none.
+fn shown(warnings: Vec<String>) -> Option<Vec<String>> {
+    (!warnings.is_empty()).then_some(warnings)
 }
 
 pub(crate) async fn update(api: &Api, mut request: Request, id: &str) -> Answer {
@@ -94,7 +100,13 @@ pub(crate) async fn update(api: &Api, mut request: Request, id: &str) -> Answer 
         other => return Err(Refusal::new(Code::Unknown, format!("unrecognized rollback option {other}")).into()),
     };
     let (current, _) = lookup::service(api, id).await?;
-    let (spec, warnings) = prepare(api, &request, spec, Some(&current.value)).await?;
+    let (spec, mut warnings) = prepare(api, &request, spec, Some(&current.value)).await?;
+    let wanted = match rollback {
+        m::update_service_request::Rollback::Previous => current.value.previous_spec.as_deref(),
+        m::update_service_request::Rollback::None => Some(&spec),
+    };
+    let before = current.value.spec.as_ref().and_then(|spec| spec.endpoint.as_ref());
+    warnings.extend(wanted.and_then(|wanted| skep_model::warnings::mesh(wanted, before)));
     let update = m::UpdateServiceRequest {
         service_id: current.value.id.clone(),
         service_version: Some(types::Version { index: version }),
@@ -102,7 +114,7 @@ pub(crate) async fn update(api: &Api, mut request: Request, id: &str) -> Answer 
         rollback: rollback.into(),
     };
     api.write(update).await?;
-    reply::ok(&json!({ "Warnings": warnings }))
+    reply::ok(&json!({ "Warnings": shown(warnings) }))
 }
 
 pub(crate) async fn remove(api: &Api, id: &str) -> Answer {
@@ -118,7 +130,7 @@ async fn prepare(
     request: &Request,
     mut spec: ServiceSpec<'_>,
     current: Option<&pb::Service>,
-) -> Result<(types::ServiceSpec, Option<Vec<String>>), Failure> {
+) -> Result<(types::ServiceSpec, Vec<String>), Failure> {
     adjust(&mut spec, request.version);
     let mut warnings = Vec::new();
     for config in &mut spec.task_template.networks {
@@ -139,7 +151,7 @@ async fn prepare(
             warnings.extend(pin(api, container).await);
         }
     }
-    Ok((spec, (!warnings.is_empty()).then_some(warnings)))
+    Ok((spec, warnings))
 }
 
 fn container_of(spec: &mut types::ServiceSpec) -> Option<&mut types::ContainerSpec> {

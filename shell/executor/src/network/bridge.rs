@@ -10,11 +10,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use skep_model::{Code, Refusal};
 
 use super::addresses::Addresses;
-use super::filter;
+use super::filter::{self, Publications};
+use super::flows;
+use super::mesh::{Mesh, MeshPorts};
 use super::namespace::{self, Host, Link, NetworkThread};
 use super::namespace_path;
 use super::netlink::Netlink;
-use super::ports::{Ports, Published};
+use super::ports::{PortError, Ports, Published, Target};
 use crate::config::{BridgeConfig, RuntimeConfig};
 use crate::error::{ControllerError, RuntimeError};
 
@@ -32,6 +34,8 @@ pub struct Endpoint {
     pub address: Option<Ipv4Addr>,
     /// Its ports on this host.
     pub ports: Vec<Published>,
+    /// What it has of its service's ports of the routing mesh.
+    pub mesh: MeshPorts,
 }
 
 /// A live container of a former daemon.
@@ -43,11 +47,23 @@ pub struct Surviving {
     pub address: Option<Ipv4Addr>,
     /// Its ports.
     pub ports: Vec<Published>,
+    /// What it has of its service's ports of the routing mesh.
+    pub mesh: MeshPorts,
+}
+
+/// What a container wants published.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// For itself alone.
+    pub ports: &'a [Published],
+    /// With others of its service.
+    pub mesh: &'a MeshPorts,
 }
 
 struct Allocations {
     addresses: Addresses,
     ports: Ports,
+    mesh: Mesh,
     endpoints: BTreeMap<String, Endpoint>,
 }
 
@@ -85,6 +101,7 @@ impl Network {
             allocations: Mutex::new(Allocations {
                 addresses: Addresses::new(&config.bridge),
                 ports: Ports::default(),
+                mesh: Mesh::default(),
                 endpoints: BTreeMap::new(),
             }),
             wanted_rules: AtomicU64::new(1),
@@ -101,11 +118,13 @@ impl Network {
     async fn take_over(&self, surviving: &[Surviving]) -> Result<(), RuntimeError> {
         for container in surviving {
             let namespace = namespace_path(&self.exec_root, &container.container);
-            let endpoint = Endpoint { namespace, address: container.address, ports: container.ports.clone() };
+            let (address, ports) = (container.address, container.ports.clone());
+            let endpoint = Endpoint { namespace, address, ports, mesh: container.mesh.clone() };
             let mut held = self.held();
             if let Some(address) = container.address {
                 held.addresses.keep(address);
                 container.ports.iter().for_each(|port| held.ports.keep(port, address));
+                held.mesh.keep(&container.container, &container.mesh, address);
             }
             held.endpoints.insert(container.container.clone(), endpoint);
         }
@@ -160,7 +179,7 @@ impl Network {
             return Ok(());
         }
         let newest = self.wanted_rules.load(Ordering::SeqCst);
-        let table = filter::table(&self.config, self.held().ports.all());
+        let table = filter::table(&self.config, &self.held().publications());
         filter::apply(&self.config.name, &table).await?;
         *applied = newest;
         Ok(())
@@ -168,40 +187,72 @@ impl Network {
 
     /// Makes a namespace with nothing but a loopback interface.
     pub async fn isolate(&self, container: &str) -> Result<Endpoint, ControllerError> {
-        let endpoint =
-            Endpoint { namespace: namespace_path(&self.exec_root, container), address: None, ports: Vec::new() };
+        let namespace = namespace_path(&self.exec_root, container);
+        let endpoint = Endpoint { namespace, address: None, ports: Vec::new(), mesh: MeshPorts::default() };
         self.create(container, endpoint, None).await
     }
 
-    /// Makes a namespace with an address on the bridge and ports on this host.
-    pub async fn attach(&self, container: &str, wanted: &[Published]) -> Result<Endpoint, ControllerError> {
+    /// Makes a namespace with an address on the bridge and ports on this host; those of the mesh lead there once it serves.
+    pub async fn attach(&self, container: &str, wanted: Wanted<'_>) -> Result<Endpoint, ControllerError> {
         let bridge = self.bridge().await?;
         let (endpoint, link) = self.allocate(container, wanted, bridge)?;
         let made = self.create(container, endpoint.clone(), Some(link)).await;
-        if made.is_ok() && !wanted.is_empty() {
-            self.wanted_rules.fetch_add(1, Ordering::SeqCst);
-            if let Err(error) = self.apply_rules().await {
-                self.detach(container).await?;
-                return Err(error.into());
-            }
+        // A port of the mesh may have been another service's until now.
+        if made.is_ok()
+            && !(wanted.ports.is_empty() && wanted.mesh.ports.is_empty())
+            && let Err(error) = self.publish_anew(&endpoint.ports).await
+        {
+            self.detach(container).await?;
+            return Err(error.into());
         }
         if made.is_err() {
-            self.give_back(&endpoint);
+            self.give_back(container, &endpoint);
         }
         made
     }
 
-    fn allocate(
-        &self,
-        container: &str,
-        wanted: &[Published],
-        bridge: u32,
-    ) -> Result<(Endpoint, Link), ControllerError> {
+    /// From now on connections to its ports of the mesh reach the container, too.
+    pub async fn serve(&self, container: &str) -> Result<(), RuntimeError> {
+        let changed = self.held().mesh.serve(container);
+        if changed { self.publish_anew(&self.mesh_ports(container)).await } else { Ok(()) }
+    }
+
+    /// No new connection to its ports of the mesh reaches the container any more; those under way go on.
+    pub async fn withdraw(&self, container: &str) -> Result<(), RuntimeError> {
+        let changed = self.held().mesh.leave(container);
+        if changed { self.publish_anew(&self.mesh_ports(container)).await } else { Ok(()) }
+    }
+
+    fn mesh_ports(&self, container: &str) -> Vec<Published> {
+        self.held().endpoints.get(container).map(|endpoint| endpoint.mesh.ports.clone()).unwrap_or_default()
+    }
+
+    /// Brings the packet filter up to date after these ports have changed hands, and datagrams that are on their way to
+    /// whoever had them.
+    async fn publish_anew(&self, changed: &[Published]) -> Result<(), RuntimeError> {
+        self.wanted_rules.fetch_add(1, Ordering::SeqCst);
+        self.apply_rules().await?;
+        let datagrams: BTreeSet<u16> =
+            changed.iter().filter(|port| port.protocol == "udp").map(|port| port.host_port).collect();
+        if datagrams.is_empty() {
+            return Ok(());
+        }
+        let published = self.held().publications();
+        let targets = |port: u16| published.get(&("udp".to_owned(), port)).into_iter().flatten().copied().collect();
+        let ports: BTreeMap<u16, BTreeSet<Target>> = datagrams.into_iter().map(|port| (port, targets(port))).collect();
+        let forgotten = self.thread.run("forget flows of datagrams", move |_| flows::forget_strays(&ports)).await;
+        if let Err(error) = forgotten {
+            tracing::warn!(%error, "who goes on sending datagrams to a task that has ended will not reach another one");
+        }
+        Ok(())
+    }
+
+    fn allocate(&self, container: &str, wanted: Wanted<'_>, bridge: u32) -> Result<(Endpoint, Link), ControllerError> {
         let mut held = self.held();
         let gateway = held.addresses.gateway();
         let no_address = || RuntimeError::NoAddress { bridge: self.config.name.clone() };
         let address = held.addresses.take().ok_or_else(no_address)?;
-        let ports = match held.ports.take(wanted, address) {
+        let ports = match held.publish(container, wanted, address) {
             Ok(ports) => ports,
             Err(error) => {
                 held.addresses.free(address);
@@ -216,7 +267,7 @@ impl Network {
             gateway,
         };
         let namespace = namespace_path(&self.exec_root, container);
-        Ok((Endpoint { namespace, address: Some(address), ports }, link))
+        Ok((Endpoint { namespace, address: Some(address), ports, mesh: wanted.mesh.clone() }, link))
     }
 
     async fn create(
@@ -236,12 +287,13 @@ impl Network {
         Ok(endpoint)
     }
 
-    fn give_back(&self, endpoint: &Endpoint) {
+    fn give_back(&self, container: &str, endpoint: &Endpoint) -> bool {
         let mut held = self.held();
         held.ports.free(&endpoint.ports);
         if let Some(address) = endpoint.address {
             held.addresses.free(address);
         }
+        held.mesh.leave(container)
     }
 
     /// Removes a container's namespace, address and ports. Gone already is fine.
@@ -251,12 +303,35 @@ impl Network {
         let operation = format!("remove the network namespace of container {container}");
         self.thread.run(&operation, move |_| namespace::release(&path)).await?;
         let Some(endpoint) = endpoint else { return Ok(()) };
-        self.give_back(&endpoint);
-        if !endpoint.ports.is_empty() {
-            self.wanted_rules.fetch_add(1, Ordering::SeqCst);
-            self.apply_rules().await?;
+        let served = self.give_back(container, &endpoint);
+        if !endpoint.ports.is_empty() || served {
+            self.publish_anew(&[endpoint.ports, endpoint.mesh.ports].concat()).await?;
         }
         Ok(())
+    }
+}
+
+impl Allocations {
+    /// Takes the ports that a container wants. Either all or none.
+    fn publish(&mut self, container: &str, wanted: Wanted<'_>, address: Ipv4Addr) -> Result<Vec<Published>, PortError> {
+        let mesh = &self.mesh;
+        let ports = self.ports.take(wanted.ports, address, |port| mesh.holds(port))?;
+        let single = wanted.mesh.ports.iter().find(|port| self.ports.holds(port));
+        let joined = match single {
+            Some(port) => Err(PortError::Taken { port: port.host_port }),
+            None => self.mesh.join(container, wanted.mesh, address),
+        };
+        if let Err(error) = joined {
+            self.ports.free(&ports);
+            return Err(error);
+        }
+        Ok(ports)
+    }
+
+    /// Everybody who answers on a port of this host.
+    fn publications(&self) -> Publications {
+        let single = self.ports.all().iter().map(|(key, target)| (key.clone(), vec![*target]));
+        single.chain(self.mesh.targets().map(|(key, targets)| (key.clone(), targets))).collect()
     }
 }
 
@@ -267,7 +342,7 @@ fn interface_name(container: &str) -> String {
 fn set_up_bridge(config: &BridgeConfig, gateway: Ipv4Addr) -> std::io::Result<u32> {
     let mut netlink = Netlink::open()?;
     if !netlink.interfaces()?.iter().any(|interface| interface.name == config.name) {
-        netlink.add_bridge(&config.name)?;
+        netlink.add_bridge(&config.name, namespace::hardware_address(gateway))?;
     }
     let all = netlink.interfaces()?;
     let found = all.iter().find(|interface| interface.name == config.name);

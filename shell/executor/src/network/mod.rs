@@ -9,11 +9,14 @@
 mod addresses;
 mod bridge;
 mod filter;
+mod flows;
+mod mesh;
 mod namespace;
 mod netlink;
 mod ports;
 
-pub use bridge::{Endpoint, Network, Surviving};
+pub use bridge::{Endpoint, Network, Surviving, Wanted};
+pub use mesh::MeshPorts;
 pub use ports::Published;
 
 use std::path::{Path, PathBuf};

@@ -112,15 +112,20 @@ impl Host {
         let mut netlink = Netlink::open()?;
         netlink.set_up(LOOPBACK_INDEX)?;
         let Some(link) = link else { return Ok(()) };
-        let [a, b, c, d] = link.address.octets();
         // Derived from the address, so that a new container with an old address is found at once.
-        let hardware = [0x02, 0x42, a, b, c, d];
+        let hardware = hardware_address(link.address);
         let peer = self.namespace.as_raw_fd();
         netlink.add_pair(CONTAINER_INTERFACE, CONTAINER_INDEX, hardware, &link.host_interface, peer)?;
         netlink.add_address(CONTAINER_INDEX, link.address, link.prefix_length)?;
         netlink.set_up(CONTAINER_INDEX)?;
         netlink.add_default_route(CONTAINER_INDEX, link.gateway)
     }
+}
+
+/// The hardware address that goes with an address on the bridge.
+pub fn hardware_address(address: Ipv4Addr) -> [u8; 6] {
+    let [a, b, c, d] = address.octets();
+    [0x02, 0x42, a, b, c, d]
 }
 
 fn bind(path: &Path) -> io::Result<()> {

@@ -118,9 +118,11 @@ impl Netlink {
         Ok(interfaces)
     }
 
-    /// Makes a bridge.
-    pub fn add_bridge(&mut self, name: &str) -> io::Result<()> {
+    /// Makes a bridge. Without an address of its own it would have that of one of its interfaces, and another one when
+    /// that goes: who knows the old one would reach nobody.
+    pub fn add_bridge(&mut self, name: &str, hardware: [u8; 6]) -> io::Result<()> {
         let mut link = LinkMessage::default();
+        link.attributes.push(LinkAttribute::Address(hardware.to_vec()));
         link.attributes.push(LinkAttribute::IfName(name.to_owned()));
         link.attributes.push(LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Bridge)]));
         self.change(RouteNetlinkMessage::NewLink(link), NLM_F_CREATE | NLM_F_EXCL)

@@ -20,6 +20,19 @@ pub struct Published {
     pub name: String,
 }
 
+impl Published {
+    /// Protocol and port of this host.
+    pub fn key(&self) -> (String, u16) {
+        (self.protocol.clone(), self.host_port)
+    }
+}
+
+/// A container's address and port.
+pub type Target = (Ipv4Addr, u16);
+
+/// Times that the host is asked for a free port, when what it offers is published already: it knows nothing of that.
+const OFFERS_MAX: usize = 16;
+
 /// Why a port cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum PortError {
@@ -28,6 +41,17 @@ pub enum PortError {
     Taken {
         /// Which.
         port: u16,
+    },
+    /// One of the routing mesh, by a process of the host: what it serves is never taken from it.
+    #[error(
+        "published port {port}/{protocol} is held by a process of this host, so that no task here can be reached: end \
+         that process, or publish another port"
+    )]
+    HeldByHost {
+        /// Which.
+        port: u16,
+        /// Of which protocol.
+        protocol: String,
     },
     /// The host has no free one.
     #[error("no free {protocol} port: {source}")]
@@ -43,16 +67,30 @@ pub enum PortError {
 /// Which ports stand for which container's.
 #[derive(Default)]
 pub struct Ports {
-    taken: BTreeMap<(String, u16), (Ipv4Addr, u16)>,
+    taken: BTreeMap<(String, u16), Target>,
 }
 
 impl Ports {
-    /// Takes ports for a container; a host port of zero means any. Either all or none.
-    pub fn take(&mut self, wanted: &[Published], address: Ipv4Addr) -> Result<Vec<Published>, PortError> {
+    /// Whether a container has it.
+    pub fn holds(&self, port: &Published) -> bool {
+        self.taken.contains_key(&port.key())
+    }
+
+    /// Takes ports for a container; a host port of zero means any. Either all or none. `others` are ports that are taken
+    /// in some other way.
+    pub fn take(
+        &mut self,
+        wanted: &[Published],
+        address: Ipv4Addr,
+        others: impl Fn(&Published) -> bool,
+    ) -> Result<Vec<Published>, PortError> {
         let mut got = Vec::new();
         for port in wanted {
-            match self.take_one(port, address) {
-                Ok(published) => got.push(published),
+            match self.choose(port, &others) {
+                Ok(published) => {
+                    self.keep(&published, address);
+                    got.push(published);
+                }
                 Err(error) => {
                     self.free(&got);
                     return Err(error);
@@ -62,41 +100,45 @@ impl Ports {
         Ok(got)
     }
 
-    fn take_one(&mut self, wanted: &Published, address: Ipv4Addr) -> Result<Published, PortError> {
-        let held = self.taken.contains_key(&(wanted.protocol.clone(), wanted.host_port));
-        if wanted.host_port != 0 && held {
-            return Err(PortError::Taken { port: wanted.host_port });
+    fn choose(&self, wanted: &Published, others: impl Fn(&Published) -> bool) -> Result<Published, PortError> {
+        let taken = || PortError::Taken { port: wanted.host_port };
+        let free = |port: &Published| !self.holds(port) && !others(port);
+        if wanted.host_port != 0 {
+            let offered = free(wanted) && probe(&wanted.protocol, wanted.host_port).is_ok();
+            return offered.then(|| wanted.clone()).ok_or_else(taken);
         }
-        let host_port = match probe(&wanted.protocol, wanted.host_port) {
-            Ok(port) => port,
-            Err(_) if wanted.host_port != 0 => return Err(PortError::Taken { port: wanted.host_port }),
-            Err(source) => return Err(PortError::NoneFree { protocol: wanted.protocol.clone(), source }),
-        };
-        let published = Published { host_port, ..wanted.clone() };
-        self.keep(&published, address);
-        Ok(published)
+        for _ in 0..OFFERS_MAX {
+            let none_free = |source| PortError::NoneFree { protocol: wanted.protocol.clone(), source };
+            let host_port = probe(&wanted.protocol, 0).map_err(none_free)?;
+            let offered = Published { host_port, ..wanted.clone() };
+            if free(&offered) {
+                return Ok(offered);
+            }
+        }
+        let source = io::Error::other(format!("{OFFERS_MAX} that the host offered are published already"));
+        Err(PortError::NoneFree { protocol: wanted.protocol.clone(), source })
     }
 
     /// Takes over what a live container has.
     pub fn keep(&mut self, port: &Published, address: Ipv4Addr) {
-        self.taken.insert((port.protocol.clone(), port.host_port), (address, port.container_port));
+        self.taken.insert(port.key(), (address, port.container_port));
     }
 
     /// Gives ports back.
     pub fn free(&mut self, ports: &[Published]) {
         for port in ports {
-            self.taken.remove(&(port.protocol.clone(), port.host_port));
+            self.taken.remove(&port.key());
         }
     }
 
     /// (protocol, host port) → (address, container port).
-    pub fn all(&self) -> &BTreeMap<(String, u16), (Ipv4Addr, u16)> {
+    pub fn all(&self) -> &BTreeMap<(String, u16), Target> {
         &self.taken
     }
 }
 
 /// Asks the host whether a port is free (or for a free one) by binding it for a moment.
-fn probe(protocol: &str, port: u16) -> io::Result<u16> {
+pub fn probe(protocol: &str, port: u16) -> io::Result<u16> {
     let address = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, port);
     match protocol {
         "udp" => UdpSocket::bind(address)?.local_addr().map(|bound| bound.port()),
@@ -117,12 +159,13 @@ mod tests {
     #[test]
     fn a_port_is_taken_once() {
         let mut ports = Ports::default();
-        let got = ports.take(&[port(0)], Ipv4Addr::LOCALHOST).expect("a free port");
+        let got = ports.take(&[port(0)], Ipv4Addr::LOCALHOST, |_| false).expect("a free port");
         assert_ne!(got[0].host_port, 0);
-        let again = ports.take(&[port(got[0].host_port)], Ipv4Addr::LOCALHOST).expect_err("taken");
+        let again = ports.take(&[port(got[0].host_port)], Ipv4Addr::LOCALHOST, |_| false).expect_err("taken");
         assert!(again.to_string().ends_with("port is already allocated"));
         ports.free(&got);
-        ports.take(&got, Ipv4Addr::LOCALHOST).expect("free again");
+        ports.take(&got, Ipv4Addr::LOCALHOST, |_| true).expect_err("taken in some other way");
+        ports.take(&got, Ipv4Addr::LOCALHOST, |_| false).expect("free again");
     }
 
     #[test]
@@ -130,7 +173,7 @@ mod tests {
         let listener = TcpListener::bind("0.0.0.0:0").expect("bound");
         let busy = listener.local_addr().expect("address").port();
         let mut ports = Ports::default();
-        assert!(ports.take(&[port(0), port(busy)], Ipv4Addr::LOCALHOST).is_err());
+        assert!(ports.take(&[port(0), port(busy)], Ipv4Addr::LOCALHOST, |_| false).is_err());
         assert!(ports.all().is_empty(), "all or none");
     }
 }

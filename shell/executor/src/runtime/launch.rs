@@ -17,7 +17,7 @@ use super::volumes;
 use super::working_directory;
 use crate::controller::TaskOrder;
 use crate::error::{ControllerError, RuntimeError};
-use crate::network::Endpoint;
+use crate::network::{Endpoint, MeshPorts, Wanted};
 use crate::shim;
 use crate::shim::client::ShimClient;
 use crate::shim::protocol::{Confinement, ExecProcess, Instructions, PROTOCOL_VERSION, Propagation};
@@ -96,8 +96,14 @@ async fn connect(shared: &Shared, record: &Record) -> Result<Option<Endpoint>, C
     match &record.network {
         NetworkMode::Host => Ok(None),
         NetworkMode::None => shared.network.isolate(&record.id).await.map(Some),
-        NetworkMode::Bridge => shared.network.attach(&record.id, &record.wanted_ports).await.map(Some),
-        NetworkMode::Given(path) => Ok(Some(Endpoint { namespace: path.clone(), address: None, ports: Vec::new() })),
+        NetworkMode::Bridge => {
+            let wanted = Wanted { ports: &record.wanted_ports, mesh: &record.mesh };
+            shared.network.attach(&record.id, wanted).await.map(Some)
+        }
+        NetworkMode::Given(path) => {
+            let (ports, mesh) = (Vec::new(), MeshPorts::default());
+            Ok(Some(Endpoint { namespace: path.clone(), address: None, ports, mesh }))
+        }
     }
 }
 

@@ -11,8 +11,10 @@ mod health;
 mod launch;
 mod log_options;
 mod logs;
+mod ports;
 mod queries;
 mod record;
+mod serving;
 mod settings;
 mod shared;
 mod task;
@@ -88,8 +90,10 @@ impl Runtime {
             builder.create(directory).map_err(RuntimeError::file("create", directory))?;
         }
         let found = find_containers(&config, &containers).await?;
-        let surviving: Vec<Surviving> =
-            found.iter().filter(|container| container.client().is_some()).map(survivor).collect();
+        let mut live: Vec<_> = found.iter().filter(|container| container.client().is_some()).collect();
+        // Of two services with the same port of the mesh, the later one has it by right.
+        live.sort_by_key(|container| container.record().created_at_nanos);
+        let surviving: Vec<Surviving> = live.into_iter().map(survivor).collect();
         let host = crate::host::abilities();
         let shared = Arc::new(Shared {
             network: Network::open(&config, &surviving).await?,
@@ -223,7 +227,7 @@ impl Shared {
 
 fn survivor(container: &Arc<ContainerHandle>) -> Surviving {
     let record = container.record();
-    Surviving { container: container.id.clone(), address: record.address, ports: record.ports }
+    Surviving { container: container.id.clone(), address: record.address, ports: record.ports, mesh: record.mesh }
 }
 
 /// Reads the records and looks for their shims.

@@ -11,7 +11,7 @@ use skep_model::{Code, Refusal, WallTime};
 use tokio::process::Command;
 
 use super::container::ContainerHandle;
-use super::{ProcessTable, Runtime};
+use super::{ProcessTable, Runtime, serving};
 use crate::shim;
 use crate::shim::protocol::ShimStatus;
 
@@ -71,7 +71,8 @@ impl Runtime {
         let container = self.shared.container(id)?;
         let record = container.record();
         let signal = signal.map_or(Ok(record.stop_signal), signal_number)?;
-        container.stop(signal, timeout.unwrap_or(record.stop_grace)).await.map_err(internal)
+        let grace = timeout.unwrap_or(record.stop_grace);
+        serving::stop(&self.shared, &container, signal, grace).await.map_err(internal)
     }
 
     /// Sends a signal, by name or number.

@@ -13,7 +13,7 @@ use skep_model::{NodeId, ServiceId, TaskId, WallTime};
 use super::container::Live;
 use super::settings::Settings;
 use crate::error::RuntimeError;
-use crate::network::Published;
+use crate::network::{MeshPorts, Published};
 use crate::shim::protocol::ExecProcess;
 use crate::spec::PlannedMount;
 
@@ -117,6 +117,9 @@ pub struct Record {
     pub created_at_nanos: i64,
     pub network: NetworkMode,
     pub wanted_ports: Vec<Published>,
+    /// Ports of the routing mesh; absent in records of earlier versions.
+    #[serde(default)]
+    pub mesh: MeshPorts,
     pub mounts: Vec<PlannedMount>,
     pub memory_limit_bytes: i64,
     pub nano_cpus: i64,

@@ -14,23 +14,24 @@ use serde::Deserialize;
 use skep_model::engine::{Health, HealthCheck, Image, RegistryAuth};
 use skep_model::labels::signal_number;
 use skep_model::pb::objects::NetworkAttachment;
-use skep_model::pb::types::{ContainerSpec, ContainerStatus, HealthConfig, PortConfig, PortStatus, mount, port_config};
+use skep_model::pb::types::{ContainerSpec, ContainerStatus, HealthConfig, PortConfig, PortStatus, mount};
 use skep_model::template::{self, Facts};
 use skep_model::time::duration;
-use skep_model::{Code, Refusal, Task, defaults};
+use skep_model::{Code, Refusal, defaults};
 
 use super::container::ContainerHandle;
 use super::files;
 use super::health::UNHEALTHY;
 use super::launch::launch;
 use super::log_options;
+use super::ports;
 use super::record::{NetworkMode, Probe, RECORD_VERSION, Record};
+use super::serving;
 use super::settings::Settings;
 use super::shared::{Shared, held};
 use super::volumes;
 use crate::controller::{Controller, TaskOrder, TaskReport};
 use crate::error::{ControllerError, RuntimeError};
-use crate::network::Published;
 use crate::shim::now_nanos;
 use crate::spec::{check, command, container as container_spec, environment, plan};
 
@@ -106,7 +107,7 @@ impl TaskController {
         if unhealthy {
             container.update(|live| live.cause = Some(UNHEALTHY.to_owned()));
             let record = container.record();
-            container.stop(record.stop_signal, record.stop_grace).await?;
+            serving::stop(&self.shared, container, record.stop_signal, record.stop_grace).await?;
         }
         Self::outcome(container)
     }
@@ -133,8 +134,9 @@ impl Controller for TaskController {
             return Ok(());
         }
         let order = self.order();
-        let host_network = network_mode(&order)? == NetworkMode::Host;
-        let spec = check(&order.task.spec, self.shared.host, host_network)?;
+        let network = network_mode(&order)?;
+        let spec = check(&order.task.spec, self.shared.host, network == NetworkMode::Host)?;
+        ports::of_mesh(&order.task, &network)?;
         sources(&order)?;
         log_options::check(log_options::driver(&order.task))?;
         let given = spec.pull_options.as_ref().map_or("", |options| &options.registry_auth);
@@ -164,7 +166,7 @@ impl Controller for TaskController {
             drop(turn);
         }
         if container.record().probe.is_none() {
-            return Ok(());
+            return serving::begin(&self.shared, &container).await;
         }
         let mut watch = container.watch();
         let settled = |live: &super::container::Live| {
@@ -172,7 +174,7 @@ impl Controller for TaskController {
         };
         let live = watch.wait_for(settled).await.map_err(|_| RuntimeError::Stopped { thread: "container" })?.clone();
         match (live.exit_code(), live.health) {
-            (None, Some(Health::Healthy)) => Ok(()),
+            (None, Some(Health::Healthy)) => serving::begin(&self.shared, &container).await,
             _ => self.ended_or_unhealthy(&container).await,
         }
     }
@@ -186,7 +188,7 @@ impl Controller for TaskController {
         let Some(container) = self.known() else { return Ok(()) };
         let _turn = container.verbs.lock().await;
         let record = container.record();
-        Ok(container.stop(record.stop_signal, record.stop_grace).await?)
+        Ok(serving::stop(&self.shared, &container, record.stop_signal, record.stop_grace).await?)
     }
 
     async fn terminate(&self) -> Result<(), ControllerError> {
@@ -214,7 +216,7 @@ impl Controller for TaskController {
             pid: live.status.as_ref().filter(|_| live.is_running()).map_or(0, |status| status.pid),
             exit_code: live.exit_code().unwrap_or(0),
         };
-        let ports: Vec<PortConfig> = record.ports.iter().filter(|_| live.is_running()).map(shown).collect();
+        let ports: Vec<PortConfig> = record.ports.iter().filter(|_| live.is_running()).map(ports::shown).collect();
         let ports = (!ports.is_empty()).then_some(PortStatus { ports });
         TaskReport { container: Some(status), ports }
     }
@@ -250,38 +252,6 @@ pub async fn remove(shared: &Arc<Shared>, container: &Arc<ContainerHandle>) -> R
     removing.await.map_err(|_| RuntimeError::Stopped { thread: "removal" })??;
     shared.announce("destroy", container);
     Ok(())
-}
-
-fn shown(port: &Published) -> PortConfig {
-    let protocol = match port.protocol.as_str() {
-        "udp" => port_config::Protocol::Udp,
-        "sctp" => port_config::Protocol::Sctp,
-        _ => port_config::Protocol::Tcp,
-    };
-    PortConfig {
-        name: port.name.clone(),
-        protocol: protocol.into(),
-        target_port: port.container_port.into(),
-        published_port: port.host_port.into(),
-        publish_mode: port_config::PublishMode::Host.into(),
-    }
-}
-
-fn host_ports(task: &Task) -> Result<Vec<Published>, Refusal> {
-    let ports = task.endpoint.iter().flat_map(|endpoint| &endpoint.ports);
-    let host = ports.filter(|port| port.publish_mode() == port_config::PublishMode::Host);
-    let number =
-        |value: u32| u16::try_from(value).map_err(|_| Refusal::invalid(format!("port {value} is above 65535")));
-    host.map(|port| {
-        let protocol = match port.protocol() {
-            port_config::Protocol::Tcp => "tcp",
-            port_config::Protocol::Udp => "udp",
-            port_config::Protocol::Sctp => "sctp",
-        };
-        let (host_port, container_port) = (number(port.published_port)?, number(port.target_port)?);
-        Ok(Published { protocol: protocol.to_owned(), host_port, container_port, name: port.name.clone() })
-    })
-    .collect()
 }
 
 /// Sources of binds must be there before anything is made.
@@ -368,7 +338,8 @@ fn record(shared: &Shared, order: &TaskOrder, image: &Image) -> Result<Record, C
         tty: spec.tty,
         open_stdin: spec.open_stdin,
         created_at_nanos: now_nanos(),
-        wanted_ports: host_ports(task)?,
+        wanted_ports: ports::of_host(task)?,
+        mesh: ports::of_mesh(task, &network)?,
         mounts: plan(spec, &image.config.volumes, &shared.volumes())?,
         memory_limit_bytes: limits.memory_bytes,
         nano_cpus: limits.nano_cpus,

@@ -1,6 +1,7 @@
 //! Real containers under real shims: needs root, runs in network namespaces of its own.
 
 mod lab;
+mod mesh;
 mod specs;
 
 use std::time::Duration;

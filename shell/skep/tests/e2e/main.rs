@@ -15,6 +15,7 @@ mod failures;
 mod faults;
 mod global;
 mod membership;
+mod mesh;
 mod operator;
 mod plugin;
 mod reads;

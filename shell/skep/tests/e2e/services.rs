@@ -57,8 +57,9 @@ fn what_cannot_be_is_refused_with_a_sentence() {
     swarm.create_service("there", &["--replicas", "0"], &[]).expect();
     let refusal = swarm.create_service("there", &[], &[]).expect_failure();
     assert!(refusal.contains("name conflicts with an existing object: service there already exists"), "{refusal}");
-    let refusal = swarm.create_service("mesh", &["--publish", "8080:80"], &[]).expect_failure();
-    assert!(refusal.contains("mode=host"), "{refusal}");
+    swarm.create_service("mesh", &["--replicas", "0", "--publish", "8080:80"], &[]).expect();
+    let refusal = swarm.create_service("rival", &["--publish", "8080:80"], &[]).expect_failure();
+    assert!(refusal.contains("port '8080' is already in use by service 'mesh'"), "{refusal}");
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::{Swarm, wait_until};
+use crate::support::{Swarm, wait_for, wait_until};
 
 /// Every example, and what it makes of two nodes of which one is a manager: services with their replicas.
 const EXAMPLES: [(&str, &[&str]); 10] = [
@@ -122,6 +122,18 @@ fn looks_right(swarm: &Swarm, name: &str) {
             assert_eq!(exec("agent", &["hostname"]), "h1");
             let config = exec("collector", &["cat", "/etc/collector/collector.yml"]);
             assert!(config.contains("node: h1") && config.contains("service: monitoring_collector"), "{config}");
+        }
+        "voting-app" => {
+            for port in [5001, 5002] {
+                // The nodes that run a task answer.
+                wait_for("a front to answer", || {
+                    (1..=2).any(|number| {
+                        let url = format!("http://{}:{port}/etc/hostname", swarm.address(number));
+                        let said = std::process::Command::new("curl").args(["-sf", "-m", "2", &url]).output();
+                        said.is_ok_and(|said| said.status.success())
+                    })
+                });
+            }
         }
         "host-ports-edge" => {
             for number in 1..=2 {

@@ -1,4 +1,5 @@
 use skep_model::pb::messages as m;
+use skep_model::pb::messages::update_service_request::Rollback;
 use skep_model::pb::types as t;
 use skep_model::pb::types::task_spec::Runtime;
 use skep_model::{Code, Service, TaskState, Verbatim};
@@ -192,18 +193,67 @@ fn references_must_exist_under_their_id_and_name() {
     );
 }
 
-#[test]
-fn ingress_publication_is_refused_and_host_publication_is_not() {
-    use t::port_config::PublishMode::{Host, Ingress};
+fn with_ingress(name: &str) -> Swarm {
     let mut swarm = Swarm::new();
-    let refusal = swarm.ask(create(publishing("web", vec![port(Ingress, 8080)]))).unwrap_err();
-    assert_eq!(refusal.code, Code::Unimplemented);
-    assert!(refusal.message.contains("mode=host"), "{refusal}");
-    swarm.ask(create(publishing("web", vec![port(Host, 8080)]))).unwrap();
-    swarm.ask(create(publishing("api", vec![port(Host, 8080)]))).unwrap();
+    let spec = t::NetworkSpec { ingress: true, annotations: annotations(name), ..Default::default() };
+    swarm.ask(m::CreateNetworkRequest { spec: Some(Verbatim::new(spec)) }).unwrap();
+    swarm
+}
+
+#[test]
+fn ports_are_published_on_every_node_or_on_the_tasks_own() {
+    use t::port_config::PublishMode::{Host, Ingress};
+    let mut swarm = with_ingress("ingress");
+    let mesh = publishing("web", vec![port(Ingress, 8080), port(Ingress, 0)]);
+    swarm.ask(create(mesh.clone())).unwrap();
+    assert_eq!(*swarm.ledger.committed().service_by_name("web").unwrap().spec, mesh, "stored as it came");
+    let refusal = swarm.ask(create(publishing("api", vec![port(Ingress, 8080)]))).unwrap_err();
+    assert_eq!(refusal.code, Code::InvalidArgument);
+    assert!(refusal.message.starts_with("port '8080' is already in use by service 'web' ("), "{refusal}");
+    assert!(refusal.message.ends_with(") as an ingress port"), "{refusal}");
+    swarm.ask(create(publishing("host", vec![port(Host, 8081)]))).unwrap();
+    swarm.ask(create(publishing("host-too", vec![port(Host, 8081)]))).unwrap();
+    let refusal = swarm.ask(create(publishing("api", vec![port(Ingress, 8081)]))).unwrap_err();
+    assert!(refusal.message.ends_with(") as a host-published port"), "{refusal}");
     let twice = publishing("db", vec![port(Host, 1), port(Host, 1)]);
     let twice = swarm.ask(create(twice)).unwrap_err();
     assert_eq!(twice.message, "EndpointSpec: duplicate published ports provided");
+}
+
+#[test]
+fn an_update_may_publish_what_is_free_and_go_back() {
+    use t::port_config::PublishMode::{Host, Ingress};
+    let mut swarm = with_ingress("ingress");
+    swarm.ask(create(publishing("web", vec![port(Ingress, 80)]))).unwrap();
+    swarm.ask(create(publishing("api", vec![port(Ingress, 81)]))).unwrap();
+    let request = update(&swarm, "web", publishing("web", vec![port(Ingress, 80), port(Ingress, 81)]));
+    assert!(swarm.ask(request).unwrap_err().message.ends_with("as an ingress port"));
+    let request = update(&swarm, "web", publishing("web", vec![port(Host, 80), port(Ingress, 82)]));
+    swarm.ask(request).unwrap();
+    // What it gave up may be another's by the time it is rolled back.
+    swarm.ask(create(publishing("thief", vec![port(Host, 80)]))).unwrap();
+    let current = swarm.ledger.committed().service_by_name("web").unwrap().spec.clone();
+    let mut back = update(&swarm, "web", (*current).clone());
+    back.set_rollback(Rollback::Previous);
+    let refusal = swarm.ask(back.clone()).unwrap_err();
+    assert!(refusal.message.contains("already in use by service 'thief'"), "{refusal}");
+    let thief = swarm.ledger.committed().service_by_name("thief").unwrap().id.to_string();
+    swarm.ask(m::RemoveServiceRequest { service_id: thief }).unwrap();
+    swarm.ask(back).unwrap();
+    let ports = swarm.ledger.committed().service_by_name("web").unwrap().spec.endpoint.clone().unwrap().ports;
+    assert_eq!(ports, [port(Ingress, 80)]);
+}
+
+#[test]
+fn without_an_ingress_network_only_hosts_publish() {
+    use t::port_config::PublishMode::{Host, Ingress};
+    let mut swarm = Swarm::new();
+    let said = "service needs ingress network, but no ingress network is present";
+    let refusal = swarm.ask(create(publishing("web", vec![port(Ingress, 80)]))).unwrap_err();
+    assert_eq!((refusal.code, refusal.message.as_str()), (Code::FailedPrecondition, said));
+    swarm.ask(create(publishing("web", vec![port(Host, 80)]))).unwrap();
+    let request = update(&swarm, "web", publishing("web", vec![port(Ingress, 80)]));
+    assert_eq!(swarm.ask(request).unwrap_err().message, said);
 }
 
 #[test]

@@ -117,6 +117,12 @@ impl Lab {
         hierarchy.join(self.cgroup.trim_start_matches('/'))
     }
 
+    /// The packet filter's rules, as `nft` lists them.
+    pub fn rules(&self) -> String {
+        let listed = std::process::Command::new("nft").args(["list", "ruleset"]).output().expect("nft runs");
+        String::from_utf8_lossy(&listed.stdout).into_owned()
+    }
+
     /// Where things are.
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)

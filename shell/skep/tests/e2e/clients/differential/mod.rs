@@ -7,6 +7,7 @@ mod bounds;
 pub mod compare;
 mod dependencies;
 mod events;
+mod mesh;
 mod networks;
 mod service_specs;
 mod services;
@@ -58,6 +59,7 @@ fn a_docker_manager_and_skep_answer_alike() {
     service_specs::accepted_and_refused(&mut pair);
     bounds::of_every_field(&mut pair);
     services::updates(&mut pair);
+    mesh::ports_of_the_mesh(&mut pair);
     tasks::running_ones(&mut pair);
     events::of_the_swarm(&mut pair);
     system::leaving(&mut pair);

@@ -210,6 +210,14 @@ fn ports() -> Vec<(&'static str, Value)> {
             ),
         ),
         ("ingress", port(json!({ "TargetPort": 80, "PublishedPort": 8085 }))),
+        ("ingress any", port(json!({ "TargetPort": 80 }))),
+        ("ingress udp", port(json!({ "Protocol": "udp", "TargetPort": 53, "PublishMode": "ingress" }))),
+        (
+            "ingress and host",
+            endpoint(json!({ "Ports": [
+            { "TargetPort": 80, "PublishedPort": 8085, "PublishMode": "host" },
+            { "TargetPort": 80, "PublishedPort": 8085, "PublishMode": "ingress" }] })),
+        ),
     ]
 }
 
