@@ -19,6 +19,7 @@ pub(crate) fn reconcile(turn: &mut Turn, memory: &mut Memory, service: &mut Arc<
     if is_in_order(turn, memory, service, &tasks, replicas) {
         return;
     }
+    turn.looked_at(tasks.len());
     let mut slots = in_order(tasks);
     for slot in &mut slots {
         if turn.is_full() {

@@ -16,6 +16,11 @@ pub(crate) const TASKS_MAX: usize = 8192;
 /// See [`TASKS_MAX`].
 const TASK_BYTES_MAX: usize = 8 << 20;
 
+/// A look at so many tasks of a service takes as long as one that is written.
+pub(crate) const LOOKS_PER_WRITE: usize = 16;
+/// However large the service: so much is written in the turn of the look.
+const AFTER_LOOK_MIN: usize = 1024;
+
 /// Refusals kept for the log between two looks at them.
 pub(crate) const REFUSALS_MAX: usize = 100;
 
@@ -44,6 +49,12 @@ impl<'a, 'tx> Turn<'a, 'tx> {
     /// Nothing more is begun in this turn: what is not done is looked at again in the next one.
     pub(crate) fn is_full(&self) -> bool {
         self.room == 0 || self.tx.task_bytes() >= self.bytes_until
+    }
+
+    /// All tasks of a service were looked at: the less is written in this turn.
+    pub(crate) fn looked_at(&mut self, tasks: usize) {
+        let left = self.room.saturating_sub(tasks / LOOKS_PER_WRITE);
+        self.room = left.max(self.room.min(AFTER_LOOK_MIN));
     }
 
     pub(crate) fn node_of(&self, task: &Task) -> Option<Arc<Node>> {

@@ -48,11 +48,13 @@ pub(super) fn plan(
 ) -> Plan {
     let mut plan = Plan::default();
     for (index, slot) in slots.iter().enumerate() {
-        // Most slots have one task, and it is up to date.
+        // Most slots have one task. If it is out of date no other was tried.
         if let [task] = slot.tasks.as_slice()
             && facts::is_wanted(task)
-            && !comparison.is_dirty(turn, task)
         {
+            if comparison.is_dirty(turn, task) {
+                plan.outdated.push(index);
+            }
             continue;
         }
         let wanted = slot.wanted();
