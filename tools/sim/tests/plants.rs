@@ -96,7 +96,7 @@ fn address_forgotten() {
 
 #[test]
 fn slot_forgotten() {
-    caught(Plant::SlotForgotten, 76, &["one_task_per_slot"]);
+    caught(Plant::SlotForgotten, 5, &["one_task_per_slot"]);
 }
 
 #[test]
@@ -136,7 +136,7 @@ fn start_taken_for_run() {
 
 #[test]
 fn stop_taken_for_end() {
-    caught(Plant::StopTakenForEnd, 9, &["successor_waits"]);
+    caught(Plant::StopTakenForEnd, 25, &["successor_waits"]);
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn version_overlooked() {
 
 #[test]
 fn earlier_version_forgotten() {
-    caught(Plant::EarlierVersionForgotten, 810, &["new_data_reach_services"]);
+    caught(Plant::EarlierVersionForgotten, 896, &["new_data_reach_services"]);
 }
 
 #[test]
