@@ -36,5 +36,5 @@ pub use skep_dispatch::manager::{
     DriverFailure, Effect as DispatchEffect, FetchId, SecretRequest, SecretValue, StreamId,
 };
 pub use skep_pki::{Finding, Inquiry, NewRoot, RootReader, RootRequest, SignFailure, Signing};
-pub use snapshot::{SnapshotError, SnapshotJob, decode_snapshot};
+pub use snapshot::{SnapshotEncoder, SnapshotError, SnapshotJob, decode_snapshot};
 pub use state::{Config, Manager, Status};

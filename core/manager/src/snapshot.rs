@@ -1,5 +1,8 @@
 //! Snapshots: the store together with the membership, in SwarmKit's form (interop §5.6).
 
+use std::fmt;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use prost::Message as _;
 use prost::encoding::WireType;
@@ -46,9 +49,41 @@ impl SnapshotJob {
         &self.point
     }
 
+    /// Whether the other one is of the same place in the log and has the same bytes.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.point == other.point && self.membership == other.membership && self.store.is_same(&other.store)
+    }
+
     /// Its bytes.
     pub fn encode(&self) -> Bytes {
         encode_snapshot(&self.membership, &self.store)
+    }
+}
+
+type Encode = dyn Fn(SnapshotJob) -> Bytes + Send + Sync;
+
+/// Encodes snapshots that are small enough for the manager itself. Whoever runs several managers in one process may
+/// encode once what is the same; the bytes must be those of [`SnapshotJob::encode`].
+#[derive(Clone, Default)]
+pub struct SnapshotEncoder(Option<Arc<Encode>>);
+
+impl SnapshotEncoder {
+    /// Encodes by this function.
+    pub fn new(encode: impl Fn(SnapshotJob) -> Bytes + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(encode)))
+    }
+
+    fn encode(&self, job: SnapshotJob) -> Bytes {
+        match &self.0 {
+            Some(encode) => encode(job),
+            None => job.encode(),
+        }
+    }
+}
+
+impl fmt::Debug for SnapshotEncoder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(if self.0.is_some() { "SnapshotEncoder(shared)" } else { "SnapshotEncoder" })
     }
 }
 
@@ -106,8 +141,9 @@ impl Manager {
         let facts = self.ledger.committed();
         let job = SnapshotJob { point, membership: self.membership().clone(), store: facts.snapshot() };
         if facts.count::<Task>() <= ENCODED_AT_ONCE_MAX {
-            let data = job.encode();
-            return self.consensus.finish_snapshot(job.point, data);
+            let point = job.point.clone();
+            let data = self.snapshot_encoder.encode(job);
+            return self.consensus.finish_snapshot(point, data);
         }
         self.effects.push(Effect::EncodeSnapshot(Box::new(job)));
     }

@@ -21,6 +21,7 @@ use crate::genesis::Genesis;
 use crate::learners::Learner;
 use crate::listing::Lists;
 use crate::pace::{self, Pace};
+use crate::snapshot::SnapshotEncoder;
 use crate::waiting::Waiting;
 
 /// Weight of every manager in the list that workers get (interop §4.2).
@@ -41,6 +42,8 @@ pub struct Config {
     pub roots: RootReader,
     /// How entries of the log are read.
     pub reader: Reader,
+    /// How small snapshots are encoded.
+    pub snapshot_encoder: SnapshotEncoder,
 }
 
 /// How a manager stands, for people and for routing.
@@ -59,6 +62,7 @@ pub struct Manager {
     pub(crate) member: Member,
     pub(crate) consensus: Consensus,
     pub(crate) ledger: Ledger,
+    pub(crate) snapshot_encoder: SnapshotEncoder,
     pub(crate) dispatcher: Dispatcher,
     pub(crate) orchestrator: Orchestrator,
     pub(crate) scheduler: Scheduler,
@@ -122,6 +126,7 @@ impl Manager {
             member: config.member,
             consensus,
             ledger: Ledger::reading(facts, config.reader),
+            snapshot_encoder: config.snapshot_encoder,
             orchestrator: Orchestrator::new(),
             scheduler: Scheduler::new(),
             network: Allocator::new(),

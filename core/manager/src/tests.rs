@@ -86,6 +86,7 @@ fn config(number: u64, genesis: Option<Genesis>) -> Config {
             },
         },
         reader: Default::default(),
+        snapshot_encoder: Default::default(),
     }
 }
 

@@ -37,6 +37,15 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Whether the other one has the same bytes. Tasks that both share are not looked into.
+    pub fn is_same(&self, other: &Self) -> bool {
+        let same = |(one, other): (&Arc<Task>, &Arc<Task>)| Arc::ptr_eq(one, other) || one == other;
+        self.tasks.len() == other.tasks.len()
+            && self.tasks.iter().zip(&other.tasks).all(same)
+            && self.before_tasks == other.before_tasks
+            && self.after_tasks == other.after_tasks
+    }
+
     /// Bytes of the encoding.
     pub fn encoded_len(&self) -> usize {
         let field = |body: usize| 1 + prost::length_delimiter_len(body) + body;

@@ -13,6 +13,7 @@ pub mod clock;
 mod codec;
 pub mod dice;
 mod disk;
+mod encode_once;
 mod engine;
 mod host;
 pub mod invariants;

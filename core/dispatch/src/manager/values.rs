@@ -151,7 +151,7 @@ impl Values {
     /// When there is something to ask.
     pub fn due(&self) -> Option<Time> {
         let free = |line: &Line| line.asked.len() < limits::SECRET_FETCHES_PER_DRIVER_MAX && !line.queue.is_empty();
-        if self.asked() < limits::SECRET_FETCHES_MAX && self.lines.values().any(free) {
+        if self.lines.values().any(free) && self.asked() < limits::SECRET_FETCHES_MAX {
             return Some(Time::default());
         }
         self.resting.first().map(|(at, _)| *at)

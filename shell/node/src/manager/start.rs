@@ -200,6 +200,7 @@ impl ManagerRole {
             read_issuer: skep_rpc::identity::read_issuer,
             roots: ROOT_READER,
             reader: Default::default(),
+            snapshot_encoder: Default::default(),
         };
         let manager = Manager::new(config, recovered, facts, &mut rng)?;
         let World { own, transport, skep_nodes, server, pending, troubles } = world;

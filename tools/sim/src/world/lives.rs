@@ -266,6 +266,7 @@ impl World {
             read_issuer: |pem| RootId::read(pem).map(RootId::identity),
             roots,
             reader,
+            snapshot_encoder: self.encode_once.encoder(),
         };
         match Manager::new(config, recovered, facts, place.dice.source()) {
             Ok(manager) => {

@@ -33,6 +33,7 @@ use skep_model::{ClusterId, NodeId, Now, RaftId, TaskId, Time};
 use skep_store::Event;
 
 use crate::dice::{Dice, Purpose};
+use crate::encode_once::EncodeOnce;
 use crate::engine::Troubles;
 use crate::host::Host;
 use crate::invariants::no_busy_loop::NoBusyLoop;
@@ -109,6 +110,7 @@ pub struct World {
     pub(crate) journal: Journal,
     pub(crate) oracle: Oracle,
     pub(crate) read_once: ReadOnce,
+    pub(crate) encode_once: EncodeOnce,
     /// What the manager whose turn it is has changed, by index.
     pub(crate) changed: BTreeMap<u64, Vec<Event>>,
     pub(crate) clients: Clients,
@@ -148,6 +150,7 @@ impl World {
             hosts: Dice::new(seed, Purpose::Hosts),
         };
         let read_once = ReadOnce::new(plan.codec);
+        let encode_once = EncodeOnce::new(plan.codec);
         let mut world = Self {
             plant,
             time: Time(1),
@@ -160,6 +163,7 @@ impl World {
             journal: Journal::new(journal),
             oracle: Oracle::new(read_once.clone(), plan.clocks_agree()),
             read_once,
+            encode_once,
             changed: BTreeMap::new(),
             clients: Clients::default(),
             tokens: JoinTokens::default(),
