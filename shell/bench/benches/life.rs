@@ -66,6 +66,7 @@ fn config(genesis: Option<Genesis>) -> Config {
             issuer: |_| None,
         },
         reader: Default::default(),
+        snapshot_encoder: Default::default(),
     }
 }
 
