@@ -95,7 +95,7 @@ impl Dispatcher {
                     effects.push(Effect::FetchSecret { fetch, request });
                 }
                 // Gone since: nobody waits.
-                None => self.values.forget_task(&task),
+                None => self.values.withdraw(fetch),
             }
         }
     }

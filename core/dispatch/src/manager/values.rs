@@ -26,11 +26,11 @@ pub enum Readiness {
 
 #[derive(Debug)]
 enum State {
-    /// Waits for its driver to have time.
-    Queued,
+    /// Waits for its driver to have time, at this place of the line.
+    Queued(u64),
     Asked,
     /// Not given; asked again then.
-    Resting,
+    Resting(Time),
     Here(SecretValue),
 }
 
@@ -51,6 +51,19 @@ struct Line {
     queue: BTreeMap<u64, Need>,
 }
 
+impl Line {
+    fn is_empty(&self) -> bool {
+        self.asked.is_empty() && self.queue.is_empty()
+    }
+}
+
+fn get_mut<'a>(
+    awaited: &'a mut BTreeMap<TaskId, BTreeMap<SecretId, Awaited>>,
+    (task, secret): &Need,
+) -> Option<&'a mut Awaited> {
+    awaited.get_mut(task)?.get_mut(secret)
+}
+
 /// Something that came to nothing, to be told.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Unmet {
@@ -65,7 +78,7 @@ pub struct Unmet {
 /// All values that are awaited.
 #[derive(Debug, Default)]
 pub struct Values {
-    awaited: BTreeMap<Need, Awaited>,
+    awaited: BTreeMap<TaskId, BTreeMap<SecretId, Awaited>>,
     lines: BTreeMap<String, Line>,
     resting: BTreeSet<(Time, Need)>,
     /// Failures nobody was told of yet, the last of each task.
@@ -83,8 +96,7 @@ impl Values {
     /// How it stands with what `task` needs; what was not asked for yet is from now on.
     pub fn readiness(&mut self, node: &NodeId, task: &TaskId, needed: &[(SecretId, String)]) -> Readiness {
         let stand = |(secret, driver): &(SecretId, String)| {
-            let need = (task.clone(), secret.clone());
-            if let Some(awaited) = self.awaited.get(&need) {
+            if let Some(awaited) = self.awaited.get(task).and_then(|needs| needs.get(secret)) {
                 return match (&awaited.state, awaited.refusals) {
                     (State::Here(_), _) => Readiness::Ready,
                     (_, 0) => Readiness::Awaited,
@@ -94,58 +106,72 @@ impl Values {
             let awaited = Awaited {
                 node: node.clone(),
                 driver: driver.clone(),
-                state: State::Queued,
+                state: State::Queued(0),
                 refusals: 0,
                 failure: None,
             };
-            self.awaited.insert(need.clone(), awaited);
-            self.queue(need);
+            self.awaited.entry(task.clone()).or_default().insert(secret.clone(), awaited);
+            self.queue((task.clone(), secret.clone()));
             Readiness::Awaited
         };
         needed.iter().map(stand).max().unwrap_or(Readiness::Ready)
     }
 
     fn queue(&mut self, need: Need) {
-        let Some(awaited) = self.awaited.get_mut(&need) else { return };
-        awaited.state = State::Queued;
+        let Some(awaited) = get_mut(&mut self.awaited, &need) else { return };
         self.last_place += 1;
+        awaited.state = State::Queued(self.last_place);
         self.lines.entry(awaited.driver.clone()).or_default().queue.insert(self.last_place, need);
     }
 
     /// The value, to be sent.
-    pub fn take(&mut self, need: &Need) -> Option<SecretValue> {
-        match self.awaited.get(need)?.state {
-            State::Here(_) => match self.awaited.remove(need)?.state {
-                State::Here(value) => Some(value),
-                _ => None,
-            },
+    pub fn take(&mut self, (task, secret): &Need) -> Option<SecretValue> {
+        let needs = self.awaited.get_mut(task)?;
+        if !matches!(needs.get(secret)?.state, State::Here(_)) {
+            return None;
+        }
+        let taken = needs.remove(secret)?;
+        if needs.is_empty() {
+            self.awaited.remove(task);
+        }
+        match taken.state {
+            State::Here(value) => Some(value),
             _ => None,
         }
     }
 
-    /// The task needs nothing any more.
+    /// The task needs nothing any more. What is being asked keeps its place in the driver's line until it is answered.
     pub fn forget_task(&mut self, task: &TaskId) {
-        if !self.awaited.is_empty() {
-            self.forget(|(of, _), _| of == task);
+        let Some(needs) = self.awaited.remove(task) else { return };
+        self.unmet.remove(task);
+        for (secret, awaited) in needs {
+            match awaited.state {
+                State::Queued(place) => {
+                    let Some(line) = self.lines.get_mut(&awaited.driver) else { continue };
+                    line.queue.remove(&place);
+                    if line.is_empty() {
+                        self.lines.remove(&awaited.driver);
+                    }
+                }
+                State::Resting(until) => drop(self.resting.remove(&(until, (task.clone(), secret)))),
+                State::Asked | State::Here(_) => {}
+            }
         }
     }
 
     /// The node's stream ended; what its tasks need is asked for anew with the next.
     pub fn forget_node(&mut self, node: &NodeId) {
-        if !self.awaited.is_empty() {
-            self.forget(|_, awaited| awaited.node == *node);
-        }
+        let of_node = |needs: &BTreeMap<SecretId, Awaited>| needs.values().any(|awaited| awaited.node == *node);
+        let gone: Vec<TaskId> =
+            self.awaited.iter().filter(|(_, needs)| of_node(needs)).map(|(task, _)| task.clone()).collect();
+        gone.iter().for_each(|task| self.forget_task(task));
     }
 
-    fn forget(&mut self, is_gone: impl Fn(&Need, &Awaited) -> bool) {
-        let gone = self.awaited.iter().filter(|(need, awaited)| is_gone(need, awaited));
-        let gone: BTreeSet<Need> = gone.map(|(need, _)| need.clone()).collect();
-        self.awaited.retain(|need, _| !gone.contains(need));
-        // What is being asked keeps its place in the driver's line until it is answered.
-        self.lines.values_mut().for_each(|line| line.queue.retain(|_, need| !gone.contains(need)));
-        self.lines.retain(|_, line| !(line.asked.is_empty() && line.queue.is_empty()));
-        self.resting.retain(|(_, need)| !gone.contains(need));
-        self.unmet.retain(|_, unmet| !gone.contains(&unmet.need));
+    /// What was to be asked is not: nobody will answer.
+    pub fn withdraw(&mut self, fetch: FetchId) {
+        if let Some((_, (task, _))) = self.leave_line(fetch) {
+            self.forget_task(&task);
+        }
     }
 
     /// When there is something to ask.
@@ -175,7 +201,7 @@ impl Values {
         for (driver, line) in &mut self.lines {
             while room > 0 && line.asked.len() < limits::SECRET_FETCHES_PER_DRIVER_MAX {
                 let Some((_, need)) = line.queue.pop_first() else { break };
-                let Some(awaited) = self.awaited.get_mut(&need) else { continue };
+                let Some(awaited) = get_mut(&mut self.awaited, &need) else { continue };
                 awaited.state = State::Asked;
                 self.last_fetch += 1;
                 let fetch = FetchId(self.last_fetch);
@@ -195,7 +221,7 @@ impl Values {
         result: Result<SecretValue, DriverFailure>,
     ) -> Option<(NodeId, TaskId)> {
         let (driver, need) = self.leave_line(fetch)?;
-        let awaited = self.awaited.get_mut(&need)?;
+        let awaited = get_mut(&mut self.awaited, &need)?;
         if !matches!(awaited.state, State::Asked) {
             return None;
         }
@@ -209,7 +235,7 @@ impl Values {
             Err(failure) => {
                 let until = now.after(pause(awaited.refusals));
                 awaited.refusals = awaited.refusals.saturating_add(1);
-                awaited.state = State::Resting;
+                awaited.state = State::Resting(until);
                 awaited.failure = Some(failure.clone());
                 self.resting.insert((until, need.clone()));
                 self.unmet.insert(need.0.clone(), Unmet { need: need.clone(), driver, failure });
@@ -221,7 +247,7 @@ impl Values {
     fn leave_line(&mut self, fetch: FetchId) -> Option<(String, Need)> {
         let (driver, line) = self.lines.iter_mut().find(|(_, line)| line.asked.contains_key(&fetch))?;
         let (driver, need) = (driver.clone(), line.asked.remove(&fetch)?);
-        if line.asked.is_empty() && line.queue.is_empty() {
+        if line.is_empty() {
             self.lines.remove(&driver);
         }
         Some((driver, need))
@@ -231,7 +257,8 @@ impl Values {
     fn rouse(&mut self, driver: &str) {
         let absent = |awaited: &Awaited| awaited.failure.as_ref().is_some_and(DriverFailure::is_absence);
         let roused = |(_, need): &(Time, Need)| {
-            self.awaited.get(need).is_some_and(|awaited| awaited.driver == driver && absent(awaited))
+            let awaited = self.awaited.get(&need.0).and_then(|needs| needs.get(&need.1));
+            awaited.is_some_and(|awaited| awaited.driver == driver && absent(awaited))
         };
         let roused: Vec<_> = self.resting.iter().filter(|entry| roused(entry)).cloned().collect();
         for entry in roused {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use skep_model::pb::messages as m;
 use skep_model::pb::messages::assignment::Item;
 use skep_model::pb::types::TaskState as S;
+use skep_model::{NodeId, SecretId, TaskId, Time};
 
+use crate::manager::values::{Readiness, Values};
 use crate::manager::{DriverFailure, FetchId, SecretRequest, SecretValue, limits};
 use crate::testing::{Leader, changes, driven, secret, task, task_with};
 
@@ -241,4 +243,22 @@ fn answers_to_an_earlier_term_are_to_nobody() {
     leader.fetched(fetch, give("new"));
     let messages = leader.assignments(2);
     assert_eq!(data(&messages[0]), [("key".to_owned(), "new".to_owned())]);
+}
+
+#[test]
+fn a_question_that_is_not_asked_after_all_holds_nobodys_place() {
+    let node = NodeId::new("a").expect("an id");
+    let needed = [(SecretId::new("key").expect("an id"), "vault".to_owned())];
+    let mut values = Values::default();
+    for number in 0..2 * limits::SECRET_FETCHES_PER_DRIVER_MAX {
+        let task = TaskId::new(&format!("t{number}")).expect("an id");
+        assert_eq!(values.readiness(&node, &task, &needed), Readiness::Awaited);
+    }
+    let first = values.start(Time::default());
+    assert_eq!(first.len(), limits::SECRET_FETCHES_PER_DRIVER_MAX);
+    assert!(values.start(Time::default()).is_empty(), "the driver has enough to do");
+    first.iter().for_each(|(fetch, ..)| values.withdraw(*fetch));
+    assert_eq!(values.start(Time::default()).len(), limits::SECRET_FETCHES_PER_DRIVER_MAX);
+    values.forget_node(&node);
+    assert_eq!(values.due(), None, "nobody waits");
 }
