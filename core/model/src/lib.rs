@@ -8,6 +8,7 @@
 
 pub mod ability;
 pub mod caller;
+pub mod causes;
 pub mod constraint;
 pub mod control;
 pub mod defaults;
@@ -28,6 +29,7 @@ pub mod warnings;
 
 pub use ability::{Ability, AbilitySet};
 pub use caller::Caller;
+pub use causes::with_causes;
 pub use control::{ControlCall, ControlKind, ControlRequest, ControlResponse};
 pub use ids::{
     ClusterId, ConfigId, ExtensionId, NetworkId, NodeId, RaftId, ResourceId, SecretId, ServiceId, SessionId, TaskId,

@@ -10,6 +10,7 @@ pub mod backend;
 pub mod client;
 pub mod external;
 pub mod identity;
+pub mod question;
 pub mod raft;
 pub mod server;
 mod status;

@@ -188,15 +188,7 @@ fn code_text(code: &OciErrorCode) -> String {
 
 /// The innermost cause says most: `Connection refused`, a certificate that is not trusted.
 fn unexpected(reference: &ImageReference, error: OciDistributionError) -> ImageError {
-    let mut answer = error.to_string();
-    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(&error);
-    while let Some(inner) = cause {
-        let text = inner.to_string();
-        if !answer.contains(&text) {
-            answer = format!("{answer}: {text}");
-        }
-        cause = inner.source();
-    }
+    let answer = skep_model::with_causes(&error);
     ImageError::Registry { registry: reference.domain.clone(), answer, source: Some(Box::new(error)) }
 }
 

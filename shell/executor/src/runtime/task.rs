@@ -143,7 +143,7 @@ impl Controller for TaskController {
         let auth = registry_auth(given)?;
         let found = self.shared.images.resolve_or_pull(&spec.image, auth.as_ref(), None).await;
         let failed = |reason: String| ControllerError::Image { reference: spec.image.clone(), reason };
-        let image = found.map_err(|error| failed(crate::shim::chain(&error)))?;
+        let image = found.map_err(|error| failed(skep_model::with_causes(&error)))?;
         self.create(&order, &image)?;
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::shim::now_nanos;
 const LOOK_INTERVAL: Duration = Duration::from_secs(20);
 
 fn failed(error: ImageError) -> RuntimeError {
-    RuntimeError::Upkeep { message: crate::shim::chain(&error) }
+    RuntimeError::Upkeep { message: skep_model::with_causes(&error) }
 }
 
 impl Runtime {

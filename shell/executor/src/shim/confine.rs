@@ -11,7 +11,6 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use serde_json::json;
 
-use super::process::chain;
 use super::protocol::{Confinement, Propagation};
 
 /// Bytes of one instruction of the filter.
@@ -58,7 +57,8 @@ impl Confine {
 
     /// What the first process does as soon as it is in the container, while failures can still be told.
     pub fn prepare(&self) -> Result<(), String> {
-        reset_effective(create_syscall().as_ref()).map_err(|error| format!("capabilities: {}", chain(&error)))?;
+        reset_effective(create_syscall().as_ref())
+            .map_err(|error| format!("capabilities: {}", skep_model::with_causes(&error)))?;
         self.choose_profile()?;
         for (target, flags) in &self.first.propagations {
             mount(None::<&str>, target.as_str(), None::<&str>, *flags, None::<&str>)
@@ -82,7 +82,8 @@ impl Confine {
     /// Confines the calling process, which has become its user but kept its capabilities.
     pub fn apply(&self) -> Result<(), String> {
         let syscall = create_syscall();
-        let words = |error: libcontainer::syscall::SyscallError| format!("capabilities: {}", chain(&error));
+        let words =
+            |error: libcontainer::syscall::SyscallError| format!("capabilities: {}", skep_model::with_causes(&error));
         let filter = || match &self.filter {
             Some(filter) => load(filter, self.filter_flags).map_err(|error| format!("system call filter: {error}")),
             None => Ok(()),

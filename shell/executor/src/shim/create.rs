@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::complaints::Complaints;
 use super::confine::Confine;
-use super::process::{chain, restore_signals};
+use super::process::restore_signals;
 use super::protocol::Instructions;
 use super::workload::Workload;
 use super::{CONSOLE_FILE, STATE_DIRECTORY, cgroups, devices};
@@ -110,22 +110,24 @@ fn make(instructions: &Instructions) -> Result<Outcome, String> {
         .map_err(|error| format!("confinement: {error}"))?;
     let mut builder = ContainerBuilder::new(instructions.container_id.clone(), SyscallType::default())
         .with_root_path(&state)
-        .map_err(|error| chain(&error))?
+        .map_err(|error| skep_model::with_causes(&error))?
         .with_executor(Workload { init: instructions.init, confine, working_dir });
     if instructions.terminal {
         builder = builder.with_console_socket(Some(instructions.run_directory.join(CONSOLE_FILE)));
     }
     let builder = builder.as_init(&instructions.bundle).with_systemd(false).with_detach(true);
-    let mut container = builder.build().map_err(|error| readable(&chain(&error)))?;
+    let mut container = builder.build().map_err(|error| readable(&skep_model::with_causes(&error)))?;
     let pid = container.pid().ok_or("the runtime library reports no process")?.as_raw();
     let finished = cgroups::directories(&instructions.cgroup_path)
         .map_err(|error| format!("cgroups: {error}"))
         .and_then(|cgroups| filter_devices(&cgroups, instructions).map(|()| cgroups))
-        .and_then(|cgroups| container.start().map(|()| cgroups).map_err(|error| readable(&chain(&error))));
+        .and_then(|cgroups| {
+            container.start().map(|()| cgroups).map_err(|error| readable(&skep_model::with_causes(&error)))
+        });
     match finished {
         Ok(cgroups) => Ok(Outcome { pid, cgroups, error: None }),
         Err(error) => {
-            let removed = container.delete(true).map_err(|error| chain(&error));
+            let removed = container.delete(true).map_err(|error| skep_model::with_causes(&error));
             Err(removed.err().map_or(error.clone(), |second| format!("{error} (and removing it failed: {second})")))
         }
     }

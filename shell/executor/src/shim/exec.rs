@@ -18,7 +18,7 @@ use nix::unistd::{ForkResult, Gid, Uid, dup2_stderr, dup2_stdin, dup2_stdout, ex
 use serde::{Deserialize, Serialize};
 
 use super::confine::Confine;
-use super::process::{chain, restore_signals};
+use super::process::restore_signals;
 use super::protocol::{Confinement, ExecProcess};
 use super::workload::{EXIT_CODE_NOT_FOUND, find, strings};
 use super::{cgroups, wire};
@@ -105,7 +105,8 @@ pub fn heard(steps: &OwnedFd) -> io::Result<Option<(Step, Option<OwnedFd>)>> {
 
 /// The helper.
 fn enter(place: &Place<'_>, process: &ExecProcess, streams: &[OwnedFd], report: &OwnedFd) -> Result<(), String> {
-    let words = |what: &'static str| move |error: &dyn std::error::Error| format!("{what}: {}", chain(error));
+    let words =
+        |what: &'static str| move |error: &dyn std::error::Error| format!("{what}: {}", skep_model::with_causes(error));
     restore_signals().map_err(|error| words("signals")(&error))?;
     let bounds = bounds(place, process)?;
     cgroups::join(place.cgroups).map_err(|error| words("join cgroups")(&error))?;
@@ -140,7 +141,7 @@ fn enter(place: &Place<'_>, process: &ExecProcess, streams: &[OwnedFd], report: 
 }
 
 fn bounds(place: &Place<'_>, process: &ExecProcess) -> Result<Bounds, String> {
-    let spec = Spec::load(place.bundle.join("config.json")).map_err(|error| chain(&error))?;
+    let spec = Spec::load(place.bundle.join("config.json")).map_err(|error| skep_model::with_causes(&error))?;
     let confine = (!process.privileged).then(|| Confine::read(place.confinement)).transpose();
     Ok(Bounds {
         confine: confine.map_err(|error| format!("system call filter: {error}"))?,
@@ -189,8 +190,9 @@ fn attach(stdin: &OwnedFd, stdout: &OwnedFd, stderr: &OwnedFd) -> nix::Result<()
 fn confine(bounds: &Bounds, process: &ExecProcess) -> Result<CString, String> {
     let syscall = create_syscall();
     let syscall: &dyn Syscall = syscall.as_ref();
-    let words =
-        |what: &'static str| move |error: libcontainer::syscall::SyscallError| format!("{what}: {}", chain(&error));
+    let words = |what: &'static str| {
+        move |error: libcontainer::syscall::SyscallError| format!("{what}: {}", skep_model::with_causes(&error))
+    };
     for limit in &bounds.rlimits {
         syscall.set_rlimit(limit).map_err(words("resource limits"))?;
     }

@@ -22,7 +22,7 @@ mod wire;
 mod workload;
 
 pub(crate) use cgroups::{hierarchies as cgroup_hierarchies, remove as remove_cgroups};
-pub(crate) use process::{boot_id, chain, now_nanos, start_ticks};
+pub(crate) use process::{boot_id, now_nanos, start_ticks};
 
 use std::ffi::OsString;
 use std::path::PathBuf;

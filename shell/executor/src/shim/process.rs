@@ -36,21 +36,6 @@ pub fn restore_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// An error with everything below it, outermost first, without repetitions.
-pub fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut below = error.source();
-    while let Some(cause) = below {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text.push_str(": ");
-            text.push_str(&words);
-        }
-        below = cause.source();
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -60,17 +45,5 @@ mod tests {
         let own = i32::try_from(std::process::id()).expect("a pid");
         assert!(start_ticks(own).is_some_and(|ticks| ticks > 0));
         assert_eq!(start_ticks(0), None);
-    }
-
-    #[test]
-    fn an_error_tells_its_causes_once() {
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer")]
-        struct Outer(#[source] io::Error);
-        assert_eq!(chain(&Outer(io::Error::other("inner"))), "outer: inner");
-        #[derive(Debug, thiserror::Error)]
-        #[error("outer: {0}")]
-        struct Both(#[source] io::Error);
-        assert_eq!(chain(&Both(io::Error::other("inner"))), "outer: inner");
     }
 }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request, StatusCode};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use skep_manager::DriverFailure;
+use skep_rpc::question::{self, QuestionError};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpStream, UnixStream};
 
@@ -86,8 +86,10 @@ async fn exchange(
     path: &str,
     body: Vec<u8>,
 ) -> Result<Answer, DriverFailure> {
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| away(whole(&error)))?;
+    let failure = |error: QuestionError| match error {
+        QuestionError::Connection(_) => away(error.to_string()),
+        QuestionError::Body(cause) => DriverFailure::Unreadable { reason: cause.to_string() },
+    };
     let request = Request::builder()
         .method(Method::POST)
         .uri(path)
@@ -97,36 +99,10 @@ async fn exchange(
         .header(CONTENT_TYPE, MEDIA_TYPE)
         .body(Full::new(Bytes::from(body)))
         .map_err(|error| away(error.to_string()))?;
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(|error| away(whole(&error)))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| DriverFailure::Unreadable { reason: error.to_string() })?;
-        Ok(Answer { status, body: body.to_bytes() })
-    };
-    let connection = std::pin::pin!(connection);
-    let mut answered = std::pin::pin!(answered);
-    tokio::select! {
-        answer = &mut answered => answer,
-        // Ended before its time: the answer is there already, or will say that it cannot come.
-        ended = connection => {
-            ended.map_err(|error| away(whole(&error)))?;
-            answered.await
-        }
-    }
+    let (status, body) = question::ask(stream, request, ANSWER_BYTES_MAX).await.map_err(failure)?;
+    Ok(Answer { status, body })
 }
 
 fn away(reason: String) -> DriverFailure {
     DriverFailure::Away { reason }
-}
-
-/// hyper's errors say little without their cause.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
 }

@@ -196,13 +196,7 @@ impl SwarmNode {
 }
 
 pub(super) fn internal(error: impl std::error::Error) -> Refusal {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    Refusal::new(Code::Internal, text)
+    Refusal::new(Code::Internal, skep_model::with_causes(&error))
 }
 
 /// Docker's text for a node that is in a swarm already.

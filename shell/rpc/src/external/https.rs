@@ -5,8 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HOST, USER_AGENT};
 use http::{Method, Request, StatusCode, Uri};
-use http_body_util::{BodyExt as _, Full, Limited};
-use hyper_util::rt::TokioIo;
+use http_body_util::Full;
 use rustls::ClientConfig;
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::pki_types::ServerName;
@@ -15,6 +14,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::identity::{NodeIdentity, TrustRoot};
+use crate::question;
 use crate::tls::provider;
 
 /// The port of a URL that names none.
@@ -60,8 +60,6 @@ pub(super) async fn connect(config: Arc<ClientConfig>, url: &Uri) -> Result<TlsS
 /// Posts JSON.
 pub(super) async fn post(config: Arc<ClientConfig>, url: &Uri, body: &[u8]) -> Result<(StatusCode, Bytes), String> {
     let tls = connect(config, url).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(tls)).await.map_err(|error| whole(&error))?;
     let path = url.path_and_query().map_or("/", |path| path.as_str());
     let request = Request::builder()
         .method(Method::POST)
@@ -71,31 +69,5 @@ pub(super) async fn post(config: Arc<ClientConfig>, url: &Uri, body: &[u8]) -> R
         .header(CONTENT_TYPE, "application/json")
         .body(Full::new(Bytes::copy_from_slice(body)))
         .map_err(|error| error.to_string())?;
-    let answered = async {
-        let response = sender.send_request(request).await.map_err(|error| whole(&error))?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        body.map(|body| (status, body.to_bytes())).map_err(|error| error.to_string())
-    };
-    let connection = std::pin::pin!(connection);
-    let mut answered = std::pin::pin!(answered);
-    tokio::select! {
-        answer = &mut answered => answer,
-        // Ended before its time: the answer is there already, or will say that it cannot come.
-        ended = connection => {
-            ended.map_err(|error| whole(&error))?;
-            answered.await
-        }
-    }
-}
-
-/// hyper's errors say little without their cause.
-fn whole(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+    question::ask(tls, request, ANSWER_BYTES_MAX).await.map_err(|error| error.to_string())
 }

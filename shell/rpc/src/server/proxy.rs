@@ -37,7 +37,7 @@ pub(super) async fn forward(
     });
     let response = tokio::select! {
         response = channel.oneshot(request.map(Body::new)) => response.map_err(|error| {
-            Refusal::new(Code::Unavailable, format!("{LEADER_UNREACHABLE}: {}", causes(&error)))
+            Refusal::new(Code::Unavailable, format!("{LEADER_UNREACHABLE}: {}", skep_model::with_causes(&error)))
         })?,
         _ = &mut changed => return Err(Refusal::new(Code::Aborted, DISCONNECT)),
     };
@@ -71,14 +71,4 @@ fn mark(headers: &mut HeaderMap, origin: &Origin) -> Result<(), Refusal> {
 
 fn text(value: &str) -> Result<HeaderValue, Refusal> {
     HeaderValue::from_str(value).map_err(|_| Refusal::new(Code::Internal, "an identity that no header can carry"))
-}
-
-fn causes(error: &dyn std::error::Error) -> String {
-    let mut sentence = error.to_string();
-    let mut next = error.source();
-    while let Some(error) = next {
-        sentence = format!("{sentence}: {error}");
-        next = error.source();
-    }
-    sentence
 }
