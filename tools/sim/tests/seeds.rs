@@ -174,6 +174,13 @@ fn a_leader_that_leaves_does_not_count_itself() {
     passes(Plan::of(310769));
 }
 
+/// A worker whose removal had failed was promoted, and its operator made it leave by force: a manager's disk had died
+/// meanwhile, so that two of four were left.
+#[test]
+fn nobody_forces_a_new_manager_out() {
+    passes(Plan::of(5441));
+}
+
 /// A change of root began while a node was off that had not heard of the end of the last one, and that the next root's
 /// certificates would have told nothing.
 #[test]

@@ -86,7 +86,17 @@ impl World {
         self.remove_node(&node, dice);
         let life = self.hosts[host].life;
         let later = dice.below(OUTCAST_STAYS_US);
-        self.after_us(later, Happening::Leaving { host, life, looks: LEAVE_LOOKS_MAX, again });
+        self.after_us(later, Happening::OutcastLeaves { host, life, again });
+    }
+
+    /// Nobody makes a node leave by force that has become a manager meanwhile (its removal may have failed, and it may
+    /// have been promoted): the quorum counts on it.
+    pub(crate) fn outcast_leaves(&mut self, host: HostId, life: u64, again: bool) {
+        let place = &self.hosts[host];
+        let manages = place.identity.as_ref().is_some_and(|identity| identity.role == NodeRole::Manager);
+        if place.seat.is_none() && !manages {
+            self.leaving(host, life, LEAVE_LOOKS_MAX, again);
+        }
     }
 
     /// Who is off the list leaves, and joins again.
