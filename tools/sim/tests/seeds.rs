@@ -181,6 +181,12 @@ fn nobody_forces_a_new_manager_out() {
     passes(Plan::of(5441));
 }
 
+/// A manager left while nobody led, came back as a worker, and was taken for the member that it had been.
+#[test]
+fn who_came_back_as_another_node_does_not_vote() {
+    passes(Plan::of(9844));
+}
+
 /// A change of root began while a node was off that had not heard of the end of the last one, and that the next root's
 /// certificates would have told nothing.
 #[test]

@@ -175,8 +175,12 @@ impl World {
         let all_settled = manager.facts().nodes().iter().all(|node| node.role == node.spec.desired_role());
         let seats = self.hosts.iter().filter(|host| host.seat.is_some()).count();
         let members = manager.membership();
+        // A member whose host left while nobody led, and came back as another node, has nobody that votes for it.
         let left = members.iter().filter(|member| {
-            self.seats.get(&member.raft_id).is_some_and(|other| *other != host && !self.hosts[*other].retired)
+            let place = |other: &HostId| &self.hosts[*other];
+            let sits =
+                |other: &HostId| place(other).seat.as_ref().map(|seat| seat.member.raft_id) == Some(member.raft_id);
+            self.seats.get(&member.raft_id).is_some_and(|other| *other != host && sits(other) && !place(other).retired)
         });
         // Who is about to leave is no member for much longer.
         let none_leaves = self.hosts.iter().all(|host| !host.leaving);
