@@ -41,15 +41,16 @@ pub fn instructions(
     record: &Record,
     defaults: LogLimits,
 ) -> Result<LogInstructions, Refusal> {
-    let LogLimits { max_size_bytes, max_files } = limits(driver, defaults)?;
-    Ok(LogInstructions { path, max_size_bytes, max_files, attributes: attributes(driver, record)? })
+    let (LogLimits { max_size_bytes, max_files }, compress) = limits(driver, defaults)?;
+    Ok(LogInstructions { path, max_size_bytes, max_files, compress, attributes: attributes(driver, record)? })
 }
 
 fn option<'a>(driver: Option<&'a Driver>, name: &str) -> &'a str {
     driver.and_then(|driver| driver.options.get(name)).map_or("", String::as_str)
 }
 
-fn limits(driver: Option<&Driver>, defaults: LogLimits) -> Result<LogLimits, Refusal> {
+/// What bounds the log, and whether its older files are compressed.
+fn limits(driver: Option<&Driver>, defaults: LogLimits) -> Result<(LogLimits, bool), Refusal> {
     let name = driver.map(|driver| driver.name.as_str()).filter(|name| !name.is_empty()).unwrap_or("json-file");
     let mut limits = if name == LOCAL { LOCAL_LIMITS } else { defaults };
     let mut compress = name == LOCAL;
@@ -61,7 +62,6 @@ fn limits(driver: Option<&Driver>, defaults: LogLimits) -> Result<LogLimits, Ref
                 let count = value.parse().ok().filter(|&count| count > 0);
                 limits.max_files = count.ok_or_else(|| wrong(format!("max-file cannot be less than 1: {value:?}")))?;
             }
-            // Older files are kept as they are: what bounds the disk is size and number of them.
             "compress" => {
                 let asked = bool_of(value);
                 compress = asked.ok_or_else(|| wrong(format!("parsing {value:?}: neither true nor false")))?;
@@ -83,7 +83,7 @@ fn limits(driver: Option<&Driver>, defaults: LogLimits) -> Result<LogLimits, Ref
         let text = "compress cannot be true when max-file is less than 2 or max-size is not set";
         return Err(Refusal::invalid(text));
     }
-    Ok(limits)
+    Ok((limits, compress))
 }
 
 /// Go's `strconv.ParseBool`.
@@ -182,7 +182,18 @@ mod tests {
 
     fn bounds(name: &str, options: &[(&str, &str)]) -> Result<(u64, u32), String> {
         let limits = limits(Some(&driver(name, options)), LogLimits { max_size_bytes: 7, max_files: 2 });
-        limits.map(|limits| (limits.max_size_bytes, limits.max_files)).map_err(|refusal| refusal.message)
+        limits.map(|(limits, _)| (limits.max_size_bytes, limits.max_files)).map_err(|refusal| refusal.message)
+    }
+
+    #[test]
+    fn older_files_are_compressed_as_dockerd_would() {
+        let compressed = |name: &str, options: &[(&str, &str)]| {
+            limits(Some(&driver(name, options)), LogLimits::default()).expect("taken").1
+        };
+        assert!(!compressed("json-file", &[("max-size", "1m")]));
+        assert!(compressed("json-file", &[("max-size", "1m"), ("max-file", "2"), ("compress", "T")]));
+        assert!(compressed("local", &[]));
+        assert!(!compressed("local", &[("compress", "false")]));
     }
 
     #[test]

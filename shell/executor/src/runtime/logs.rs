@@ -1,10 +1,8 @@
 //! Reads a container's log: rotated files in order, then the current one as it grows.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
-use std::io::{self, BufRead, BufReader, Seek, SeekFrom};
-use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,14 +14,12 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::mpsc;
 
 use super::container::ContainerHandle;
-use crate::shim::log::rotated;
+use super::log_files::{self, Identity, LogFile};
 
 /// Lines on their way to a slow reader.
 const CHANNEL_LINES: usize = 256;
 /// How often a followed log is looked at.
 const FOLLOW_INTERVAL: Duration = Duration::from_millis(100);
-/// Rotated files that are looked for.
-const FILES_MAX: u32 = 1000;
 
 /// Lines of output on their way to a reader; ends with the log, or with an error as the last item.
 pub type LogFollower = mpsc::Receiver<Result<LogLine, Refusal>>;
@@ -64,59 +60,78 @@ struct Follower {
 
 impl Follower {
     fn run(&mut self) -> io::Result<()> {
-        let mut last = VecDeque::new();
-        let tail = self.query.tail.map(|tail| usize::try_from(tail).unwrap_or(usize::MAX));
-        let mut current = None;
-        for path in files(&self.path) {
-            let Ok(file) = File::open(&path) else { continue };
-            let mut reader = BufReader::new(file);
-            while let Some(line) = next(&mut reader)? {
-                let Some(line) = self.wanted(&line) else { continue };
-                match tail {
-                    Some(tail) => {
-                        last.push_back(line);
-                        if last.len() > tail {
-                            last.pop_front();
-                        }
-                    }
-                    None if !self.send(line) => return Ok(()),
-                    None => {}
-                }
-            }
-            current = Some(reader);
-        }
-        for line in last {
-            if !self.send(line) {
+        let mut files = log_files::open_all(&self.path)?;
+        if let Some(tail) = self.query.tail {
+            let last = self.last(&mut files, usize::try_from(tail).unwrap_or(usize::MAX))?;
+            if !last.into_iter().all(|line| self.send(line)) {
                 return Ok(());
             }
+        } else {
+            for file in files.iter_mut().rev() {
+                if !self.rest(file)? {
+                    return Ok(());
+                }
+            }
         }
-        if self.query.follow { self.grow(current) } else { Ok(()) }
+        if self.query.follow { self.grow(files.into_iter().next()) } else { Ok(()) }
+    }
+
+    /// The last lines that are wanted, from as few files as have them; the newest file is read to its end.
+    fn last(&self, files: &mut [LogFile], tail: usize) -> io::Result<Vec<LogLine>> {
+        let mut parts: Vec<VecDeque<LogLine>> = Vec::new();
+        let mut missing = tail;
+        for file in files {
+            if missing == 0 && !parts.is_empty() {
+                break;
+            }
+            let mut last = VecDeque::new();
+            while let Some(line) = file.next()? {
+                last.extend(self.wanted(&line));
+                if last.len() > missing {
+                    last.pop_front();
+                }
+            }
+            missing -= last.len();
+            parts.push(last);
+        }
+        Ok(parts.into_iter().rev().flatten().collect())
+    }
+
+    /// Sends what is left of a file; whether anybody still reads.
+    fn rest(&self, file: &mut LogFile) -> io::Result<bool> {
+        while let Some(line) = file.next()? {
+            if let Some(line) = self.wanted(&line)
+                && !self.send(line)
+            {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Follows the current file, and the next ones after rotations, until the container has ended.
-    fn grow(&mut self, mut current: Option<BufReader<File>>) -> io::Result<()> {
+    fn grow(&mut self, mut held: Option<LogFile>) -> io::Result<()> {
         loop {
-            // Asked before reading: what was written before the end is then read for certain.
+            // Both asked before reading: what was written before the end, or before a rotation, is then read for certain.
             let live = self.container.now();
             let over = live.cleaned || (live.exit_code().is_some() && self.container.client().is_none());
-            if current.is_none() {
-                current = File::open(&self.path).ok().map(BufReader::new);
+            let current = Identity::current(&self.path)?;
+            if let Some(file) = &mut held
+                && !self.rest(file)?
+            {
+                return Ok(());
             }
-            if let Some(reader) = &mut current {
-                while let Some(line) = next(reader)? {
-                    if let Some(line) = self.wanted(&line)
-                        && !self.send(line)
-                    {
+            let known = held.as_ref().map(LogFile::identity);
+            if current.is_some() && current != known {
+                let mut newer = log_files::newer(&self.path, known)?;
+                let newest = newer.pop();
+                for file in &mut newer {
+                    if !self.rest(file)? {
                         return Ok(());
                     }
                 }
-                let same = std::fs::metadata(&self.path).is_ok_and(|now| {
-                    reader.get_ref().metadata().is_ok_and(|held| held.ino() == now.ino() && held.dev() == now.dev())
-                });
-                if !same {
-                    current = None;
-                    continue;
-                }
+                held = newest.or(held);
+                continue;
             }
             let late = self.query.until.is_some_and(|until| WallTime(crate::shim::now_nanos()) > until);
             if over || late || self.lines.is_closed() {
@@ -149,26 +164,4 @@ impl Follower {
             attributes: entry.attrs,
         })
     }
-}
-
-/// One whole line; what has no end yet is left for later.
-fn next(reader: &mut BufReader<File>) -> io::Result<Option<Vec<u8>>> {
-    let mut line = Vec::new();
-    let length = reader.read_until(b'\n', &mut line)?;
-    if line.last() == Some(&b'\n') {
-        return Ok(Some(line));
-    }
-    if length > 0 {
-        reader.seek(SeekFrom::Current(-i64::try_from(length).unwrap_or(0)))?;
-    }
-    Ok(None)
-}
-
-/// Oldest first.
-fn files(path: &Path) -> Vec<PathBuf> {
-    let mut older: Vec<PathBuf> =
-        (1..FILES_MAX).map(|number| rotated(path, number)).take_while(|path| path.exists()).collect();
-    older.reverse();
-    older.push(path.to_owned());
-    older
 }

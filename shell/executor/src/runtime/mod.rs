@@ -9,6 +9,7 @@ mod exec;
 mod files;
 mod health;
 mod launch;
+mod log_files;
 mod log_options;
 mod logs;
 mod ports;

@@ -3,11 +3,14 @@
 //! each line stands before the time: `"attrs":{"tag":"web"}`.
 
 use std::collections::BTreeMap;
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Pid;
+
+use super::compress::{Compression, compressed};
 use super::protocol::LogInstructions;
 
 /// A line longer than this is split, as Docker does.
@@ -39,6 +42,8 @@ pub struct LogWriter {
     file: File,
     size_bytes: u64,
     buffer: Vec<u8>,
+    /// Of an older file.
+    compression: Option<Compression>,
     /// What went wrong since the last `flush`.
     failed: Option<io::Error>,
 }
@@ -49,7 +54,7 @@ impl LogWriter {
         let file = append(&instructions.path)?;
         let size_bytes = file.metadata()?.len();
         let attributes = encode_attributes(&instructions.attributes);
-        Ok(Self { instructions, attributes, file, size_bytes, buffer: Vec::new(), failed: None })
+        Ok(Self { instructions, attributes, file, size_bytes, buffer: Vec::new(), compression: None, failed: None })
     }
 
     /// Adds one record to what the next `flush` writes; begins the next file when this one would grow too large.
@@ -78,23 +83,68 @@ impl LogWriter {
         failed.map_or(written, Err)
     }
 
+    fn keep(&self) -> u32 {
+        self.instructions.max_files.max(1)
+    }
+
     fn rotate(&mut self) -> io::Result<()> {
-        let keep = self.instructions.max_files.max(1);
+        let keep = self.keep();
         let path = &self.instructions.path;
         if keep == 1 {
             self.file.set_len(0)?;
         } else {
+            // Either form of the oldest goes, whichever form takes its place.
+            fine_if_absent(fs::remove_file(rotated(path, keep - 1)))?;
+            fine_if_absent(fs::remove_file(compressed(path, keep - 1)))?;
             for number in (1..keep - 1).rev() {
-                match std::fs::rename(rotated(path, number), rotated(path, number + 1)) {
-                    Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                    _ => {}
-                }
+                fine_if_absent(fs::rename(compressed(path, number), compressed(path, number + 1)))?;
+                fine_if_absent(fs::rename(rotated(path, number), rotated(path, number + 1)))?;
             }
-            std::fs::rename(path, rotated(path, 1))?;
+            fs::rename(path, rotated(path, 1))?;
             self.file = append(path)?;
         }
         self.size_bytes = 0;
+        match &mut self.compression {
+            Some(compression) => compression.rotated(keep),
+            None => self.compress(),
+        }
+    }
+
+    fn compress(&mut self) -> io::Result<()> {
+        if self.instructions.compress {
+            self.compression = Compression::begin(&self.instructions.path, self.keep())?;
+        }
         Ok(())
+    }
+
+    /// Takes the end of a child if it was this log's; the next older file has its turn then.
+    pub fn child_ended(&mut self, child: Pid, exit_code: i32) -> bool {
+        let ended = self.compression.take_if(|compression| compression.child() == child);
+        ended.is_some_and(|compression| {
+            let failed = self.compression_ended(compression, exit_code == 0).err();
+            self.failed = self.failed.take().or(failed);
+            true
+        })
+    }
+
+    fn compression_ended(&mut self, compression: Compression, well: bool) -> io::Result<()> {
+        if compression.ended(&self.instructions.path, self.keep(), well)? { self.compress() } else { Ok(()) }
+    }
+
+    /// Waits until nothing is left to be compressed.
+    pub fn settle(&mut self) -> io::Result<()> {
+        while let Some(compression) = self.compression.take() {
+            let well = compression.wait()?;
+            self.compression_ended(compression, well)?;
+        }
+        Ok(())
+    }
+}
+
+fn fine_if_absent(done: io::Result<()>) -> io::Result<()> {
+    match done {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
     }
 }
 
@@ -104,8 +154,13 @@ fn append(path: &Path) -> io::Result<File> {
 
 /// Name of the `number`th older file.
 pub fn rotated(path: &Path, number: u32) -> PathBuf {
+    named(path, &format!(".{number}"))
+}
+
+/// A path with something behind it.
+pub fn named(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
+    name.push(suffix);
     PathBuf::from(name)
 }
 
@@ -231,8 +286,14 @@ mod tests {
 
     fn writer(directory: &Path, max_size_bytes: u64, max_files: u32) -> LogWriter {
         let path = directory.join("c.log");
-        LogWriter::open(LogInstructions { path, max_size_bytes, max_files, attributes: BTreeMap::new() })
-            .expect("log opens")
+        LogWriter::open(LogInstructions {
+            path,
+            max_size_bytes,
+            max_files,
+            compress: false,
+            attributes: BTreeMap::new(),
+        })
+        .expect("log opens")
     }
 
     #[test]
@@ -240,8 +301,13 @@ mod tests {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("c.log");
         let attributes = [("tag", "a \"b\""), ("com.example.x", "1")].map(|(k, v)| (k.to_owned(), v.to_owned()));
-        let instructions =
-            LogInstructions { path: path.clone(), max_size_bytes: 0, max_files: 1, attributes: attributes.into() };
+        let instructions = LogInstructions {
+            path: path.clone(),
+            max_size_bytes: 0,
+            max_files: 1,
+            compress: false,
+            attributes: attributes.into(),
+        };
         let mut log = LogWriter::open(instructions).expect("log opens");
         log.record(Stream::Stdout, 0, b"hello\n");
         log.flush().expect("written");

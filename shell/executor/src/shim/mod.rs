@@ -7,6 +7,7 @@
 mod cgroups;
 pub(crate) mod client;
 mod complaints;
+pub(crate) mod compress;
 mod confine;
 mod connection;
 mod create;

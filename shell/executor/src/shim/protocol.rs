@@ -78,12 +78,15 @@ pub struct Confinement {
 /// Where and how output is logged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogInstructions {
-    /// The current file; older ones have `.1`, `.2`, … appended.
+    /// The current file; older ones have `.1`, `.2`, … appended, and `.gz` when they are compressed.
     pub path: PathBuf,
     /// Size at which it is rotated; 0 for never.
     pub max_size_bytes: u64,
     /// Files kept, the current one included.
     pub max_files: u32,
+    /// Whether older files are compressed.
+    #[serde(default)]
+    pub compress: bool,
     /// Added to each line, by name.
     #[serde(default)]
     pub attributes: BTreeMap<String, String>,

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{pipe2, setsid};
+use nix::unistd::{Pid, pipe2, setsid};
 
 use super::connection::Connection;
 use super::create::{Creation, Stdio};
@@ -377,6 +377,8 @@ impl Shim {
             };
             if self.creation.as_ref().is_some_and(|creation| creation.creator.as_raw() == pid) {
                 self.creator_ended()?;
+            } else if self.log.as_mut().is_some_and(|log| log.child_ended(Pid::from_raw(pid), code)) {
+                // An older file of the log is compressed.
             } else if pid == self.status.pid {
                 self.ended(code);
             } else if let Some(exec) = self.execs.remove(&pid) {
@@ -421,7 +423,9 @@ impl Shim {
                 _ => {}
             }
         }
-        Ok(())
+        // Nobody need wait for what is left to do: who listens takes the shim for ended.
+        self.connections.clear();
+        self.log.as_mut().map_or(Ok(()), LogWriter::settle)
     }
 
     /// A further process may have ended the container before anybody heard that it began.

@@ -241,6 +241,54 @@ fn fields_reach_the_container_and_inspect_shows_them() {
 }
 
 #[test]
+fn older_files_of_a_log_are_compressed_and_read() {
+    let Some(swarm) = Swarm::formed(1, 0) else { return };
+    swarm.load_busybox([1]);
+    let options = ["--log-driver", "local", "--log-opt", "max-size=8k", "--log-opt", "max-file=4"];
+    // Slowly enough that some is compressed while more is said.
+    let script = "for i in $(seq 1 600); do echo line $i; [ $((i % 50)) = 0 ] && sleep 0.2; done; exec sleep 1000";
+    create(&swarm, "talker", &options, script);
+    let id = container(&swarm, "talker");
+    let following = Command::new("docker")
+        .args([
+            "-H",
+            &format!("unix://{}", swarm.socket(1).display()),
+            "logs",
+            "--follow",
+            "--since",
+            "2020-01-01",
+            &id,
+        ])
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("docker runs");
+    wait_until("the last line", || {
+        let logs = swarm.docker(1, &["logs", "--tail", "1", &id]).out;
+        if logs == "line 600\n" { Ok(()) } else { Err(logs) }
+    });
+    let path = swarm.docker(1, &["inspect", "--format", "{{.LogPath}}", &id]).expect();
+    wait_until("three compressed files, and nothing half done", || {
+        let there = |suffix: &str| std::path::Path::new(&format!("{path}{suffix}")).exists();
+        let done = (1..4).all(|number| there(&format!(".{number}.gz")) && !there(&format!(".{number}")));
+        if done && !there(".compressing") && !there(".4.gz") { Ok(()) } else { Err("not yet".to_owned()) }
+    });
+    let numbers = |text: &str| -> Vec<u32> {
+        let number = |line: &str| line.rsplit(' ').next().and_then(|word| word.parse().ok()).expect("a number");
+        text.lines().map(number).collect()
+    };
+    let kept = numbers(&swarm.docker(1, &["logs", &id]).out);
+    assert!(kept.len() > 200 && kept[0] > 1, "{kept:?}");
+    assert_eq!(kept, (kept[0]..=600).collect::<Vec<_>>());
+    assert_eq!(numbers(&swarm.docker(1, &["logs", "--tail", "150", &id]).out), (451..=600).collect::<Vec<_>>());
+    let service = numbers(&swarm.docker(1, &["service", "logs", "--raw", "talker"]).expect());
+    assert_eq!(service, kept);
+    swarm.docker(1, &["service", "rm", "talker"]).expect();
+    let followed = following.wait_with_output().expect("it ends");
+    let followed = numbers(&String::from_utf8_lossy(&followed.stdout));
+    assert!(followed.is_sorted_by(|one, next| one < next) && followed.last() == Some(&600), "{followed:?}");
+}
+
+#[test]
 fn containers_are_looked_into_with_the_stock_cli() {
     let Some(mut swarm) = Swarm::formed(1, 0) else { return };
     swarm.load_busybox([1]);
