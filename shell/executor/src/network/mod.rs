@@ -13,6 +13,7 @@ mod flows;
 mod mesh;
 mod namespace;
 mod netlink;
+mod netlink_socket;
 mod ports;
 
 pub use bridge::{Endpoint, Network, Surviving, Wanted};

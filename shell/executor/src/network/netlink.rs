@@ -1,32 +1,26 @@
 //! Requests to the kernel's routing socket, one at a time, each acknowledged.
 //!
-//! Synchronous, as it is used in threads that change their network namespace; a socket belongs to the namespace in
-//! which it was opened.
+//! Synchronous, as it is used in threads that change their network namespace.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
-use netlink_packet_core::{
-    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
-};
+use netlink_packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL};
 use netlink_packet_route::address::{AddressAttribute, AddressMessage};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteProtocol, RouteScope, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-use nix::sys::socket::{
-    AddressFamily as SocketFamily, MsgFlags, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, recv, send, socket,
-};
+use nix::sys::socket::SockProtocol;
+
+use super::netlink_socket::NetlinkSocket;
 
 /// The kernel's main routing table.
 const MAIN_TABLE: u8 = 254;
-/// Room for one datagram of a listing.
-const BUFFER_BYTES: usize = 64 * 1024;
 
 /// An open routing socket.
 pub struct Netlink {
-    socket: OwnedFd,
-    sequence: u32,
+    socket: NetlinkSocket,
 }
 
 /// An interface, as listed.
@@ -44,63 +38,19 @@ pub struct Interface {
 impl Netlink {
     /// Opens one in the calling thread's namespace.
     pub fn open() -> io::Result<Self> {
-        let socket = socket(SocketFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::NetlinkRoute)?;
-        bind(socket.as_raw_fd(), &NetlinkAddr::new(0, 0))?;
-        Ok(Self { socket, sequence: 0 })
-    }
-
-    fn send(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.sequence += 1;
-        let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST | flags;
-        header.sequence_number = self.sequence;
-        let mut packet = NetlinkMessage::new(header, NetlinkPayload::from(message));
-        packet.finalize();
-        let mut bytes = vec![0u8; packet.buffer_len()];
-        packet.serialize(&mut bytes);
-        send(self.socket.as_raw_fd(), &bytes, MsgFlags::empty())?;
-        Ok(())
-    }
-
-    /// Reads answers up to the acknowledgement or the end of a listing.
-    fn answers(&mut self) -> io::Result<Vec<RouteNetlinkMessage>> {
-        let mut found = Vec::new();
-        let mut buffer = vec![0u8; BUFFER_BYTES];
-        loop {
-            let length = recv(self.socket.as_raw_fd(), &mut buffer, MsgFlags::empty())?;
-            let mut rest = &buffer[..length];
-            while !rest.is_empty() {
-                let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest).map_err(io::Error::other)?;
-                let step = (message.header.length as usize).next_multiple_of(4).min(rest.len());
-                if step == 0 {
-                    break;
-                }
-                rest = &rest[step..];
-                if message.header.sequence_number != self.sequence {
-                    continue;
-                }
-                match message.payload {
-                    NetlinkPayload::Done(_) => return Ok(found),
-                    NetlinkPayload::Error(error) if error.code.is_none() => return Ok(found),
-                    NetlinkPayload::Error(error) => return Err(error.to_io()),
-                    NetlinkPayload::InnerMessage(inner) => found.push(inner),
-                    _ => {}
-                }
-            }
-        }
+        Ok(Self { socket: NetlinkSocket::open(SockProtocol::NetlinkRoute)? })
     }
 
     fn change(&mut self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
-        self.send(message, NLM_F_ACK | flags)?;
-        self.answers().map(|_| ())
+        self.socket.ask(message, NLM_F_ACK | flags, |_| {})
     }
 
     /// All interfaces of the namespace.
     pub fn interfaces(&mut self) -> io::Result<Vec<Interface>> {
-        self.send(RouteNetlinkMessage::GetLink(LinkMessage::default()), NLM_F_DUMP)?;
         let mut interfaces = Vec::new();
-        for message in self.answers()? {
-            let RouteNetlinkMessage::NewLink(link) = message else { continue };
+        let all = RouteNetlinkMessage::GetLink(LinkMessage::default());
+        self.socket.ask(all, NLM_F_DUMP, |message| {
+            let RouteNetlinkMessage::NewLink(link) = message else { return };
             let mut interface =
                 Interface { index: link.header.index, name: String::new(), master: None, is_bridge: false };
             for attribute in link.attributes {
@@ -114,7 +64,7 @@ impl Netlink {
                 }
             }
             interfaces.push(interface);
-        }
+        })?;
         Ok(interfaces)
     }
 
