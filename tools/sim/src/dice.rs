@@ -22,6 +22,12 @@ pub enum Purpose {
     Hosts,
     /// Whether and when another root is asked for.
     Roots,
+    /// Whether secrets have drivers, and in which mood those are.
+    Drivers,
+    /// What drivers answer.
+    Answers,
+    /// What is added to one operation of the plan where secrets have drivers.
+    Driven(u64),
     /// What the core of one host is given.
     Core(u64),
     /// One operation of the plan.
@@ -38,7 +44,10 @@ impl Purpose {
             Self::Containers => 5,
             Self::Hosts => 6,
             Self::Roots => 7,
+            Self::Drivers => 8,
+            Self::Answers => 9,
             Self::Core(host) => 1_000 + host,
+            Self::Driven(number) => 100_000 + number,
             Self::Operation(number) => 1_000_000 + number,
         }
     }

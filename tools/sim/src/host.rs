@@ -17,6 +17,7 @@ use crate::disk::Disk;
 use crate::engine::Engine;
 use crate::invariants::worker_runs_what_is_assigned::Assigned;
 use crate::issuers::{Certificate, RootId};
+use crate::scenario::Mood;
 
 /// Who the host is, by its certificate; on disk.
 #[derive(Clone, Debug)]
@@ -127,6 +128,8 @@ pub struct Host {
     pub task_disk: BTreeMap<TaskId, Arc<Task>>,
     /// Managers it knows, on disk.
     pub remotes: Vec<Peer>,
+    /// How the plugin that is the drivers of secrets feels.
+    pub mood: Mood,
     /// Containers.
     pub engine: Engine,
     /// What it is about to get.

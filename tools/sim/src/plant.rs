@@ -69,11 +69,15 @@ pub enum Plant {
     MoveTakenForDone,
     /// A node that was asked for a certificate of the new root is taken to have it: the old root is forgotten too early.
     RenewalTakenForDone,
+    /// What a secret's driver gives for one task is handed to the next one that asks.
+    AnswerOfAnother,
+    /// A driver that did not answer in time is not told to be late: its question is never over.
+    AnswerForgotten,
 }
 
 impl Plant {
     /// All of them.
-    pub const ALL: [Plant; 28] = [
+    pub const ALL: [Plant; 30] = [
         Plant::EarlyAcknowledgement,
         Plant::LostSync,
         Plant::VoteForgotten,
@@ -102,6 +106,8 @@ impl Plant {
         Plant::EarlierVersionForgotten,
         Plant::MoveTakenForDone,
         Plant::RenewalTakenForDone,
+        Plant::AnswerOfAnother,
+        Plant::AnswerForgotten,
     ];
 
     /// By its name, as `Debug` prints it.

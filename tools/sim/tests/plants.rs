@@ -101,7 +101,7 @@ fn slot_forgotten() {
 
 #[test]
 fn stop_forgotten() {
-    caught(Plant::StopForgotten, 114, &["state_never_back"]);
+    caught(Plant::StopForgotten, 8, &["state_never_back"]);
 }
 
 #[test]
@@ -156,12 +156,22 @@ fn earlier_version_forgotten() {
 
 #[test]
 fn move_taken_for_done() {
-    caught(Plant::MoveTakenForDone, 373, &["moves_keep_count"]);
+    caught(Plant::MoveTakenForDone, 1, &["moves_keep_count"]);
 }
 
 #[test]
 fn renewal_taken_for_done() {
     caught(Plant::RenewalTakenForDone, 36, &["root_kept_while_used"]);
+}
+
+#[test]
+fn answer_of_another() {
+    caught(Plant::AnswerOfAnother, 3, &["driver_values"]);
+}
+
+#[test]
+fn answer_forgotten() {
+    caught(Plant::AnswerForgotten, 3, &["convergence"]);
 }
 
 #[test]

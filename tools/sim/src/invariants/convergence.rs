@@ -29,6 +29,7 @@ pub(crate) fn trouble(world: &World) -> Option<String> {
         .or_else(|| nodes(world, facts))
         .or_else(|| services(facts))
         .or_else(|| hosts(world, facts))
+        .or_else(|| world.drivers.law.is_awaited().then(|| "a driver is being asked".to_owned()))
 }
 
 fn managers(world: &World, leader: HostId, applied: u64) -> Option<String> {

@@ -7,6 +7,7 @@ pub mod acknowledged_never_lost;
 pub mod committed_never_differs;
 pub(crate) mod convergence;
 pub mod decisions_fit;
+pub mod driver_values;
 pub mod job_completions_once;
 pub mod moves_keep_count;
 pub mod new_data_reach_services;

@@ -46,7 +46,14 @@ impl SecretOnlyWhereNeeded {
             return Ok(());
         }
         let needed: BTreeSet<&str> = shelf.needs.values().flatten().map(|secret| secret.as_str()).collect();
-        match shelf.secrets.iter().find(|secret| !needed.contains(secret.as_str())) {
+        // What a driver gave for one task alone is called by both.
+        let is_needed = |secret: &&String| match secret.split_once('.') {
+            Some((secret, task)) => {
+                shelf.needs.get(task).is_some_and(|needs| needs.iter().any(|need| need.as_str() == secret))
+            }
+            None => needed.contains(secret.as_str()),
+        };
+        match shelf.secrets.iter().find(|secret| !is_needed(secret)) {
             Some(secret) => {
                 let detail = format!("stream {stream} carries secret {secret}, which no task on it needs");
                 Err(Violation::new("secret_only_where_needed", detail))

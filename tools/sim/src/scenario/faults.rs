@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Kind, Scheduled, moment};
-use crate::dice::Dice;
+use crate::dice::{Dice, Purpose};
 use skep_model::Time;
 
 /// Whom a fault hits.
@@ -13,6 +13,22 @@ pub enum Target {
     Host(u64),
     /// Whoever leads then.
     Leader,
+}
+
+/// How a secret's driver feels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Mood {
+    /// It answers.
+    #[default]
+    Well,
+    /// It takes seconds.
+    Late,
+    /// It says no, or gives what is no secret's data.
+    Refusing,
+    /// It is not there.
+    Away,
+    /// It takes questions and forgets them.
+    Silent,
 }
 
 /// A fault. Those with `lasts` end by themselves.
@@ -53,6 +69,31 @@ pub enum Fault {
     NoImages { permille: u64, lasts: Duration },
     /// Containers hang when they are started or stopped.
     Hangs { permille: u64, lasts: Duration },
+    /// The drivers of a host are in a mood.
+    Moods { target: Target, mood: Mood, lasts: Duration },
+}
+
+/// Runs in which secrets have drivers, in a thousand.
+const DRIVERS_PERMILLE: u64 = 150;
+/// Moods in such a run at most.
+const MOODS_MAX: u64 = 12;
+
+/// Where some secrets have drivers, in which moods those are; they come on top of what else breaks.
+pub(super) fn moods(seed: u64, length: u64) -> Option<Vec<Scheduled<Fault>>> {
+    let mut dice = Dice::new(seed, Purpose::Drivers);
+    let dice = &mut dice;
+    if !dice.permille(DRIVERS_PERMILLE) {
+        return None;
+    }
+    let moods = [Mood::Late, Mood::Late, Mood::Refusing, Mood::Away, Mood::Silent];
+    let count = dice.between(0, MOODS_MAX);
+    let fault = |_| {
+        let target = if dice.permille(700) { Target::Leader } else { Target::Host(dice.below(64)) };
+        let mood = dice.pick(&moods).unwrap_or_default();
+        let what = Fault::Moods { target, mood, lasts: seconds(dice, 500, 30_000) };
+        Scheduled { at: moment(dice, length), what }
+    };
+    Some((0..count).map(fault).collect())
 }
 
 /// The sorts of faults.

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use skep_model::Time;
 
-pub use faults::{Fault, Target};
+pub use faults::{Fault, Mood, Target};
 pub use kind::Kind;
 pub use wishes::Wish;
 
@@ -70,6 +70,8 @@ pub struct Plan {
     pub skew_ms: u64,
     /// How messages travel.
     pub codec: Codec,
+    /// Some secrets have drivers.
+    pub drivers: bool,
 }
 
 impl Plan {
@@ -95,10 +97,13 @@ impl Plan {
         let kind = Kind::of(dice);
         let intensity = dice.between(0, 3);
         let usual = length.min(LENGTH_SECONDS_MAX);
-        let faults = faults::plan(dice, kind, length, usual * intensity / 12);
+        let mut faults = faults::plan(dice, kind, length, usual * intensity / 12);
         let count = dice.between(usual / 4, usual);
         let mut wishes = wishes::plan(dice, kind, length, count);
         wishes.extend(wishes::roots(seed, length));
+        let moods = faults::moods(seed, length);
+        let drivers = moods.is_some();
+        faults.extend(moods.into_iter().flatten());
         let codec = if dice.below(CODEC_SHARE) == 0 { Codec::Encoded } else { Codec::Decoded };
         Self {
             kind,
@@ -111,6 +116,7 @@ impl Plan {
             snapshot_interval: dice.pick(&[20, 60, 200, 10_000]).unwrap_or(200),
             skew_ms: dice.pick(&[0, 200, 200, 5_000, 3_600_000]).unwrap_or(0),
             codec,
+            drivers,
             ..Self::calm(seed, managers, workers)
         }
     }
@@ -149,6 +155,7 @@ impl Plan {
             snapshot_interval: 200,
             skew_ms: 200,
             codec: Codec::Decoded,
+            drivers: false,
         }
     }
 

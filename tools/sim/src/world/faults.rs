@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Happening, World};
 use crate::network::HostId;
-use crate::scenario::{Fault, Target};
+use crate::scenario::{Fault, Mood, Target};
 
 impl World {
     fn target(&self, target: Target) -> HostId {
@@ -100,6 +100,11 @@ impl World {
                 self.hosts[host].disk.failing += 1;
                 (host, Some(lasts))
             }
+            Fault::Moods { target, mood, lasts } => {
+                let host = self.target(target);
+                self.hosts[host].mood = mood;
+                (host, Some(lasts))
+            }
             Fault::Crashes { permille, lasts } => {
                 self.troubles.crashes_permille = permille;
                 (0, Some(lasts))
@@ -133,6 +138,7 @@ impl World {
             Fault::ClockPace { .. } => self.hosts[host].clock.set_pace(self.time, 0),
             Fault::SlowDisk { .. } => self.hosts[host].disk.slow = self.hosts[host].disk.slow.saturating_sub(1),
             Fault::FullDisk { .. } => self.hosts[host].disk.failing = self.hosts[host].disk.failing.saturating_sub(1),
+            Fault::Moods { .. } => self.hosts[host].mood = Mood::Well,
             Fault::Crashes { .. } => self.troubles.crashes_permille = 0,
             Fault::NoImages { .. } => self.troubles.no_images_permille = 0,
             Fault::Hangs { .. } => self.troubles.hangs_permille = 0,

@@ -18,6 +18,7 @@ use crate::engine::Troubles;
 use crate::invariants::acknowledged_never_lost::Existence;
 use crate::invariants::reads_are_current::Seen;
 use crate::invariants::{Verdict, Violation, convergence};
+use crate::scenario::Mood;
 
 impl World {
     /// Mends everything, then looks whether all is as it should be, until the bound.
@@ -34,6 +35,7 @@ impl World {
                 let verdict = self.promises_kept();
                 self.check(verdict);
                 self.compare();
+                self.disks_have_no_values();
                 self.say(|| "everything is as it should be".to_owned());
                 self.done = true;
             }
@@ -64,6 +66,7 @@ impl World {
             place.clock.set_pace(self.time, 0);
             place.stalled_until = self.time.min(place.stalled_until);
             place.dies_after = None;
+            place.mood = Mood::Well;
             let life = place.life;
             self.start_daemon(host, life);
             let life = self.hosts[host].life;

@@ -20,6 +20,7 @@ use crate::invariants::recovery;
 use crate::invariants::worker_runs_what_is_assigned::Assigned;
 use crate::issuers::{Certificate, RootId};
 use crate::network::HostId;
+use crate::scenario::Mood;
 
 /// What each host has to give.
 pub(crate) const NANO_CPUS: i64 = 8_000_000_000;
@@ -84,6 +85,7 @@ impl World {
             assigned: Assigned::default(),
             task_disk: Default::default(),
             remotes: remotes.collect(),
+            mood: Mood::default(),
             engine: Default::default(),
             errand: Errand::None,
             errand_number: 0,
@@ -215,6 +217,7 @@ impl World {
         place.reached.clear();
         self.requests.retain(|_, call| call.at != host);
         self.oracle.manager_gone(host);
+        self.drivers.law.manager_gone(host);
     }
 
     /// A manager from what lies on disk.

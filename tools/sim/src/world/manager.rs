@@ -361,6 +361,8 @@ impl World {
             let events = self.changed.remove(&index).filter(|_| !believes_wrongly);
             let verdict = self.oracle.committed(host, &entry, events, self.time, &mut self.journal);
             self.check(verdict);
+            let verdict = self.drivers.law.rests(&entry.data, || format!("entry {index}"));
+            self.check(verdict);
             self.judge_new_root();
         }
     }

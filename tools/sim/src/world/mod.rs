@@ -6,6 +6,7 @@
 mod answers;
 pub(crate) mod calls;
 mod clients;
+mod drivers;
 mod faults;
 mod heal;
 pub(crate) mod lives;
@@ -48,6 +49,7 @@ use crate::scenario::Plan;
 
 use calls::{Call, Reply};
 use clients::Clients;
+use drivers::{DriverAnswer, Drivers};
 use streams::Streams;
 
 /// How often whole stores are compared.
@@ -68,6 +70,7 @@ pub(crate) enum Happening {
     Fetched { host: HostId, life: u64, range: LogRange },
     Call(Box<Call>),
     Answer(Box<Reply>),
+    DriverAnswers(Box<DriverAnswer>),
     StreamGone { manager: HostId, life: u64, stream: u64, reset: bool },
     ToWorker { host: HostId, life: u64, input: Box<Input> },
     WorkerWake { host: HostId, life: u64 },
@@ -95,6 +98,7 @@ pub(crate) struct AllDice {
     pub disks: Dice,
     pub containers: Dice,
     pub hosts: Dice,
+    pub drivers: Dice,
 }
 
 /// The world.
@@ -115,6 +119,7 @@ pub struct World {
     /// What the manager whose turn it is has changed, by index.
     pub(crate) changed: BTreeMap<u64, Vec<Event>>,
     pub(crate) clients: Clients,
+    pub(crate) drivers: Drivers,
     pub(crate) tokens: JoinTokens,
     /// Roots that were made, counted.
     pub(crate) roots: u64,
@@ -149,6 +154,7 @@ impl World {
             disks: Dice::new(seed, Purpose::Disks),
             containers: Dice::new(seed, Purpose::Containers),
             hosts: Dice::new(seed, Purpose::Hosts),
+            drivers: Dice::new(seed, Purpose::Answers),
         };
         let read_once = ReadOnce::new(plan.codec);
         let encode_once = EncodeOnce::new(plan.codec);
@@ -167,6 +173,7 @@ impl World {
             encode_once,
             changed: BTreeMap::new(),
             clients: Clients::default(),
+            drivers: Drivers::default(),
             tokens: JoinTokens::default(),
             roots: 0,
             seats: BTreeMap::new(),
@@ -257,6 +264,7 @@ impl World {
             Happening::Fetched { host, life, range } => self.fetched(host, life, &range),
             Happening::Call(call) => self.call_arrives(*call),
             Happening::Answer(reply) => self.answer_arrives(*reply),
+            Happening::DriverAnswers(answer) => self.driver_answers(*answer),
             Happening::StreamGone { manager, life, stream, reset } => self.stream_gone(manager, life, stream, reset),
             Happening::ToWorker { host, life, input } => self.tell_worker(host, life, *input),
             Happening::WorkerWake { host, life } => self.worker_wakes(host, life),
@@ -343,6 +351,7 @@ fn host_of(what: &Happening) -> Option<HostId> {
         | Happening::FollowKey { host, .. }
         | Happening::ErrandDue { host, .. } => Some(*host),
         Happening::Call(call) => Some(call.at),
+        Happening::DriverAnswers(answer) => Some(answer.host()),
         _ => None,
     }
 }

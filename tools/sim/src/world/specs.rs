@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skep_model::labels;
+use skep_model::pb::types::task_spec::Runtime;
 use skep_model::pb::types::update_config::{FailureAction, UpdateOrder};
 use skep_model::pb::types::{self, PortConfig, config_reference, secret_reference, service_spec::Mode};
 use skep_model::time::proto_duration;
@@ -130,12 +131,7 @@ fn task(dice: &mut Dice, number: u64, known: &Known) -> types::TaskSpec {
     };
     if dice.permille(300) && !known.secrets.is_empty() {
         let (id, name) = &known.secrets[dice.below(known.secrets.len() as u64) as usize];
-        let target = secret_reference::Target::File(file(name));
-        container.secrets.push(types::SecretReference {
-            secret_id: id.clone(),
-            secret_name: name.clone(),
-            target: Some(target),
-        });
+        container.secrets.push(secret(id, name));
     }
     if dice.permille(300) && !known.configs.is_empty() {
         let (id, name) = &known.configs[dice.below(known.configs.len() as u64) as usize];
@@ -167,6 +163,24 @@ fn task(dice: &mut Dice, number: u64, known: &Known) -> types::TaskSpec {
         networks,
         ..types::TaskSpec::default()
     }
+}
+
+/// Where secrets have drivers, most services have all secrets there are, and some have more tasks.
+pub(crate) fn drive(dice: &mut Dice, spec: &mut types::ServiceSpec, known: &Known) {
+    if let Some(Mode::Replicated(replicated)) = &mut spec.mode
+        && dice.permille(100)
+    {
+        replicated.replicas = dice.between(6, 12);
+    }
+    let Some(Runtime::Container(container)) = spec.task.as_mut().and_then(|task| task.runtime.as_mut()) else { return };
+    if dice.permille(700) {
+        container.secrets = known.secrets.iter().map(|(id, name)| secret(id, name)).collect();
+    }
+}
+
+fn secret(id: &str, name: &str) -> types::SecretReference {
+    let target = secret_reference::Target::File(file(name));
+    types::SecretReference { secret_id: id.to_owned(), secret_name: name.to_owned(), target: Some(target) }
 }
 
 fn file(name: &str) -> types::FileTarget {

@@ -53,7 +53,7 @@ impl World {
         let (number, ends) = match &effect {
             DispatchEffect::Session { stream, .. } | DispatchEffect::Assignments { stream, .. } => (stream.0, false),
             DispatchEffect::Close { stream, .. } => (stream.0, true),
-            DispatchEffect::FetchSecret { request, .. } => panic!("nobody has a driver: {request:?}"),
+            DispatchEffect::FetchSecret { fetch, request } => return self.ask_driver(host, *fetch, request),
             DispatchEffect::Warn(text) => {
                 self.say(|| format!("h{host} dispatcher warns: {text}"));
                 let verdict = crate::invariants::decisions_fit::judge(text);

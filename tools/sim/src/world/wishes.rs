@@ -93,11 +93,12 @@ impl World {
             return;
         }
         let name = format!("service{number}");
-        let spec = if job {
-            specs::job(dice, &name, number, &self.known())
-        } else {
-            specs::service(dice, &name, number, &self.known())
-        };
+        let known = self.known();
+        let mut spec =
+            if job { specs::job(dice, &name, number, &known) } else { specs::service(dice, &name, number, &known) };
+        if self.plan.drivers {
+            specs::drive(&mut Dice::new(self.plan.seed, Purpose::Driven(number)), &mut spec, &known);
+        }
         self.create_as(Sort::Service, name, number, m::CreateServiceRequest { spec: Some(Verbatim::new(spec)) }, dice);
     }
 
@@ -117,7 +118,9 @@ impl World {
         let request: ControlRequest = match sort {
             Sort::Service => return,
             Sort::Secret => {
-                let spec = types::SecretSpec { annotations, data, ..Default::default() };
+                let driver = self.driver_of(number);
+                let data = if driver.is_some() { Default::default() } else { data };
+                let spec = types::SecretSpec { annotations, data, driver, ..Default::default() };
                 m::CreateSecretRequest { spec: Some(Verbatim::new(spec)) }.into()
             }
             Sort::Config => {
@@ -131,6 +134,13 @@ impl World {
             }
         };
         self.create_as(sort, name, number, request, dice);
+    }
+
+    /// Who has the secret's value, if that is a driver.
+    fn driver_of(&self, number: u64) -> Option<types::Driver> {
+        let mut dice = self.plan.drivers.then(|| Dice::new(self.plan.seed, Purpose::Driven(number)))?;
+        let name = dice.pick(&["", "vault", "vault", "vault", "safe"]).filter(|name| !name.is_empty())?;
+        Some(types::Driver { name: name.to_owned(), ..Default::default() })
     }
 
     fn create_as(

@@ -1,10 +1,11 @@
 //! What a worker's shell does: carry messages, run verbs, keep tasks on disk.
 
-use skep_dispatch::worker::{Effect, Input, Outcome, RunId, Worker};
+use prost::Message as _;
+use skep_dispatch::worker::{Effect, Input, Outcome, RunId, Verb, Worker};
 use skep_model::pb::messages::AssignmentsMessage;
 use skep_model::pb::messages::assignment::Item;
 use skep_model::pb::messages::assignments_message::Type;
-use skep_model::{TaskId, Time};
+use skep_model::{Kept, TaskId, Time};
 
 use super::calls::{Body, Call, Origin};
 use super::{Happening, World};
@@ -89,6 +90,11 @@ impl World {
                 let verdict = self.hosts[host].assigned.judge(host, &task, verb);
                 self.check(verdict);
                 let place = &mut self.hosts[host];
+                if verb == Verb::Prepare && !place.engine.containers.contains_key(&task) {
+                    let verdict = self.drivers.law.prepared(place.node(), &run);
+                    self.check(verdict);
+                }
+                let place = &mut self.hosts[host];
                 if let Some(takes) = place.engine.begin(run, &self.troubles, &mut self.dice.containers) {
                     self.after(takes, Happening::VerbEnds { host, life, task, run: number });
                 }
@@ -100,6 +106,12 @@ impl World {
                 }
             }
             Effect::Persist(task) => {
+                if self.plan.drivers {
+                    let written = Kept::from(&*task).encode_to_vec();
+                    let verdict =
+                        self.drivers.law.rests(&written, || format!("task {} on the disk of h{host}", task.id));
+                    self.check(verdict);
+                }
                 self.hosts[host].task_disk.insert(task.id.clone(), task);
             }
             Effect::Forget(task) => {
