@@ -12,6 +12,7 @@ use skep_model::{Code, Refusal};
 use super::addresses::Addresses;
 use super::filter::{self, Publications};
 use super::flows;
+use super::forward::Forwarder;
 use super::mesh::{Mesh, MeshPorts};
 use super::namespace::{self, Host, Link, NetworkThread};
 use super::namespace_path;
@@ -77,6 +78,8 @@ pub struct Network {
     /// Counts changes of the published ports, and which of them the packet filter has.
     wanted_rules: AtomicU64,
     applied_rules: tokio::sync::Mutex<u64>,
+    /// For what comes over IPv6.
+    forwarder: Forwarder,
 }
 
 impl Network {
@@ -106,6 +109,7 @@ impl Network {
             }),
             wanted_rules: AtomicU64::new(1),
             applied_rules: tokio::sync::Mutex::new(0),
+            forwarder: Forwarder::default(),
         };
         network.take_over(surviving).await?;
         Ok(network)
@@ -179,8 +183,9 @@ impl Network {
             return Ok(());
         }
         let newest = self.wanted_rules.load(Ordering::SeqCst);
-        let table = filter::table(&self.config, &self.held().publications());
-        filter::apply(&self.config.name, &table).await?;
+        let publications = self.held().publications();
+        filter::apply(&self.config.name, &filter::table(&self.config, &publications)).await?;
+        self.forwarder.set(&publications).await;
         *applied = newest;
         Ok(())
     }
@@ -252,7 +257,7 @@ impl Network {
         let gateway = held.addresses.gateway();
         let no_address = || RuntimeError::NoAddress { bridge: self.config.name.clone() };
         let address = held.addresses.take().ok_or_else(no_address)?;
-        let ports = match held.publish(container, wanted, address) {
+        let ports = match held.publish(container, wanted, address, &self.forwarder) {
             Ok(ports) => ports,
             Err(error) => {
                 held.addresses.free(address);
@@ -313,13 +318,22 @@ impl Network {
 
 impl Allocations {
     /// Takes the ports that a container wants. Either all or none.
-    fn publish(&mut self, container: &str, wanted: Wanted<'_>, address: Ipv4Addr) -> Result<Vec<Published>, PortError> {
+    fn publish(
+        &mut self,
+        container: &str,
+        wanted: Wanted<'_>,
+        address: Ipv4Addr,
+        forwarder: &Forwarder,
+    ) -> Result<Vec<Published>, PortError> {
         let mesh = &self.mesh;
-        let ports = self.ports.take(wanted.ports, address, |port| mesh.holds(port))?;
+        let busy = |port: &Published| forwarder.is_taken(&port.protocol, port.host_port);
+        let ports = self.ports.take(wanted.ports, address, |port| mesh.holds(port) || busy(port))?;
         let single = wanted.mesh.ports.iter().find(|port| self.ports.holds(port));
-        let joined = match single {
-            Some(port) => Err(PortError::Taken { port: port.host_port }),
-            None => self.mesh.join(container, wanted.mesh, address),
+        let foreign = wanted.mesh.ports.iter().find(|port| !mesh.holds(port) && busy(port));
+        let joined = match (single, foreign) {
+            (Some(port), _) => Err(PortError::Taken { port: port.host_port }),
+            (_, Some(port)) => Err(PortError::HeldByHost { port: port.host_port, protocol: port.protocol.clone() }),
+            _ => self.mesh.join(container, wanted.mesh, address),
         };
         if let Err(error) = joined {
             self.ports.free(&ports);

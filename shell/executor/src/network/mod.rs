@@ -3,13 +3,16 @@
 //! It must never know tasks or overlays. All kernel state is either taken over or removed at start, so that nothing of
 //! a former daemon lingers: interfaces and namespaces by the list of live containers, the packet filter's table as a
 //! whole, in one transaction. Interfaces are made in a thread of its own, which may enter other namespaces; rules are
-//! applied only when published ports change, several containers in one go.
+//! applied only when published ports change, several containers in one go. What comes to a published port over IPv6 is
+//! passed on by tasks of the daemon (`forward`).
 //! Start reading at `bridge`, then `namespace` and `filter`.
 
 mod addresses;
 mod bridge;
+mod datagrams;
 mod filter;
 mod flows;
+mod forward;
 mod mesh;
 mod namespace;
 mod netlink;

@@ -452,8 +452,13 @@ fn the_bridge_connects_and_publishes() {
         assert_ne!(reported.published_port, 0);
         let published = reported.published_port;
         tokio::time::sleep(Duration::from_millis(200)).await;
-        for url in [format!("{address}:80"), format!("127.0.0.1:{published}"), format!("{}:{published}", lab.gateway())]
-        {
+        let addresses = [
+            format!("{address}:80"),
+            format!("127.0.0.1:{published}"),
+            format!("{}:{published}", lab.gateway()),
+            format!("[::1]:{published}"),
+        ];
+        for url in addresses {
             assert!(fetch(&url).await.contains("hello"), "{url}");
         }
         let script =
@@ -469,7 +474,9 @@ fn the_bridge_connects_and_publishes() {
         let error = second.start().await.expect_err("taken");
         assert!(error.to_string().contains("port is already allocated"), "{error}");
         server.remove().await.expect("removed");
-        assert!(!fetch(&format!("127.0.0.1:{published}")).await.contains("hello"));
+        for host in ["127.0.0.1", "[::1]"] {
+            assert!(!fetch(&format!("{host}:{published}")).await.contains("hello"), "{host}");
+        }
     });
 }
 

@@ -24,6 +24,14 @@ fn get(swarm: &Swarm, host: usize, port: u16) -> Result<String, String> {
     if said.status.success() { Ok(text(&said.stdout)) } else { Err(text(&said.stderr)) }
 }
 
+/// Over IPv6, from the host itself.
+fn get_over_ipv6(swarm: &Swarm, host: usize, port: u16) -> Result<String, String> {
+    let url = format!("http://[::1]:{port}/");
+    let said = swarm.host(host).command("curl").args(["-6", "-sSf", "-m", "20", &url]).output().expect("curl runs");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).trim().to_owned();
+    if said.status.success() { Ok(text(&said.stdout)) } else { Err(text(&said.stderr)) }
+}
+
 /// Tasks of a service that run on a host, by their containers' names.
 fn tasks_on(swarm: &Swarm, host: usize, service: &str) -> BTreeSet<String> {
     let filter = format!("label=com.docker.swarm.service.name={service}");
@@ -73,6 +81,12 @@ fn each_node_answers_with_its_own_tasks() {
     get(&swarm, 2, 8080).expect("an answer without a daemon");
     swarm.start_daemon(2);
     answers_with_its_own(&swarm, 2, 8080, "web");
+    wait_until("the same tasks to answer over IPv6", || {
+        let own = tasks_on(&swarm, 2, "web");
+        let heard: BTreeSet<String> =
+            (0..own.len().max(1) * 2).filter_map(|_| get_over_ipv6(&swarm, 2, 8080).ok()).collect();
+        if heard == own { Ok(()) } else { Err(format!("{heard:?} answered, {own:?} run")) }
+    });
 
     let said = swarm.docker(1, &["service", "scale", "--detach", "web=1"]);
     assert!(!said.err.contains("routing mesh"), "nothing new is published: {}", said.err);
@@ -87,7 +101,9 @@ fn each_node_answers_with_its_own_tasks() {
     assert!(said.err.contains("published on the routing mesh: port 8090/tcp: "), "{}", said.err);
     for host in 1..=2 {
         answers_with_its_own(&swarm, host, 8090, "web");
-        wait_for("the port that is given back to be silent", || get(&swarm, host, 30000).is_err());
+        wait_for("the port that is given back to be silent", || {
+            get(&swarm, host, 30000).is_err() && get_over_ipv6(&swarm, host, 30000).is_err()
+        });
     }
     let said = swarm.docker(1, &["service", "rollback", "--detach", "web"]);
     assert!(said.err.contains("any port for 81/tcp"), "{}", said.err);
