@@ -2,7 +2,7 @@
 
 use skep_model::pb::messages as m;
 use skep_model::pb::objects as pb;
-use skep_model::{Code, Kept};
+use skep_model::{Code, Kept, Refusal};
 
 use crate::api::Api;
 use crate::status::Failure;
@@ -19,13 +19,17 @@ macro_rules! lookup {
             match api.read(m::$get { $id: input.to_owned(), ..Default::default() }).await {
                 Ok((response, stale)) => return Ok((response.$one.ok_or_else(missing)?, stale)),
                 Err(refusal) if matches!(refusal.code, Code::NotFound | Code::InvalidArgument) => {}
+                // Without a leader nothing is said to be missing: it may have that name, too.
+                Err(refusal) if refusal == Refusal::no_leader() => {}
                 Err(refusal) => return Err(refusal.into()),
             }
+            let mut unsure = false;
             let by_name = m::$filters::Filters { names: vec![input.to_owned()], ..Default::default() };
             let by_prefix = m::$filters::Filters { id_prefixes: vec![input.to_owned()], ..Default::default() };
             for filters in [by_name, by_prefix] {
                 let request = m::$list { filters: Some(filters), ..Default::default() };
                 let (response, stale) = api.read(request).await?;
+                unsure |= stale;
                 let mut found = response.$many;
                 if found.len() > 1 {
                     return Err(Failure::bad_request(format!(
@@ -36,7 +40,7 @@ macro_rules! lookup {
                     return Ok((object, stale));
                 }
             }
-            Err(missing())
+            if unsure { Err(Refusal::no_leader().into()) } else { Err(missing()) }
         }
     };
 }

@@ -1,6 +1,6 @@
 //! The HTTP API's `Control`: answered by this manager's loop when it leads, handed to the leader when it does not.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
@@ -10,7 +10,7 @@ use skep_model::pb::messages::{SubscribeLogsMessage, SubscribeLogsRequest, list_
 use skep_model::{Code, ControlKind, ControlRequest, Refusal};
 use skep_rpc::Leader;
 use skep_store::{Action, AnyObject, Event};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::manager::Ask;
 use crate::swarm::{Member, SwarmNode};
@@ -33,12 +33,15 @@ const LOG_QUEUE: usize = 256;
 /// The swarm's control as the API sees it.
 pub struct ControlPort {
     node: Arc<SwarmNode>,
+    /// Where a read waited for a leader in vain: those after it do not, until something changes. Most commands read
+    /// several times.
+    leaderless: Mutex<Option<watch::Receiver<Leader>>>,
 }
 
 impl ControlPort {
     /// The API's view of a node.
     pub fn new(node: Arc<SwarmNode>) -> Self {
-        Self { node }
+        Self { node, leaderless: Mutex::new(None) }
     }
 
     fn member(&self) -> Result<Arc<Member>, Refusal> {
@@ -54,6 +57,21 @@ impl ControlPort {
             Ok(Err(_)) => Err(crate::engine::a_worker()),
             Err(_) => Ok(Leader::None),
         }
+    }
+
+    /// As `leader`, for a read: waits once while there is none.
+    async fn leader_to_read(&self, member: &Member) -> Result<Leader, Refusal> {
+        let mut seen = member.leader().ok_or_else(crate::engine::a_worker)?;
+        seen.mark_unchanged();
+        let waited = {
+            let leaderless = self.leaderless.lock().unwrap_or_else(PoisonError::into_inner);
+            leaderless.as_ref().is_some_and(|last| last.same_channel(&seen) && matches!(last.has_changed(), Ok(false)))
+        };
+        let leader = self.leader(member, if waited { Duration::ZERO } else { STALE_PATIENCE }).await?;
+        if leader == Leader::None && !waited {
+            *self.leaderless.lock().unwrap_or_else(PoisonError::into_inner) = Some(seen);
+        }
+        Ok(leader)
     }
 
     async fn ask(&self, member: &Member, leader: &Leader, request: ControlRequest) -> Result<Answered, Refusal> {
@@ -92,9 +110,11 @@ impl ControlPort {
         let member = self.member()?;
         let mut last = Refusal::no_leader();
         for _ in 0..READ_TRIES {
-            let leader = self.leader(&member, STALE_PATIENCE).await?;
+            let leader = self.leader_to_read(&member).await?;
             match self.ask(&member, &leader, request.clone()).await {
                 Ok(answered) => return Ok(answered),
+                // It waited for one: what is not found without it stays unknown.
+                Err(refusal) if leader == Leader::None && refusal == Refusal::no_leader() => return Err(refusal),
                 Err(refusal) if is_passing(&refusal) => last = refusal,
                 Err(refusal) => return Err(refusal),
             }
@@ -139,7 +159,7 @@ impl api::Control for ControlPort {
 
     async fn tasks(&self, filters: list_tasks_request::Filters) -> Result<TaskList, Refusal> {
         let member = self.member()?;
-        let leader = self.leader(&member, STALE_PATIENCE).await?;
+        let leader = self.leader_to_read(&member).await?;
         match self.stored_tasks(&member, &leader, &filters).await {
             Ok(Some(list)) => return Ok(list),
             Ok(None) => {}

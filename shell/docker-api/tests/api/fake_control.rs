@@ -247,7 +247,11 @@ impl Control for FakeControl {
         let mut state = self.0.lock().unwrap();
         state.requests.push(request.clone());
         let stale = state.leaderless;
-        Self::answer(&mut state, request).map(|response| Answered { response, stale })
+        match Self::answer(&mut state, request) {
+            // As a manager without a leader: it may exist all the same.
+            Err(refusal) if stale && refusal.code == Code::NotFound => Err(Refusal::no_leader()),
+            answer => answer.map(|response| Answered { response, stale }),
+        }
     }
 
     async fn tasks(&self, filters: m::list_tasks_request::Filters) -> Result<TaskList, Refusal> {

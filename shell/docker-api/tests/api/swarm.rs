@@ -126,10 +126,13 @@ async fn without_a_leader_reads_are_marked_and_writes_refused() {
     let world = World::manager();
     assert_eq!(get(&world.socket, "/nodes").await.header("skep-stale"), "");
     world.control.0.lock().unwrap().leaderless = true;
-    for path in ["/nodes", "/services", "/tasks", "/swarm", "/nodes/node1", "/networks"] {
+    for path in ["/nodes", "/services", "/tasks", "/swarm", "/nodes/node1", "/nodes/alpha", "/networks"] {
         let answer = get(&world.socket, path).await;
         assert_eq!((answer.status, answer.header("skep-stale")), (200, "true"), "{path}");
     }
+    let unknown = get(&world.socket, "/nodes/omega").await;
+    assert_eq!(unknown.status, 500);
+    assert!(unknown.message().starts_with("The swarm does not have a leader."), "{}", unknown.message());
     let body = json!({ "TaskTemplate": { "ContainerSpec": { "Image": "x" } } }).to_string();
     let write = post(&world.socket, "/services/create", &body).await;
     assert_eq!(write.status, 500);

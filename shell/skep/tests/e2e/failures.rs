@@ -31,6 +31,12 @@ fn without_a_quorum_reads_are_stale_writes_are_refused_and_nothing_is_lost() {
     assert!(refusal.contains("The swarm does not have a leader"), "{refusal}");
     let list = swarm.docker(1, &["config", "ls", "--format", "{{.Name}}"]).expect();
     assert_eq!(list, "before");
+    // By its name, too. What is not found here may exist all the same.
+    assert_eq!(swarm.docker(1, &["config", "inspect", "--format", "{{.Spec.Name}}", "before"]).expect(), "before");
+    let unknown = swarm.docker(1, &["config", "inspect", "after"]);
+    assert!(!unknown.ok && unknown.err.contains("does not have a leader"), "{}", unknown.err);
+    let removal = swarm.docker(1, &["config", "rm", "before"]);
+    assert!(!removal.ok && removal.err.contains("does not have a leader"), "{}", removal.err);
     let warnings = swarm.docker(1, &["info", "--format", "{{json .Warnings}} {{json .Swarm.Warnings}}"]).expect();
     assert!(warnings.contains("stale") || warnings.contains("out of date"), "{warnings}");
     swarm.start_daemon(2);
