@@ -150,7 +150,9 @@ impl Manager {
 
     /// The shell has signed, or could not.
     pub fn signed(&mut self, signing: &Signing, chain: Result<Bytes, SignFailure>, now: Now, rng: &mut dyn RngCore) {
-        self.waiting.signing.remove(&signing.node);
+        if self.waiting.signing.get(&signing.node) == Some(signing) {
+            self.waiting.signing.remove(&signing.node);
+        }
         self.dirty = true;
         // What cannot be stored now waits to be signed again.
         if !self.leading || self.consensus.may_propose(self.role.term).is_err() {

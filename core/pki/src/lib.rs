@@ -15,6 +15,7 @@ mod newcomers;
 mod removed;
 mod roles;
 mod root_change;
+mod root_waits;
 mod signing;
 pub mod token;
 
@@ -30,10 +31,11 @@ pub use network_keys::{NetworkKeys, ROTATION_PERIOD};
 pub use newcomers::{NEWCOMER_PATIENCE, Newcomers};
 pub use removed::{is_removed, stored_role};
 pub use roles::{RaftFacts, RaftMemberFacts, RoleAction, RoleManager};
-pub use root_change::{IssuerIdentity, NewRoot, RootChange, RootHeldUp, RootRequest, root_held_up};
+pub use root_change::{IssuerIdentity, NewRoot, RootChange, RootRequest};
+pub use root_waits::{HoldUp, RootHeldUp, root_held_up};
 pub use signing::{
-    Issuance, Issuer, SignFailure, Signatory, Signing, certificate_life, sign_delayed, sign_failed, signatory, signed,
-    to_sign,
+    Issuance, Issuer, SignFailure, Signatory, Signing, certificate_life, issuing_root, sign_delayed, sign_failed,
+    signatory, signed, to_sign,
 };
 pub use token::{InvalidToken, ParsedToken, RootDigest, UnlockKey};
 

@@ -9,17 +9,21 @@ use bytes::Bytes;
 use rand_core::RngCore;
 use skep_model::pb::types::issuance_status::State;
 use skep_model::pb::types::{IssuanceStatus, NodeTlsInfo, RootRotation};
-use skep_model::{Cluster, Node, NodeId, Now, Refusal, Time};
+use skep_model::{Cluster, Node, Now, Refusal, Time};
 use skep_store::{Event, Read, Tx};
 
+use crate::root_waits::{RootHeldUp, behind, held_up};
 use crate::token::{self, RootDigest};
 
 /// Nodes that are asked for another certificate at a time (SwarmKit: 30, every three seconds).
 pub(crate) const RENEWALS_MAX: usize = 64;
 /// Pause between two looks at who still has a certificate of the old root.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
-/// Nodes that are named to whom wants to know what a change waits for.
-const NAMED_MAX: usize = 5;
+/// Who was issued a certificate of the next root is to tell of it: asked once more after this, lest it missed that one.
+const ASK_AGAIN_PAUSE: Duration = Duration::from_secs(3);
+/// Pause after a look at who still has a certificate of a root that was called off, before what nodes say since is looked
+/// at: who has another certificate is to tell of it before it is asked once more.
+const RECALL_PAUSE: Duration = Duration::from_secs(1);
 /// Pause after a root could not be made.
 const FAILURE_PAUSE: Duration = Duration::from_secs(10);
 
@@ -68,32 +72,8 @@ impl fmt::Debug for NewRoot {
     }
 }
 
-/// Why a change of root that was asked for does not begin: nodes that have not left still trust an earlier root than the
-/// present one, for they were off when the last change ended. The next root is vouched for by the present one alone, so
-/// that they could talk to nobody any more, would never hear of either, and would be waited for in vain.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[error(
-    "the change of the swarm's root waits for {}, which did not hear of the end of the last one: start it, or remove it \
-     for good (docker node rm)", self.names()
-)]
-pub struct RootHeldUp {
-    /// Host names and ids.
-    pub by: Vec<(String, NodeId)>,
-}
-
-impl RootHeldUp {
-    fn names(&self) -> String {
-        let named = self.by.iter().take(NAMED_MAX);
-        let mut names: Vec<String> = named.map(|(host, id)| format!("node {host} ({id})")).collect();
-        if self.by.len() > NAMED_MAX {
-            names.push(format!("{} more", self.by.len() - NAMED_MAX));
-        }
-        names.join(", ")
-    }
-}
-
 /// Whether a change of root was asked for that has not begun.
-fn is_root_wanted(cluster: &Cluster) -> bool {
+pub(crate) fn is_root_wanted(cluster: &Cluster) -> bool {
     wanted(cluster) != cluster.root_ca.last_forced_rotation
 }
 
@@ -105,6 +85,9 @@ fn wanted(cluster: &Cluster) -> u64 {
 #[derive(Clone, Debug, Default)]
 pub struct RootChange {
     look_at: Option<Time>,
+    /// What nodes say is not looked at before.
+    rests_until: Time,
+    asks_again_at: Option<Time>,
     making: Option<u64>,
     /// What was told of already.
     told: Option<RootHeldUp>,
@@ -122,10 +105,16 @@ impl RootChange {
         *self = Self { look_at: Some(Time::default()), ..Self::default() };
     }
 
-    /// A committed change.
+    /// A committed change. A node may say only after a change was called off that it took a certificate of that root.
     pub fn observe(&mut self, event: &Event) {
         if event.object.get::<Cluster>().is_some() {
             self.look_at = Some(Time::default());
+        }
+        let Some(node) = event.object.get::<Node>() else { return };
+        let before = event.old.as_ref().and_then(|old| old.get::<Node>());
+        if before.is_none_or(|before| tls_info(before) != tls_info(node) || state(before) != state(node)) {
+            let at = self.rests_until;
+            self.look_at = Some(self.look_at.map_or(at, |earlier| earlier.min(at)));
         }
     }
 
@@ -148,9 +137,7 @@ impl RootChange {
         self.look_at = None;
         let Some(cluster) = tx.cluster() else { return Ok(None) };
         if is_root_wanted(&cluster) {
-            let held_up = held_up(tx, &cluster);
-            self.untold |= held_up.is_some() && held_up != self.told;
-            self.told = held_up;
+            self.tell(held_up(tx, &cluster));
             if self.told.is_some() {
                 self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
                 return Ok(None);
@@ -158,17 +145,31 @@ impl RootChange {
             return Ok(self.request(&cluster));
         }
         let Some(rotation) = &cluster.root_ca.root_rotation else {
+            self.tell(None);
             return self.bring_back(&cluster, now, read_issuer, tx).map(|()| None);
         };
-        self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
+        self.rests_until = now.monotonic.after(LOOK_PAUSE);
+        self.look_at = Some(self.rests_until);
         let issuer = read_issuer(&rotation.ca_cert)
             .ok_or_else(|| Refusal::invalid("RootCA.RootRotation.CACert: no certificate can be read"))?;
-        let left = left_behind(tx, &issuer);
+        let mut left = behind_in(tx, rotation, &issuer);
+        self.tell(behind(&left));
         if left.is_empty() {
             return finish(tx, &cluster, rotation, rng).map(|()| None);
         }
+        let again_at = *self.asks_again_at.get_or_insert_with(|| now.monotonic.after(ASK_AGAIN_PAUSE));
+        if again_at <= now.monotonic {
+            self.asks_again_at = None;
+        } else {
+            left.retain(|node| !was_issued(node, rotation));
+        }
         ask_for_others(tx, &left)?;
         Ok(None)
+    }
+
+    fn tell(&mut self, waits: Option<RootHeldUp>) {
+        self.untold = waits.is_some() && (self.untold || waits != self.told);
+        self.told = waits;
     }
 
     /// What holds a change up, if it is something else than what was told before.
@@ -177,7 +178,7 @@ impl RootChange {
     }
 
     /// A change that was called off has left nodes with certificates of a root that will not be: they are asked for
-    /// others, each once.
+    /// others.
     fn bring_back(
         &mut self,
         cluster: &Cluster,
@@ -186,8 +187,11 @@ impl RootChange {
         tx: &mut Tx<'_>,
     ) -> Result<(), Refusal> {
         let Some(issuer) = read_issuer(&cluster.root_ca.ca_cert) else { return Ok(()) };
-        let mut strays = left_behind(tx, &issuer);
-        strays.retain(|node| state(node) == State::Issued && tls_info(node).is_some());
+        self.rests_until = now.monotonic.after(RECALL_PAUSE);
+        let mut strays = tx.nodes();
+        strays.retain(|node| {
+            !node.has_left() && state(node) == State::Issued && tls_info(node).is_some() && !uses(node, &issuer)
+        });
         if strays.len() > RENEWALS_MAX {
             self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
         }
@@ -206,7 +210,8 @@ impl RootChange {
     /// The root for a request could not be made: it is asked for again after a pause.
     pub fn failed(&mut self, now: Now) {
         self.making = None;
-        self.look_at = Some(now.monotonic.after(FAILURE_PAUSE));
+        self.rests_until = now.monotonic.after(FAILURE_PAUSE);
+        self.look_at = Some(self.rests_until);
     }
 
     /// Begins with the root that was made; nothing happens when another is wanted by now.
@@ -226,38 +231,28 @@ impl RootChange {
     }
 }
 
-/// What a change of root that was asked for waits for before it begins.
-pub fn root_held_up(read: &impl Read) -> Option<RootHeldUp> {
-    let cluster = read.cluster().filter(|cluster| is_root_wanted(cluster))?;
-    held_up(read, &cluster)
-}
-
-fn held_up(read: &impl Read, cluster: &Cluster) -> Option<RootHeldUp> {
-    let trusts_another = |node: &Node| {
-        let said = tls_info(node).map(|tls| tls.trust_root.trim_ascii()).filter(|said| !said.is_empty());
-        said.is_some_and(|said| said != cluster.root_ca.ca_cert.trim_ascii())
-    };
-    let hostname = |node: &Node| node.description.as_ref().map(|said| said.hostname.clone()).unwrap_or_default();
-    let nodes = read.nodes();
-    let waited_for = nodes.iter().filter(|node| !node.has_left() && trusts_another(node));
-    let by: Vec<_> = waited_for.map(|node| (hostname(node), node.id.clone())).collect();
-    (!by.is_empty()).then_some(RootHeldUp { by })
-}
-
-/// Nodes that do not use a certificate of that issuer, as far as they have said. Who left has none any more.
-fn left_behind(read: &impl Read, issuer: &IssuerIdentity) -> Vec<Arc<Node>> {
-    let uses = |node: &Node| {
-        tls_info(node).is_some_and(|tls| {
-            tls.cert_issuer_subject == issuer.subject && tls.cert_issuer_public_key == issuer.public_key
-        })
-    };
+/// Nodes that may be without a certificate of the root that is on its way. What a node says may be of an earlier change
+/// to the same root, which was called off: so what it was issued last must be of this one, too.
+pub(crate) fn behind_in(read: &impl Read, rotation: &RootRotation, issuer: &IssuerIdentity) -> Vec<Arc<Node>> {
     let mut nodes = read.nodes();
-    nodes.retain(|node| !node.has_left() && !uses(node));
+    nodes.retain(|node| !(node.has_left() || uses(node, issuer) && was_issued(node, rotation)));
     nodes
 }
 
+/// Whether the node's last request was answered with a certificate of this change: the cross-signed one is behind it.
+fn was_issued(node: &Node, rotation: &RootRotation) -> bool {
+    let cross_signed = rotation.cross_signed_ca_cert.trim_ascii();
+    state(node) == State::Issued && node.certificate.certificate.trim_ascii().ends_with(cross_signed)
+}
+
+/// Whether the node says that it uses a certificate of that issuer.
+fn uses(node: &Node, issuer: &IssuerIdentity) -> bool {
+    tls_info(node)
+        .is_some_and(|tls| tls.cert_issuer_subject == issuer.subject && tls.cert_issuer_public_key == issuer.public_key)
+}
+
 /// What a node has said of its certificate.
-fn tls_info(node: &Node) -> Option<&NodeTlsInfo> {
+pub(crate) fn tls_info(node: &Node) -> Option<&NodeTlsInfo> {
     node.description.as_ref().and_then(|description| description.tls_info.as_ref())
 }
 

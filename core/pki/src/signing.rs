@@ -24,6 +24,9 @@ pub struct Signing {
     pub role: NodeRole,
     /// What the node sent, PEM. Quoted back with the answer.
     pub csr: Bytes,
+    /// The root whose certificates are issued at this time, PEM. One of another, which comes late, is not given out: a
+    /// change of root has begun meanwhile, or was called off.
+    pub root: Bytes,
 }
 
 /// Pause after an external CA could not be had before it is asked again (SwarmKit: ten seconds).
@@ -65,7 +68,9 @@ impl Issuance {
         if let Some(node) = event.object.get::<Node>().filter(|node| !self.resting.contains(&node.id)) {
             self.marked.insert(node.id.clone());
         }
-        if event.object.get::<Cluster>().is_some() {
+        if let Some(cluster) = event.object.get::<Cluster>() {
+            let before = event.old.as_ref().and_then(|old| old.get::<Cluster>());
+            self.everything |= before.is_some_and(|before| issuing_root(before) != issuing_root(cluster));
             self.rouse();
         }
     }
@@ -115,28 +120,48 @@ impl Issuance {
         if std::mem::take(&mut self.everything) {
             return to_sign(read);
         }
-        marked.iter().filter_map(|id| read.node(id)).filter_map(|node| waiting(&node)).collect()
+        if marked.is_empty() {
+            return Vec::new();
+        }
+        let root = root_now(read);
+        marked.iter().filter_map(|id| read.node(id)).filter_map(|node| waiting(&node, &root)).collect()
     }
 }
 
 /// Everything that waits to be signed, in the order of node ids.
 pub fn to_sign(read: &impl Read) -> Vec<Signing> {
-    read.nodes().iter().filter_map(|node| waiting(node)).collect()
+    let root = root_now(read);
+    read.nodes().iter().filter_map(|node| waiting(node, &root)).collect()
 }
 
-fn waiting(node: &Node) -> Option<Signing> {
+fn root_now(read: &impl Read) -> Bytes {
+    read.cluster().map(|cluster| issuing_root(&cluster).clone()).unwrap_or_default()
+}
+
+/// During a change of root already the new one (interop §1.8).
+pub fn issuing_root(cluster: &Cluster) -> &Bytes {
+    let root = &cluster.root_ca;
+    root.root_rotation.as_ref().map_or(&root.ca_cert, |next| &next.ca_cert)
+}
+
+fn waiting(node: &Node, root: &Bytes) -> Option<Signing> {
     let state = state(node);
     let accepted = node.spec.membership() == Membership::Accepted;
     let waits = state == State::Renew || (state == State::Pending && accepted);
-    waits.then(|| Signing { node: node.id.clone(), role: node.role, csr: node.certificate.csr.clone() })
+    waits.then(|| Signing {
+        node: node.id.clone(),
+        role: node.role,
+        csr: node.certificate.csr.clone(),
+        root: root.clone(),
+    })
 }
 
 fn state(node: &Node) -> State {
     node.certificate.status.as_ref().map_or(State::Unknown, |status| status.state())
 }
 
-/// Stores a signed chain. Nothing happens when the node has gone, has asked anew, or has changed its role meanwhile:
-/// then it is still waiting and will be signed again.
+/// Stores a signed chain. Nothing happens when the node has gone, has asked anew, or has changed its role meanwhile, or
+/// another root issues by now: then it is still waiting and will be signed again.
 pub fn signed(tx: &mut Tx<'_>, signing: &Signing, chain: Bytes) -> Result<(), Refusal> {
     settle(tx, signing, |node| {
         node.certificate.certificate = chain;
@@ -164,7 +189,8 @@ pub fn sign_delayed(tx: &mut Tx<'_>, signing: &Signing, reason: &str) -> Result<
 }
 
 fn settle(tx: &mut Tx<'_>, signing: &Signing, change: impl FnOnce(&mut Node)) -> Result<(), Refusal> {
-    let Some(stored) = tx.node(&signing.node).filter(|node| waiting(node).as_ref() == Some(signing)) else {
+    let root = root_now(tx);
+    let Some(stored) = tx.node(&signing.node).filter(|node| waiting(node, &root).as_ref() == Some(signing)) else {
         return Ok(());
     };
     let mut node = (*stored).clone();

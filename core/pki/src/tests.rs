@@ -14,7 +14,7 @@ use skep_model::pb::messages::IssueNodeCertificateRequest;
 use skep_model::pb::types::node_spec::Availability;
 use skep_model::pb::types::{JoinTokens, NodeRole};
 use skep_model::{Caller, ClusterId, NodeId, Now, Refusal, Time};
-use skep_store::{Ledger, Read, Tx};
+use skep_store::{Event, Ledger, Read, Tx};
 
 use crate::{ClusterSettings, create_missing_networks, default_cluster, default_cluster_spec, first_node, issue};
 
@@ -61,6 +61,14 @@ impl Swarm {
             *index += 1;
         }
         Ok(result)
+    }
+
+    /// The events of a change.
+    pub(crate) fn change_seen(&mut self, change: impl FnOnce(&mut Tx<'_>) -> Result<(), Refusal>) -> Vec<Event> {
+        let Self { ledger, now, index, .. } = self;
+        let ((), entry) = ledger.transact(*now, *index, *index, change).expect("the change is allowed");
+        *index += 1;
+        entry.map(|entry| ledger.commit(&entry).expect("what the ledger proposed fits")).unwrap_or_default()
     }
 
     pub(crate) fn change<R>(&mut self, change: impl FnOnce(&mut Tx<'_>, &mut ChaCha20Rng) -> Result<R, Refusal>) -> R {

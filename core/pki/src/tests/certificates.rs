@@ -24,6 +24,10 @@ fn status(swarm: &Swarm, node: &NodeId) -> Option<State> {
     answer.map(|answer| answer.status.expect("a status").state())
 }
 
+fn root(swarm: &Swarm) -> Bytes {
+    swarm.ledger.committed().cluster().expect("a cluster").root_ca.ca_cert.clone()
+}
+
 #[test]
 fn a_newcomer_becomes_a_node_whose_certificate_waits_to_be_signed() {
     let mut swarm = Swarm::new();
@@ -37,7 +41,10 @@ fn a_newcomer_becomes_a_node_whose_certificate_waits_to_be_signed() {
     assert_eq!((node.spec.availability(), node.vxlan_udp_port), (Availability::Drain, 4799));
     assert_eq!(status(&swarm, &id), None);
     let waiting = to_sign(swarm.ledger.committed());
-    assert_eq!(waiting, [Signing { node: id.clone(), role: NodeRole::Worker, csr: asked.csr.clone() }]);
+    assert_eq!(
+        waiting,
+        [Signing { node: id.clone(), role: NodeRole::Worker, csr: asked.csr.clone(), root: root(&swarm) }]
+    );
     swarm.change(|tx, _| signed(tx, &waiting[0], Bytes::from_static(b"chain")));
     assert_eq!(status(&swarm, &id), Some(State::Issued));
     let node = swarm.ledger.committed().node(&id).expect("there");
@@ -67,7 +74,8 @@ fn a_renewal_takes_the_role_of_the_store_not_of_the_caller() {
     let who = caller(&node, NodeRole::Manager);
     swarm.change(|tx, rng| issue(tx, Some(&who), &request(b"next"), rng));
     let waiting = to_sign(swarm.ledger.committed());
-    assert_eq!(waiting, [Signing { node, role: NodeRole::Worker, csr: Bytes::from_static(b"next") }]);
+    let root = root(&swarm);
+    assert_eq!(waiting, [Signing { node, role: NodeRole::Worker, csr: Bytes::from_static(b"next"), root }]);
 }
 
 #[test]

@@ -2,11 +2,13 @@
 
 use skep_model::objects::NODE_LEFT;
 use skep_model::pb::types::issuance_status::State;
-use skep_model::pb::types::{NodeDescription, NodeTlsInfo, node_status};
+use skep_model::pb::types::{NodeDescription, NodeTlsInfo, RootRotation, node_status};
 use skep_model::{Node, Time, Verbatim};
 
 use super::*;
-use crate::{IssuerIdentity, NewRoot, RootChange, RootRequest, Signatory, signatory, token};
+use crate::{
+    HoldUp, IssuerIdentity, NewRoot, RootChange, RootRequest, Signatory, Signing, signatory, signed, to_sign, token,
+};
 
 const NEW: &[u8] = b"-----BEGIN CERTIFICATE-----\nnew\n-----END CERTIFICATE-----\n";
 
@@ -35,17 +37,92 @@ fn new_root() -> NewRoot {
 }
 
 /// The node says that it uses a certificate of that issuer.
-fn says(swarm: &mut Swarm, id: &NodeId, issuer: &'static [u8]) {
-    swarm.change(|tx, _| {
-        let mut node = (*tx.node(id).expect("a node")).clone();
-        let tls = NodeTlsInfo {
-            cert_issuer_subject: issuer.into(),
-            cert_issuer_public_key: issuer.into(),
-            ..Default::default()
-        };
-        node.description = Some(Verbatim::new(NodeDescription { tls_info: Some(tls), ..Default::default() }));
-        tx.update(node)
+fn says(swarm: &mut Swarm, id: &NodeId, issuer: impl Into<Bytes>) {
+    let issuer = issuer.into();
+    swarm.change(|tx, _| say(tx, id, &issuer));
+}
+
+fn say(tx: &mut Tx<'_>, id: &NodeId, issuer: &Bytes) -> Result<(), Refusal> {
+    let mut node = (*tx.node(id).expect("a node")).clone();
+    let tls = NodeTlsInfo {
+        cert_issuer_subject: issuer.clone(),
+        cert_issuer_public_key: issuer.clone(),
+        ..Default::default()
+    };
+    node.description =
+        Some(Verbatim::new(NodeDescription { hostname: "host".to_owned(), tls_info: Some(tls), ..Default::default() }));
+    tx.update(node)
+}
+
+/// The node asks for a certificate and is issued one, of whoever signs now. It has not said so yet.
+fn renews(swarm: &mut Swarm, id: &NodeId) {
+    let asked = asks(swarm, id);
+    let chain = chain(swarm);
+    swarm.change(|tx, _| signed(tx, &asked, chain));
+}
+
+/// The node asks; it is being signed.
+fn asks(swarm: &mut Swarm, id: &NodeId) -> Signing {
+    let request = IssueNodeCertificateRequest { csr: "next csr".into(), ..Default::default() };
+    let who = caller(id, NodeRole::Manager);
+    swarm.change(|tx, rng| issue(tx, Some(&who), &request, rng));
+    let waiting = to_sign(swarm.ledger.committed());
+    waiting.into_iter().find(|signing| signing.node == *id).expect("it waits to be signed")
+}
+
+/// A leaf, and what follows every leaf now.
+fn chain(swarm: &Swarm) -> Bytes {
+    let cluster = swarm.ledger.committed().cluster().expect("a cluster");
+    let Ok(Signatory::Own(signs)) = signatory(&cluster, Bytes::copy_from_slice) else { panic!("the swarm signs") };
+    Bytes::from([b"leaf\n", &signs.intermediates[..]].concat())
+}
+
+/// A change of root that has begun, and the one node.
+fn changing(swarm: &mut Swarm) -> (NodeId, RootChange) {
+    let id = swarm.ledger.committed().nodes()[0].id.clone();
+    let present = present(swarm);
+    says(swarm, &id, present);
+    let mut change = RootChange::new();
+    want(swarm, 1);
+    change.lead();
+    let request = turn(swarm, &mut change).expect("a root is to be made");
+    swarm.change(|tx, _| change.begin(tx, &request, new_root()));
+    assert_eq!(turn(swarm, &mut change), None);
+    assert_eq!(states(swarm), [State::Rotate]);
+    (id, change)
+}
+
+fn present(swarm: &Swarm) -> Bytes {
+    swarm.ledger.committed().cluster().expect("a cluster").root_ca.ca_cert.clone()
+}
+
+/// The present root was given once more.
+fn call_off(swarm: &mut Swarm, change: &mut RootChange) {
+    put(swarm, change, None);
+}
+
+/// As the settings' transaction writes it.
+fn put(swarm: &mut Swarm, change: &mut RootChange, rotation: Option<RootRotation>) {
+    observed(swarm, change, |tx| {
+        let mut cluster = (*tx.cluster().expect("a cluster")).clone();
+        cluster.root_ca.root_rotation = rotation;
+        tx.update(cluster)
     });
+}
+
+/// A change whose events the leader sees, as it sees all.
+fn observed(swarm: &mut Swarm, change: &mut RootChange, write: impl FnOnce(&mut Tx<'_>) -> Result<(), Refusal>) {
+    let events = swarm.change_seen(write);
+    events.iter().for_each(|event| change.observe(event));
+}
+
+/// The turn that it asks for, when it is due; nothing if it asks for none.
+fn due(swarm: &mut Swarm, change: &mut RootChange) {
+    if let Some(at) = change.wake_at() {
+        swarm.now.monotonic = swarm.now.monotonic.max(at);
+        let now = swarm.now;
+        assert_eq!(swarm.change(|tx, rng| change.turn(now, read, rng, tx)), None);
+    }
 }
 
 fn states(swarm: &Swarm) -> Vec<State> {
@@ -75,7 +152,7 @@ fn a_new_root_is_used_by_every_node_before_it_is_the_root() {
     let Ok(Signatory::Own(signs)) = signatory(&cluster, Bytes::copy_from_slice) else { panic!("the swarm signs") };
     assert_eq!((signs.certificate.as_ref(), signs.intermediates.as_ref()), (NEW, b"cross".as_slice()));
 
-    says(&mut swarm, &id, b"old");
+    says(&mut swarm, &id, "old");
     assert_eq!(turn(&mut swarm, &mut change), None);
     assert_eq!(states(&swarm), [State::Rotate], "the node is asked for another certificate");
     assert_eq!(turn(&mut swarm, &mut change), None);
@@ -89,6 +166,7 @@ fn a_new_root_is_used_by_every_node_before_it_is_the_root() {
         gone.status.message = NODE_LEFT.to_owned();
         tx.create(gone)
     });
+    renews(&mut swarm, &id);
     says(&mut swarm, &id, NEW);
     assert_eq!(turn(&mut swarm, &mut change), None);
     let root = swarm.ledger.committed().cluster().expect("a cluster").root_ca.clone();
@@ -148,13 +226,13 @@ fn a_change_waits_until_the_present_root_is_trusted() {
              start it, or remove it for good (docker node rm)"
         )
     );
-    assert_eq!(crate::root_held_up(swarm.ledger.committed()), Some(held_up));
+    assert_eq!(crate::root_held_up(swarm.ledger.committed(), read), Some(held_up));
     swarm.now.monotonic = swarm.now.monotonic.after(std::time::Duration::from_secs(1));
     assert_eq!(turn(&mut swarm, &mut change), None);
     assert_eq!(change.take_news(), None, "told once");
     assert!(change.wake_at().is_some(), "it is looked at again");
     trusts(&mut swarm, &present);
-    assert_eq!(crate::root_held_up(swarm.ledger.committed()), None);
+    assert_eq!(crate::root_held_up(swarm.ledger.committed(), read), None);
     let request = turn(&mut swarm, &mut change).expect("a root is to be made");
     trusts(&mut swarm, b"the root before");
     swarm.change(|tx, _| change.begin(tx, &request, new_root()));
@@ -184,4 +262,120 @@ fn nodes_are_asked_a_batch_at_a_time() {
     );
     assert_eq!(turn(&mut swarm, &mut change), None);
     assert!(states(&swarm).iter().all(|state| *state == State::Rotate));
+}
+
+#[test]
+fn who_says_after_a_change_was_called_off_that_it_has_a_certificate_of_that_root_is_asked_for_another() {
+    let mut swarm = Swarm::new();
+    let (id, mut change) = changing(&mut swarm);
+    renews(&mut swarm, &id);
+    call_off(&mut swarm, &mut change);
+    due(&mut swarm, &mut change);
+    assert_eq!(states(&swarm), [State::Issued], "as far as it has said, it has a certificate of the present root");
+    observed(&mut swarm, &mut change, |tx| say(tx, &id, &Bytes::from_static(NEW)));
+    due(&mut swarm, &mut change);
+    assert_eq!(states(&swarm), [State::Rotate]);
+    assert_eq!(change.wake_at(), None, "it is asked once");
+    renews(&mut swarm, &id);
+    let present = present(&swarm);
+    observed(&mut swarm, &mut change, |tx| say(tx, &id, &present));
+    due(&mut swarm, &mut change);
+    assert_eq!((states(&swarm), change.wake_at()), (vec![State::Issued], None));
+}
+
+#[test]
+fn who_renews_while_a_change_is_called_off_is_asked_once_it_is_issued_something() {
+    let mut swarm = Swarm::new();
+    let (id, mut change) = changing(&mut swarm);
+    renews(&mut swarm, &id);
+    says(&mut swarm, &id, NEW);
+    let asked = asks(&mut swarm, &id);
+    call_off(&mut swarm, &mut change);
+    due(&mut swarm, &mut change);
+    assert_eq!(states(&swarm), [State::Renew], "it is about to have one of the present root");
+    // It dies before it has fetched that one.
+    let asked = Signing { root: present(&swarm), ..asked };
+    observed(&mut swarm, &mut change, |tx| signed(tx, &asked, "leaf".into()));
+    due(&mut swarm, &mut change);
+    assert_eq!(states(&swarm), [State::Rotate]);
+}
+
+#[test]
+fn what_was_signed_by_a_root_that_was_called_off_meanwhile_is_not_given_out() {
+    let mut swarm = Swarm::new();
+    let (id, mut change) = changing(&mut swarm);
+    let asked = asks(&mut swarm, &id);
+    let late = chain(&swarm);
+    call_off(&mut swarm, &mut change);
+    swarm.change(|tx, _| signed(tx, &asked, late));
+    assert_eq!(states(&swarm), [State::Renew]);
+    let again = to_sign(swarm.ledger.committed());
+    assert_eq!(again.iter().map(|signing| &signing.root).collect::<Vec<_>>(), [&present(&swarm)]);
+    swarm.change(|tx, _| signed(tx, &again[0], "leaf".into()));
+    assert_eq!(states(&swarm), [State::Issued]);
+}
+
+#[test]
+fn what_a_node_said_before_a_change_was_called_off_does_not_count_in_the_next_to_the_same_root() {
+    let mut swarm = Swarm::new();
+    let (id, mut change) = changing(&mut swarm);
+    renews(&mut swarm, &id);
+    says(&mut swarm, &id, NEW);
+    call_off(&mut swarm, &mut change);
+    due(&mut swarm, &mut change);
+    // It takes one of the present root, and cannot say so before that other root is given again.
+    renews(&mut swarm, &id);
+    let again = RootRotation { ca_cert: NEW.into(), ca_key: "new key".into(), cross_signed_ca_cert: "cross 2".into() };
+    put(&mut swarm, &mut change, Some(again));
+    due(&mut swarm, &mut change);
+    let root = swarm.ledger.committed().cluster().expect("a cluster").root_ca.clone();
+    assert!(root.root_rotation.is_some(), "its certificate would be of no root that anybody trusts");
+    assert_eq!(states(&swarm), [State::Rotate]);
+    renews(&mut swarm, &id);
+    due(&mut swarm, &mut change);
+    assert_eq!(present(&swarm), NEW);
+}
+
+#[test]
+fn who_was_issued_a_certificate_of_the_next_root_and_says_nothing_is_asked_again_after_a_while() {
+    let mut swarm = Swarm::new();
+    let (id, mut change) = changing(&mut swarm);
+    renews(&mut swarm, &id);
+    due(&mut swarm, &mut change);
+    assert_eq!(states(&swarm), [State::Issued], "it is about to say so");
+    swarm.now.monotonic = swarm.now.monotonic.after(std::time::Duration::from_secs(3));
+    due(&mut swarm, &mut change);
+    assert_eq!(states(&swarm), [State::Rotate]);
+}
+
+#[test]
+fn a_change_names_those_that_are_down() {
+    let mut swarm = Swarm::new();
+    let (id, mut change) = changing(&mut swarm);
+    assert_eq!(change.take_news(), None, "it is there, and will come");
+    let goes = |state| {
+        let id = id.clone();
+        move |tx: &mut Tx<'_>| {
+            let mut node = (*tx.node(&id).expect("a node")).clone();
+            node.status.set_state(state);
+            tx.update(node)
+        }
+    };
+    observed(&mut swarm, &mut change, goes(node_status::State::Down));
+    due(&mut swarm, &mut change);
+    let held_up = change.take_news().expect("news");
+    assert_eq!((&held_up.by[..], held_up.why), (&[("host".to_owned(), id.clone())][..], HoldUp::IsDown));
+    assert_eq!(
+        held_up.to_string(),
+        format!(
+            "the change of the swarm's root waits for node host ({id}), which is down and has no certificate of the new \
+             root: start it, or remove it for good (docker node rm)"
+        )
+    );
+    assert_eq!(crate::root_held_up(swarm.ledger.committed(), read), Some(held_up));
+    due(&mut swarm, &mut change);
+    assert_eq!(change.take_news(), None, "told once");
+    observed(&mut swarm, &mut change, goes(node_status::State::Ready));
+    due(&mut swarm, &mut change);
+    assert_eq!((change.take_news(), crate::root_held_up(swarm.ledger.committed(), read)), (None, None));
 }

@@ -57,7 +57,7 @@ impl Board {
 
     /// What only all facts together say.
     pub fn look_at(&mut self, facts: &Store) {
-        self.root_held_up = skep_pki::root_held_up(facts);
+        self.root_held_up = skep_pki::root_held_up(facts, skep_rpc::identity::read_issuer);
     }
 
     /// Whether an event changes anything here.

@@ -260,7 +260,12 @@ impl Outside {
         };
         let authority = self.authority.clone();
         self.runtime.spawn(async move {
-            let signing = Signing { node: known.id.clone(), role: known.role, csr };
+            let signing = Signing {
+                node: known.id.clone(),
+                role: known.role,
+                csr,
+                root: skep_pki::issuing_root(&cluster).clone(),
+            };
             let result = authority.sign(&signing, &cluster).await;
             super::run::answer(reply, result.map_err(|failure| Refusal::new(Code::Internal, failure.reason)));
         });

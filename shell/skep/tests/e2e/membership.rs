@@ -25,6 +25,14 @@ fn info_names_the_node_that_a_change_of_root_waits_for() {
         let seen = node(&swarm, "h3", issuer);
         if !seen.is_empty() && seen != before { Ok(()) } else { Err(seen) }
     });
+    let named = |swarm: &Swarm, name: &str, why: &str| {
+        wait_until(&format!("info to name {name}"), || {
+            let seen = swarm.docker(1, &["info", "--format", "{{json .Warnings}}"]).out;
+            let text = format!("the change of the swarm's root waits for node {name} (");
+            if seen.contains(&text) && seen.contains(why) { Ok(()) } else { Err(seen) }
+        });
+    };
+    named(&swarm, "h2", "which is down and has no certificate of the new root");
     swarm.kill_daemon(3);
     wait_state(&swarm, "h3", "down");
     swarm.docker(1, &["node", "rm", "h2"]).expect();
@@ -34,11 +42,7 @@ fn info_names_the_node_that_a_change_of_root_waits_for() {
     });
 
     swarm.docker(1, &["swarm", "ca", "--rotate", "--detach"]).expect();
-    let waits = || swarm.docker(1, &["info", "--format", "{{json .Warnings}}"]).out;
-    wait_until("info to name h3", || {
-        let seen = waits();
-        if seen.contains("the change of the swarm's root waits for node h3 (") { Ok(()) } else { Err(seen) }
-    });
+    named(&swarm, "h3", "which did not hear of the end of the last one");
     assert_eq!(swarm.docker(1, &["swarm", "ca"]).expect(), present);
     swarm.start_daemon(3);
     wait_until("the next root", || {

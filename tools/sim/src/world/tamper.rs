@@ -97,14 +97,18 @@ fn task_read(plant: Plant, task: &Task) -> Option<Task> {
 /// A node that is to have a certificate of the root that is on its way, as if it had it.
 fn renewal_read(facts: &Store, node: &Node) -> Option<AnyObject> {
     let cluster = facts.cluster()?;
-    let next = RootId::read(&cluster.root_ca.root_rotation.as_ref()?.ca_cert)?.identity();
+    let rotation = cluster.root_ca.root_rotation.as_ref()?;
+    let next = RootId::read(&rotation.ca_cert)?.identity();
     let state = node.certificate.status.as_ref()?.state();
-    let description = node.description.as_ref().filter(|_| matches!(state, State::Rotate | State::Renew))?;
+    let description = node.description.as_ref().filter(|_| state == State::Rotate)?;
     let description = description.edit(|description| {
         let tls = description.tls_info.get_or_insert_default();
         (tls.cert_issuer_subject, tls.cert_issuer_public_key) = (next.subject, next.public_key);
     });
-    Some(AnyObject::Node(Arc::new(Node { description: Some(description), ..node.clone() })))
+    let mut read = Node { description: Some(description), ..node.clone() };
+    read.certificate.certificate = rotation.cross_signed_ca_cert.clone();
+    read.certificate.status.get_or_insert_default().set_state(State::Issued);
+    Some(AnyObject::Node(Arc::new(read)))
 }
 
 /// Earlier versions of secrets and configs, as if they were no versions.
