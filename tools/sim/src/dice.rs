@@ -28,6 +28,8 @@ pub enum Purpose {
     Answers,
     /// What is added to one operation of the plan where secrets have drivers.
     Driven(u64),
+    /// When an operator brings a root, and calls that off.
+    BroughtRoots,
     /// What the core of one host is given.
     Core(u64),
     /// One operation of the plan.
@@ -46,6 +48,7 @@ impl Purpose {
             Self::Roots => 7,
             Self::Drivers => 8,
             Self::Answers => 9,
+            Self::BroughtRoots => 10,
             Self::Core(host) => 1_000 + host,
             Self::Driven(number) => 100_000 + number,
             Self::Operation(number) => 1_000_000 + number,

@@ -11,6 +11,10 @@ use skep_pki::{Issuer, IssuerIdentity};
 const ROOT: &str = "root";
 /// Stands between a root and the one that vouches for it.
 const VOUCHED: &str = " vouched for by ";
+/// Stands before a root in its key.
+const SECRET: &str = "secret of ";
+/// Roots that operators bring are counted from here.
+const BROUGHT: u64 = 1_000_000;
 
 /// One root of the swarm.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +27,21 @@ impl RootId {
     /// The root that is made as so manieth.
     pub fn made(number: u64) -> Self {
         Self(number)
+    }
+
+    /// The root that operators bring as so manieth.
+    pub fn brought(number: u64) -> Self {
+        Self(BROUGHT + number)
+    }
+
+    /// Whether an operator has brought it.
+    pub fn is_brought(self) -> bool {
+        self.0 >= BROUGHT
+    }
+
+    /// Its key.
+    pub fn key(self) -> Bytes {
+        Bytes::from(format!("{SECRET}{self}"))
     }
 
     /// Its certificate.
@@ -43,7 +62,7 @@ impl RootId {
     /// As the managers' shell makes it: the present root vouches for it.
     pub fn vouched_for(self, present: Self) -> NewRoot {
         let cross_signed = Bytes::from(format!("{self}{VOUCHED}{present}"));
-        NewRoot { certificate: self.certificate(), key: Bytes::from(format!("secret of {self}")), cross_signed }
+        NewRoot { certificate: self.certificate(), key: self.key(), cross_signed }
     }
 }
 

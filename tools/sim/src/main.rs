@@ -49,6 +49,9 @@ struct Arguments {
     /// The leader is killed so often, in milliseconds.
     #[arg(long)]
     leaders_last: Option<u64>,
+    /// Operators bring roots for the swarm, and call that off.
+    #[arg(long)]
+    brought_roots: bool,
     /// A planted bug, by name.
     #[arg(long)]
     plant: Option<String>,
@@ -67,6 +70,7 @@ impl Arguments {
             (Some(nodes), Some(seconds), None) => Plan::sized(seed, nodes, seconds),
             _ => Plan::of(seed),
         };
+        let plan = if self.brought_roots { plan.of_brought_roots() } else { plan };
         match self.leaders_last {
             Some(milliseconds) => plan.of_many_leaders(Duration::from_millis(milliseconds.max(1))),
             None => plan,
@@ -86,6 +90,9 @@ impl Arguments {
             if let Some(number) = number {
                 command.push_str(&format!(" --{name} {number}"));
             }
+        }
+        if self.brought_roots {
+            command.push_str(" --brought-roots");
         }
         if let Some(plant) = &self.plant {
             command.push_str(&format!(" --plant {plant}"));

@@ -68,6 +68,16 @@ fn the_seeds_are_of_all_sorts() {
     }
 }
 
+/// Operators bring roots, call that off while nodes are issued certificates, and bring them again.
+const BROUGHT_ROOTS_SEEDS: u64 = 40;
+
+#[test]
+fn roots_that_are_brought_and_called_off() {
+    for seed in 1..=BROUGHT_ROOTS_SEEDS {
+        passes(Plan::of(seed).of_brought_roots());
+    }
+}
+
 /// A small one of the large runs: what a big swarm does, with a fail-over amid the making of its tasks.
 #[test]
 fn many_nodes_and_tasks() {

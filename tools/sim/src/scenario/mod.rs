@@ -11,7 +11,7 @@ use skep_model::Time;
 
 pub use faults::{Fault, Mood, Target};
 pub use kind::Kind;
-pub use wishes::Wish;
+pub use wishes::{BroughtRoot, Wish};
 
 use crate::codec::Codec;
 use crate::dice::{Dice, Purpose};
@@ -129,6 +129,12 @@ impl Plan {
             self.faults.push(Scheduled { at, what });
             at = at.after(leaders_last);
         }
+        self
+    }
+
+    /// The same, but operators bring roots, and call that off.
+    pub fn of_brought_roots(mut self) -> Self {
+        self.wishes.extend(wishes::brought_roots(self.seed, self.heal_at));
         self
     }
 

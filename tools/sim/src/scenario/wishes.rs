@@ -53,6 +53,19 @@ pub enum Wish {
     RotateUnlockKey,
     /// Another root.
     RotateRoot,
+    /// A root that an operator has.
+    BringRoot(BroughtRoot),
+}
+
+/// Which root an operator brings.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BroughtRoot {
+    /// One that the swarm has not seen.
+    Another,
+    /// The last one that was brought.
+    Last,
+    /// The one that the swarm has: a change is called off.
+    Present,
 }
 
 impl Wish {
@@ -120,6 +133,33 @@ pub(super) fn roots(seed: u64, length: u64) -> Vec<Scheduled<Wish>> {
     let dice = &mut dice;
     let count = u64::from(dice.permille(ROOTS_PERMILLE)) * (1 + u64::from(dice.permille(ROOTS_TWICE_PERMILLE)));
     (0..count).map(|_| Scheduled { at: moment(dice, length), what: Wish::RotateRoot }).collect()
+}
+
+/// How often an operator brings a root, in microseconds; how soon, thereafter, it is called off, or brought again.
+const BROUGHT_EVERY_US: u64 = 15_000_000;
+const CALLED_OFF_AFTER_US: u64 = 2_500_000;
+/// Changes that are called off, in a thousand; and those among them where the same root is brought again.
+const CALLED_OFF_PERMILLE: u64 = 800;
+const AGAIN_PERMILLE: u64 = 400;
+
+/// Roots that are brought, and mostly called off while nodes are being issued certificates of them.
+pub(super) fn brought_roots(seed: u64, end: Time) -> Vec<Scheduled<Wish>> {
+    let mut dice = Dice::new(seed, Purpose::BroughtRoots);
+    let mut wishes = Vec::new();
+    let mut at = Time(CALM_SECONDS * 1_000_000);
+    while at < end {
+        let mut bring = |at, which| wishes.push(Scheduled { at, what: Wish::BringRoot(which) });
+        bring(at, BroughtRoot::Another);
+        if dice.permille(CALLED_OFF_PERMILLE) {
+            let called_off = Time(at.0 + dice.below(CALLED_OFF_AFTER_US));
+            bring(called_off, BroughtRoot::Present);
+            if dice.permille(AGAIN_PERMILLE) {
+                bring(Time(called_off.0 + dice.below(CALLED_OFF_AFTER_US)), BroughtRoot::Last);
+            }
+        }
+        at = Time(at.0 + dice.below(2 * BROUGHT_EVERY_US));
+    }
+    wishes
 }
 
 /// The wishes of a run.

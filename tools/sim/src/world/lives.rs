@@ -3,10 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bytes::Bytes;
 use skep_consensus::{Member, Recovered, SnapshotMeta, bootstrap};
 use skep_dispatch::worker::{Input, Start, Worker};
-use skep_manager::{Config, Genesis, Manager, RootReader};
+use skep_manager::{Config, Genesis, Manager};
 use skep_model::objects::SKEP_ENGINE_LABEL;
 use skep_model::pb::types::{self, NodeRole, Peer};
 use skep_model::{ClusterId, NodeId, RaftId, Time, Verbatim};
@@ -106,7 +105,7 @@ impl World {
             id: ClusterId::random(dice.source()),
             spec,
             root_certificate: RootId::FIRST.certificate(),
-            root_key: Bytes::from_static(b"key"),
+            root_key: RootId::FIRST.key(),
             unlock_key: None,
             address_pools: Vec::new(),
             subnet_size: 0,
@@ -256,18 +255,12 @@ impl World {
         facts = tamper::facts(self.plant, facts);
         let applied = recovered.snapshot.index;
         let reader = self.read_once.reader(self.plant);
-        // Nobody brings a root here.
-        let roots = RootReader {
-            normalized: bytes::Bytes::copy_from_slice,
-            root: |_, _, _| Err("no root is brought".to_owned()),
-            issuer: |_| None,
-        };
         let config = Config {
             member: seat.member,
             genesis,
             certificate_expiry: |_| None,
             read_issuer: |pem| RootId::read(pem).map(RootId::identity),
-            roots,
+            roots: super::roots::READER,
             reader,
             snapshot_encoder: self.encode_once.encoder(),
         };

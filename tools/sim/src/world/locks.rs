@@ -7,6 +7,7 @@ use skep_store::Read as _;
 use super::clients::Purposed;
 use super::{Happening, World};
 use crate::dice::Dice;
+use crate::issuers::RootId;
 use crate::network::HostId;
 
 /// The shell looks at its board for a changed key after this at the latest.
@@ -22,6 +23,8 @@ pub(crate) enum ClusterChange {
     Autolock(bool),
     RotateUnlockKey,
     RotateRoot,
+    /// An operator's root, with its key; the present one again if it is not said which.
+    BringRoot(Option<RootId>),
 }
 
 impl World {
@@ -42,6 +45,16 @@ impl World {
             }
             ClusterChange::RotateUnlockKey => spec,
             ClusterChange::RotateRoot => spec.edit(|spec| spec.ca_config.get_or_insert_default().force_rotate += 1),
+            ClusterChange::BringRoot(root) => {
+                let present = cluster.value.root_ca.as_ref().and_then(|root| RootId::read(&root.ca_cert));
+                let Some(root) = root.or(present) else { return };
+                self.say(|| format!("the operator brings {root}, the present one is {present:?}"));
+                spec.edit(|spec| {
+                    let config = spec.ca_config.get_or_insert_default();
+                    config.force_rotate += 1;
+                    (config.signing_ca_cert, config.signing_ca_key) = (root.certificate(), root.key());
+                })
+            }
         };
         let rotates = matches!(change, ClusterChange::RotateUnlockKey);
         let request = m::UpdateClusterRequest {

@@ -121,10 +121,11 @@ impl World {
             Effect::Sign(signing) => {
                 let delay = self.dice.hosts.micros(500, 8_000);
                 let life = self.hosts[host].manager_life;
-                self.after(delay, Happening::Signed { host, life, signing: Box::new(signing) });
+                let Some(chain) = self.chain_for(host) else { return };
+                self.after(delay, Happening::Signed { host, life, signing: Box::new(signing), chain });
             }
             Effect::MakeRoot(request) => self.make_root(host, request),
-            Effect::Inquire(_, inquiry) => panic!("nobody brings a root: {inquiry:?}"),
+            Effect::Inquire(number, inquiry) => self.inquire(host, number, inquiry),
             Effect::Role(role) => self.note_role(host, role),
             Effect::Warn(text) => {
                 self.say(|| format!("h{host} warns: {text}"));
@@ -331,17 +332,20 @@ impl World {
         }
     }
 
-    pub(crate) fn signed(&mut self, host: HostId, life: u64, signing: &Signing) {
+    /// What a manager issues by the facts that it has now.
+    fn chain_for(&self, host: HostId) -> Option<Bytes> {
+        let cluster = self.hosts[host].manager.as_ref()?.facts().cluster()?;
+        let Ok(Signatory::Own(issuer)) = skep_pki::signatory(&cluster, Bytes::copy_from_slice) else { return None };
+        Some(Certificate::chain(&issuer))
+    }
+
+    pub(crate) fn signed(&mut self, host: HostId, life: u64, signing: &Signing, chain: Bytes) {
         if !self.is_manager(host, life) {
             return;
         }
         let now = self.now_at(host);
         let place = &mut self.hosts[host];
         if let Host { manager: Some(manager), dice, .. } = place {
-            let cluster = manager.facts().cluster();
-            let signatory = cluster.and_then(|cluster| skep_pki::signatory(&cluster, Bytes::copy_from_slice).ok());
-            let Some(Signatory::Own(issuer)) = signatory else { return };
-            let chain = Certificate::chain(&issuer);
             manager.signed(signing, Ok(chain), now, dice.source());
         }
         self.want_turn(host);

@@ -27,7 +27,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use skep_consensus::{LogRange, PeerMessage};
 use skep_dispatch::worker::{Input, RunId};
-use skep_manager::{RootRequest, Signing};
+use skep_manager::{Inquiry, RootRequest, Signing};
 use skep_model::pb::types::JoinTokens;
 use skep_model::{ClusterId, NodeId, Now, RaftId, TaskId, Time};
 
@@ -64,8 +64,9 @@ pub(crate) enum Happening {
     SnapshotOutcome { host: HostId, life: u64, peer: RaftId, arrived: bool },
     Reachable { host: HostId, life: u64, peer: RaftId, reachable: bool, reset: bool },
     ToldRemoved { host: HostId, life: u64 },
-    Signed { host: HostId, life: u64, signing: Box<Signing> },
+    Signed { host: HostId, life: u64, signing: Box<Signing>, chain: Bytes },
     RootMade { host: HostId, life: u64, request: Box<RootRequest> },
+    Inquired { host: HostId, life: u64, number: u64, inquiry: Box<Inquiry> },
     RootTaken { host: HostId, life: u64, root: Bytes },
     Fetched { host: HostId, life: u64, range: LogRange },
     Call(Box<Call>),
@@ -123,6 +124,8 @@ pub struct World {
     pub(crate) tokens: JoinTokens,
     /// Roots that were made, counted.
     pub(crate) roots: u64,
+    /// Roots that operators brought, counted.
+    pub(crate) brought: u64,
     pub(crate) seats: BTreeMap<RaftId, HostId>,
     pub(crate) cluster: Option<ClusterId>,
     /// Nodes whose host is gone for good.
@@ -176,6 +179,7 @@ impl World {
             drivers: Drivers::default(),
             tokens: JoinTokens::default(),
             roots: 0,
+            brought: 0,
             seats: BTreeMap::new(),
             addresses: BTreeMap::new(),
             requests: BTreeMap::new(),
@@ -258,8 +262,9 @@ impl World {
             Happening::ToldRemoved { host, life } | Happening::StopManager { host, life } => {
                 self.stop_manager(host, life);
             }
-            Happening::Signed { host, life, signing } => self.signed(host, life, &signing),
+            Happening::Signed { host, life, signing, chain } => self.signed(host, life, &signing, chain),
             Happening::RootMade { host, life, request } => self.root_made(host, life, &request),
+            Happening::Inquired { host, life, number, inquiry } => self.inquired(host, life, number, &inquiry),
             Happening::RootTaken { host, life, root } => self.take_root(host, life, root),
             Happening::Fetched { host, life, range } => self.fetched(host, life, &range),
             Happening::Call(call) => self.call_arrives(*call),
@@ -341,6 +346,7 @@ fn host_of(what: &Happening) -> Option<HostId> {
         | Happening::Reachable { host, .. }
         | Happening::Signed { host, .. }
         | Happening::RootMade { host, .. }
+        | Happening::Inquired { host, .. }
         | Happening::RootTaken { host, .. }
         | Happening::Fetched { host, .. }
         | Happening::StreamGone { manager: host, .. }

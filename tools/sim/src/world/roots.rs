@@ -1,20 +1,40 @@
 //! Another root for the swarm: operators ask for it, managers make it, nodes take it; and who can talk to whom.
 
+use std::time::Duration;
+
 use skep_dispatch::worker::Input;
-use skep_manager::RootRequest;
+use skep_manager::{Finding, Inquiry, RootReader, RootRequest};
 use skep_model::pb::types::{JoinTokens, NodeTlsInfo};
-use skep_model::{Code, Refusal};
-use skep_pki::{RootDigest, token};
+use skep_model::{Code, Refusal, WallTime};
+use skep_pki::{Next, Present, RootDigest, RootFacts, token};
 use skep_store::Read as _;
 
 use super::calls::{Body, Call, Origin};
+use super::locks::ClusterChange;
 use super::nodes::LEAVE_LOOKS_MAX;
 use super::{Happening, World};
 use crate::issuers::RootId;
 use crate::network::HostId;
+use crate::scenario::BroughtRoot;
 
 /// A root that cannot be made, in a thousand.
 const FAILS_PERMILLE: u64 = 100;
+/// A root that an operator brings is good for so long.
+const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
+/// Reads the roots that operators bring.
+pub(crate) const READER: RootReader = RootReader {
+    normalized: bytes::Bytes::copy_from_slice,
+    root: |certificate, key, now| match RootId::read(certificate) {
+        Some(root) if root.key() == key => {
+            let life = i64::try_from(ROOT_LIFE.as_nanos()).unwrap_or(i64::MAX);
+            Ok(RootFacts { certificates: 1, expires: WallTime(now.0.saturating_add(life)) })
+        }
+        _ => Err("certificate key mismatch".to_owned()),
+    },
+    issuer: |certificate| RootId::read(certificate).map(RootId::identity),
+};
+
 /// A root that a manager sent is saved after this.
 const SAVED_AFTER_US: u64 = 1_000;
 
@@ -44,6 +64,41 @@ impl World {
             manager.root_made(request, made, now, place.dice.source());
         }
         self.want_turn(host);
+    }
+
+    /// A manager's shell is to find something out: whether the present root vouches for the one that is brought.
+    pub(crate) fn inquire(&mut self, host: HostId, number: u64, inquiry: Inquiry) {
+        let life = self.hosts[host].manager_life;
+        let delay = self.dice.hosts.micros(1_000, 300_000);
+        self.after(delay, Happening::Inquired { host, life, number, inquiry: Box::new(inquiry) });
+    }
+
+    pub(crate) fn inquired(&mut self, host: HostId, life: u64, number: u64, inquiry: &Inquiry) {
+        if !self.is_manager(host, life) {
+            return;
+        }
+        let made = match inquiry {
+            Inquiry::Vouch(Present::Own(present, _), Next::Given(next, _)) => {
+                RootId::read(next).zip(RootId::read(present)).map(|(next, present)| next.vouched_for(present))
+            }
+            _ => None,
+        };
+        let finding = Finding::Vouched(made.ok_or_else(|| "there are no external CAs here".to_owned()));
+        let now = self.now_at(host);
+        let place = &mut self.hosts[host];
+        if let Some(manager) = &mut place.manager {
+            manager.inquired(number, finding, now, place.dice.source());
+        }
+        self.want_turn(host);
+    }
+
+    /// What an operator writes who brings a root, the last one or another; or who brings the present one again, which
+    /// calls a change off.
+    pub(crate) fn root_to_bring(&mut self, which: BroughtRoot) -> ClusterChange {
+        if which == BroughtRoot::Another {
+            self.brought += 1;
+        }
+        ClusterChange::BringRoot(Some(RootId::brought(self.brought)).filter(|_| which != BroughtRoot::Present))
     }
 
     /// A manager sent another root: it is taken if the node's own certificate stands under it.
@@ -119,7 +174,8 @@ impl World {
     pub(crate) fn root_of_token(&self, text: &str) -> RootId {
         let digest = token::parse(text).ok().map(|token| token.root);
         let is_named = |root: &RootId| digest == Some(RootDigest::of(&root.certificate()));
-        (0..=self.roots).map(RootId::made).find(is_named).unwrap_or_default()
+        let brought = (0..=self.brought).map(RootId::brought);
+        (0..=self.roots).map(RootId::made).chain(brought).find(is_named).unwrap_or_default()
     }
 
     /// What a manager gives out as the swarm's root.

@@ -59,6 +59,10 @@ impl World {
             Wish::ForceOut { again } => self.force_out(again, dice),
             Wish::Autolock { on } => self.change_cluster(ClusterChange::Autolock(on), dice),
             Wish::RotateUnlockKey => self.change_cluster(ClusterChange::RotateUnlockKey, dice),
+            Wish::BringRoot(which) => {
+                let change = self.root_to_bring(which);
+                self.change_cluster(change, dice);
+            }
             Wish::RotateRoot => self.change_cluster(ClusterChange::RotateRoot, dice),
         }
     }
