@@ -8,7 +8,7 @@ use bytes::Bytes;
 use skep_model::pb::types::{CaConfig, ExternalCa, RootCa, RootRotation, external_ca::CaProtocol};
 use skep_model::{Cluster, Code, Refusal, WallTime};
 
-use crate::root_change::{IssuerIdentity, NewRoot};
+use crate::root_change::{IssuerIdentity, NewRoot, is_told};
 
 /// A root of one's own lives at least so long from now on.
 const ROOT_LIFE_LEFT_MIN: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -229,7 +229,13 @@ impl Wish<'_> {
 
     /// The present root, with that key or none; a change that is under way ends.
     fn present_root(&self) -> RootCa {
-        RootCa { ca_key: self.key.clone(), root_rotation: None, last_forced_rotation: self.forced, ..self.root.clone() }
+        let told = self.told().map(|told| RootRotation { ca_key: self.key.clone(), ..told.clone() });
+        RootCa { ca_key: self.key.clone(), root_rotation: told, last_forced_rotation: self.forced, ..self.root.clone() }
+    }
+
+    /// The change whose end nodes are told of.
+    fn told(&self) -> Option<&RootRotation> {
+        self.root.root_rotation.as_ref().filter(|rotation| is_told(self.root, rotation))
     }
 
     /// External CAs of a root; those without one are the present root's.
@@ -267,15 +273,19 @@ impl Wish<'_> {
             true => Present::External(self.issuer_of(&self.present)),
         };
         match self.found(Inquiry::Vouch(present, next))? {
-            Finding::Vouched(Ok(made)) => Ok(RootCa {
-                root_rotation: Some(RootRotation {
-                    ca_cert: made.certificate.clone(),
-                    ca_key: made.key.clone(),
-                    cross_signed_ca_cert: made.cross_signed.clone(),
-                }),
-                last_forced_rotation: self.forced,
-                ..self.root.clone()
-            }),
+            Finding::Vouched(Ok(made)) => {
+                // Who has not heard of the present root yet accepts the next one by way of it.
+                let vouched = self.told().map_or(&[][..], |told| &told.cross_signed_ca_cert);
+                Ok(RootCa {
+                    root_rotation: Some(RootRotation {
+                        ca_cert: made.certificate.clone(),
+                        ca_key: made.key.clone(),
+                        cross_signed_ca_cert: [&made.cross_signed[..], vouched].concat().into(),
+                    }),
+                    last_forced_rotation: self.forced,
+                    ..self.root.clone()
+                })
+            }
             Finding::Vouched(Err(why)) => {
                 let message = format!("unable to generate a cross-signed certificate for root rotation: {why}");
                 Err(Refusal::new(Code::Internal, message).into())

@@ -1,5 +1,6 @@
 //! Changing the swarm's root (source: interop §1.8). The facts say what is next: a new root is wanted, and the shell
-//! makes it; nodes whose certificates the old one issued are asked for others; when none is left the new one is the root.
+//! makes it; nodes whose certificates the old one issued are asked for others; when none is left the new one is the root,
+//! and certificates are vouched for by the old one until every node has heard of that.
 
 use std::fmt;
 use std::sync::Arc;
@@ -8,11 +9,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use rand_core::RngCore;
 use skep_model::pb::types::issuance_status::State;
-use skep_model::pb::types::{IssuanceStatus, NodeTlsInfo, RootRotation};
+use skep_model::pb::types::{IssuanceStatus, NodeTlsInfo, RootCa, RootRotation};
 use skep_model::{Cluster, Node, Now, Refusal, Time};
 use skep_store::{Event, Read, Tx};
 
-use crate::root_waits::{RootHeldUp, behind, held_up};
+use crate::root_waits::{RootHeldUp, behind, held_up, not_told};
 use crate::token::{self, RootDigest};
 
 /// Nodes that are asked for another certificate at a time (SwarmKit: 30, every three seconds).
@@ -70,6 +71,13 @@ impl fmt::Debug for NewRoot {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str("NewRoot(redacted)")
     }
+}
+
+/// The root that was on its way is the swarm's root, and nodes are told. A node that renews its certificate meanwhile
+/// still gets one that the old root vouches for: it may have heard already, but those that it talks to have not, and
+/// managers that do not accept each other could tell nobody.
+pub(crate) fn is_told(root: &RootCa, rotation: &RootRotation) -> bool {
+    rotation.ca_cert == root.ca_cert
 }
 
 /// Whether a change of root was asked for that has not begun.
@@ -148,6 +156,10 @@ impl RootChange {
             self.tell(None);
             return self.bring_back(&cluster, now, read_issuer, tx).map(|()| None);
         };
+        if is_told(&cluster.root_ca, rotation) {
+            self.bring_back(&cluster, now, read_issuer, tx)?;
+            return self.conclude(&cluster, now, tx).map(|()| None);
+        }
         self.rests_until = now.monotonic.after(LOOK_PAUSE);
         self.look_at = Some(self.rests_until);
         let issuer = read_issuer(&rotation.ca_cert)
@@ -170,6 +182,18 @@ impl RootChange {
     fn tell(&mut self, waits: Option<RootHeldUp>) {
         self.untold = waits.is_some() && (self.untold || waits != self.told);
         self.told = waits;
+    }
+
+    /// Nobody trusts an earlier root any more: the old one vouches for nothing from now on.
+    fn conclude(&mut self, cluster: &Cluster, now: Now, tx: &mut Tx<'_>) -> Result<(), Refusal> {
+        if held_up(tx, cluster).is_some() {
+            self.tell(not_told(tx, cluster));
+            self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
+            return Ok(());
+        }
+        let mut cluster = cluster.clone();
+        cluster.root_ca.root_rotation = None;
+        tx.update(cluster)
     }
 
     /// What holds a change up, if it is something else than what was told before.
@@ -269,7 +293,7 @@ fn state(node: &Node) -> State {
     node.certificate.status.as_ref().map_or(State::Unknown, |status| status.state())
 }
 
-/// Every node has a certificate that both roots vouch for: the new one is the root, and tokens name it.
+/// Every node has a certificate that both roots vouch for: the new one is the root, tokens name it, and nodes are told.
 fn finish(tx: &mut Tx<'_>, cluster: &Cluster, rotation: &RootRotation, rng: &mut dyn RngCore) -> Result<(), Refusal> {
     let mut cluster = cluster.clone();
     let root = &mut cluster.root_ca;
@@ -277,6 +301,5 @@ fn finish(tx: &mut Tx<'_>, cluster: &Cluster, rotation: &RootRotation, rng: &mut
     root.ca_key = rotation.ca_key.clone();
     root.ca_cert_hash = RootDigest::of(&root.ca_cert).to_cert_hash();
     root.join_tokens = Some(token::generate_both(&root.ca_cert, cluster.fips, rng));
-    root.root_rotation = None;
     tx.update(cluster)
 }

@@ -7,7 +7,7 @@ use skep_model::pb::types::node_status::State;
 use skep_model::{Cluster, Node, NodeId};
 use skep_store::Read;
 
-use crate::root_change::{IssuerIdentity, behind_in, is_root_wanted, tls_info};
+use crate::root_change::{IssuerIdentity, behind_in, is_root_wanted, is_told, tls_info};
 
 /// Nodes that are named to whom wants to know what a change waits for.
 const NAMED_MAX: usize = 5;
@@ -33,6 +33,8 @@ pub enum HoldUp {
     TrustsAnEarlierRoot,
     /// They are down and have no certificate of the next root: the change does not end.
     IsDown,
+    /// They are down and trust the root before: it goes on vouching.
+    IsNotTold,
 }
 
 impl fmt::Display for HoldUp {
@@ -40,6 +42,7 @@ impl fmt::Display for HoldUp {
         formatter.write_str(match self {
             Self::TrustsAnEarlierRoot => "did not hear of the end of the last one",
             Self::IsDown => "is down and has no certificate of the new root",
+            Self::IsNotTold => "is down and has not heard of the new root",
         })
     }
 }
@@ -62,6 +65,9 @@ pub fn root_held_up(read: &impl Read, read_issuer: fn(&[u8]) -> Option<IssuerIde
         return held_up(read, &cluster);
     }
     let rotation = cluster.root_ca.root_rotation.as_ref()?;
+    if is_told(&cluster.root_ca, rotation) {
+        return not_told(read, &cluster);
+    }
     // Who is asked often, by every change of a node, is to read certificates only if there is something to say.
     read.nodes().iter().find(|node| node.status.state() == State::Down && !node.has_left())?;
     behind(&behind_in(read, rotation, &read_issuer(&rotation.ca_cert)?))
@@ -69,12 +75,22 @@ pub fn root_held_up(read: &impl Read, read_issuer: fn(&[u8]) -> Option<IssuerIde
 
 /// What it waits for before it begins.
 pub(crate) fn held_up(read: &impl Read, cluster: &Cluster) -> Option<RootHeldUp> {
-    let trusts_another = |node: &Node| {
+    named(trust_another(read, cluster).iter(), HoldUp::TrustsAnEarlierRoot)
+}
+
+/// What it waits for when it has ended, among those that are to hear of it: the others will come by themselves.
+pub(crate) fn not_told(read: &impl Read, cluster: &Cluster) -> Option<RootHeldUp> {
+    let nodes = trust_another(read, cluster);
+    named(nodes.iter().filter(|node| node.status.state() == State::Down), HoldUp::IsNotTold)
+}
+
+fn trust_another(read: &impl Read, cluster: &Cluster) -> Vec<Arc<Node>> {
+    let mut nodes = read.nodes();
+    nodes.retain(|node| {
         let said = tls_info(node).map(|tls| tls.trust_root.trim_ascii()).filter(|said| !said.is_empty());
-        said.is_some_and(|said| said != cluster.root_ca.ca_cert.trim_ascii())
-    };
-    let nodes = read.nodes();
-    named(nodes.iter().filter(|node| !node.has_left() && trusts_another(node)), HoldUp::TrustsAnEarlierRoot)
+        !node.has_left() && said.is_some_and(|said| said != cluster.root_ca.ca_cert.trim_ascii())
+    });
+    nodes
 }
 
 /// What it waits for before it ends, among those that are behind: the others will come by themselves.

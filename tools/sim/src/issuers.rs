@@ -15,6 +15,10 @@ const VOUCHED: &str = " vouched for by ";
 const SECRET: &str = "secret of ";
 /// Roots that operators bring are counted from here.
 const BROUGHT: u64 = 1_000_000;
+/// After which the next pair follows.
+const NEXT: &str = "; ";
+/// Roots that may vouch for one another in a chain.
+const VOUCHERS_MAX: usize = 4;
 
 /// One root of the swarm.
 #[derive(Clone, Copy, PartialEq, Eq, Default)]
@@ -61,7 +65,7 @@ impl RootId {
 
     /// As the managers' shell makes it: the present root vouches for it.
     pub fn vouched_for(self, present: Self) -> NewRoot {
-        let cross_signed = Bytes::from(format!("{self}{VOUCHED}{present}"));
+        let cross_signed = Bytes::from(format!("{self}{VOUCHED}{present}{NEXT}"));
         NewRoot { certificate: self.certificate(), key: self.key(), cross_signed }
     }
 }
@@ -83,14 +87,14 @@ impl fmt::Debug for RootId {
 pub struct Certificate {
     /// The root that issued it.
     pub issuer: RootId,
-    /// The root that vouches for that one, by what follows the leaf.
-    pub vouched_by: Option<RootId>,
+    /// The root that vouches for that one, by what follows the leaf, the one that vouches for it in turn, and so on.
+    pub vouched_by: [Option<RootId>; VOUCHERS_MAX],
 }
 
 impl Certificate {
     /// Of a root alone.
     pub fn of(issuer: RootId) -> Self {
-        Self { issuer, vouched_by: None }
+        Self { issuer, vouched_by: Default::default() }
     }
 
     /// The chain that a manager signs.
@@ -102,15 +106,21 @@ impl Certificate {
     /// From its chain.
     pub fn read(chain: &[u8]) -> Option<Self> {
         let chain = std::str::from_utf8(chain).ok()?;
-        let (issuer, vouched_by) = match chain.split_once(VOUCHED) {
-            Some((issuer, other)) => (issuer, Some(RootId::read(other.as_bytes())?)),
-            None => (chain, None),
-        };
-        Some(Self { issuer: RootId::read(issuer.as_bytes())?, vouched_by })
+        let mut pairs = chain.split(NEXT).filter(|pair| !pair.is_empty()).map(|pair| match pair.split_once(VOUCHED) {
+            Some((issuer, other)) => (RootId::read(issuer.as_bytes()), RootId::read(other.as_bytes())),
+            None => (RootId::read(pair.as_bytes()), None),
+        });
+        let (issuer, first) = pairs.next()?;
+        let mut read = Self::of(issuer?);
+        let others = pairs.map(|(_, other)| other);
+        for (place, other) in read.vouched_by.iter_mut().zip(std::iter::once(first).chain(others)) {
+            *place = other;
+        }
+        Some(read)
     }
 
     /// Whether somebody accepts it who trusts that root.
     pub fn stands_under(self, root: RootId) -> bool {
-        self.issuer == root || self.vouched_by == Some(root)
+        self.issuer == root || self.vouched_by.contains(&Some(root))
     }
 }

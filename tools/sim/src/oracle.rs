@@ -92,6 +92,11 @@ impl Oracle {
         RootKeptWhileUsed::is_taken_along(&self.store, host, node, certificate, root)
     }
 
+    /// See the law.
+    pub fn accept_each_other(&self, nodes: [(HostId, &NodeId); 2], accept: bool) -> Verdict {
+        RootKeptWhileUsed::accept_each_other(&self.store, nodes, accept)
+    }
+
     /// What rollbacks put back.
     pub fn put_back(&self) -> &PutBack {
         &self.put_back

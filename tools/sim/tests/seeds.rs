@@ -197,6 +197,15 @@ fn who_came_back_as_another_node_does_not_vote() {
     passes(Plan::of(9844));
 }
 
+/// A manager had heard of the end of a change of root, and renewed its certificate once more: the others, who had not,
+/// did not accept the new one, and the quorum could not meet to tell them.
+#[test]
+fn managers_accept_each_other_while_they_are_told_of_another_root() {
+    for seed in [34814, 43333, 47460, 84433] {
+        passes(Plan::of(seed));
+    }
+}
+
 /// A change of root began while a node was off that had not heard of the end of the last one, and that the next root's
 /// certificates would have told nothing.
 #[test]

@@ -120,6 +120,18 @@ fn a_root_of_ones_own_begins_with_the_word_of_the_present_one() {
     assert_eq!(under(&changing, &config, &Vec::new()), Ok(root));
     let back = under(&changing, &asked("old:old-key", "old-key"), &Vec::new()).expect("granted");
     assert_eq!((back.root_rotation, back.ca_key), (None, "old-key".into()));
+    // While nodes are told of the end of a change, the earlier root goes on vouching: for the same root, for the next.
+    let told = RootRotation {
+        ca_cert: own.root_ca.ca_cert.clone(),
+        ca_key: "old-key".into(),
+        cross_signed_ca_cert: "earlier".into(),
+    };
+    let telling =
+        Cluster { root_ca: RootCa { root_rotation: Some(told.clone()), ..own.root_ca.clone() }, ..own.clone() };
+    let same = under(&telling, &asked("old:old-key", "old-key"), &Vec::new()).expect("granted");
+    assert_eq!(same.root_rotation, Some(told));
+    let next = under(&telling, &config, &vec![(question.clone(), vouched("new:new-key", "new-key"))]).expect("granted");
+    assert_eq!(next.root_rotation.expect("a change").cross_signed_ca_cert, "crossearlier");
     // Nobody could sign: it is said why, and nothing changes.
     let failed = vec![(question, Finding::Vouched(Err("a reason".to_owned())))];
     let Err(Obstacle::Refused(refusal)) = under(&own, &config, &failed) else { panic!("it is refused") };

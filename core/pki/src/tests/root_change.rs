@@ -125,6 +125,24 @@ fn due(swarm: &mut Swarm, change: &mut RootChange) {
     }
 }
 
+/// The node says that it trusts that root, and uses a certificate of the new one.
+fn trusts(swarm: &mut Swarm, id: &NodeId, root: &[u8]) {
+    let tls = NodeTlsInfo {
+        trust_root: Bytes::copy_from_slice(root),
+        cert_issuer_subject: NEW.into(),
+        cert_issuer_public_key: NEW.into(),
+    };
+    swarm.change(|tx, _| {
+        let mut node = (*tx.node(id).expect("a node")).clone();
+        node.description = Some(Verbatim::new(NodeDescription {
+            hostname: "host".to_owned(),
+            tls_info: Some(tls),
+            ..Default::default()
+        }));
+        tx.update(node)
+    });
+}
+
 fn states(swarm: &Swarm) -> Vec<State> {
     let state = |node: &Node| node.certificate.status.as_ref().map_or(State::Unknown, |status| status.state());
     swarm.ledger.committed().nodes().iter().map(|node| state(node)).collect()
@@ -171,11 +189,26 @@ fn a_new_root_is_used_by_every_node_before_it_is_the_root() {
     assert_eq!(turn(&mut swarm, &mut change), None);
     let root = swarm.ledger.committed().cluster().expect("a cluster").root_ca.clone();
     assert_eq!((root.ca_cert.as_ref(), root.ca_key.as_ref()), (NEW, b"new key".as_slice()));
-    assert_eq!((root.root_rotation, root.last_forced_rotation), (None, 1));
+    assert_eq!(root.last_forced_rotation, 1);
     let tokens = root.join_tokens.expect("tokens");
     assert_ne!(Some(&tokens), old.join_tokens.as_ref());
     assert_eq!(token::parse(&tokens.worker).expect("a token").root, crate::RootDigest::of(NEW));
     assert_eq!(root.ca_cert_hash, crate::RootDigest::of(NEW).to_cert_hash());
+
+    // Whoever renews before everybody has heard of it gets what those accept who have not.
+    trusts(&mut swarm, &id, &old.ca_cert);
+    assert_eq!(turn(&mut swarm, &mut change), None);
+    let cluster = swarm.ledger.committed().cluster().expect("a cluster");
+    let Ok(Signatory::Own(signs)) = signatory(&cluster, Bytes::copy_from_slice) else { panic!("the swarm signs") };
+    assert_eq!((signs.certificate.as_ref(), signs.key.as_ref()), (NEW, b"new key".as_slice()));
+    assert_eq!(signs.intermediates, "cross");
+    assert!(change.wake_at().is_some(), "it is looked at again");
+    trusts(&mut swarm, &id, NEW);
+    assert_eq!(turn(&mut swarm, &mut change), None);
+    let cluster = swarm.ledger.committed().cluster().expect("a cluster");
+    let Ok(Signatory::Own(signs)) = signatory(&cluster, Bytes::copy_from_slice) else { panic!("the swarm signs") };
+    assert_eq!((signs.certificate.as_ref(), signs.intermediates.as_ref()), (NEW, b"".as_slice()));
+    assert_eq!(cluster.root_ca.root_rotation, None);
 }
 
 #[test]
@@ -200,20 +233,8 @@ fn a_change_waits_until_the_present_root_is_trusted() {
     let mut swarm = Swarm::new();
     let id = swarm.ledger.committed().nodes()[0].id.clone();
     let present = swarm.ledger.committed().cluster().expect("a cluster").root_ca.ca_cert.clone();
-    let trusts = |swarm: &mut Swarm, root: &[u8]| {
-        let tls = NodeTlsInfo { trust_root: Bytes::copy_from_slice(root), ..Default::default() };
-        swarm.change(|tx, _| {
-            let mut node = (*tx.node(&id).expect("a node")).clone();
-            node.description = Some(Verbatim::new(NodeDescription {
-                hostname: "host".to_owned(),
-                tls_info: Some(tls),
-                ..Default::default()
-            }));
-            tx.update(node)
-        });
-    };
     let mut change = RootChange::new();
-    trusts(&mut swarm, b"the root before");
+    trusts(&mut swarm, &id, b"the root before");
     want(&mut swarm, 1);
     change.lead();
     assert_eq!(turn(&mut swarm, &mut change), None, "the node would trust nobody any more");
@@ -231,13 +252,13 @@ fn a_change_waits_until_the_present_root_is_trusted() {
     assert_eq!(turn(&mut swarm, &mut change), None);
     assert_eq!(change.take_news(), None, "told once");
     assert!(change.wake_at().is_some(), "it is looked at again");
-    trusts(&mut swarm, &present);
+    trusts(&mut swarm, &id, &present);
     assert_eq!(crate::root_held_up(swarm.ledger.committed(), read), None);
     let request = turn(&mut swarm, &mut change).expect("a root is to be made");
-    trusts(&mut swarm, b"the root before");
+    trusts(&mut swarm, &id, b"the root before");
     swarm.change(|tx, _| change.begin(tx, &request, new_root()));
     assert_eq!(swarm.ledger.committed().cluster().expect("a cluster").root_ca.root_rotation, None);
-    trusts(&mut swarm, &present);
+    trusts(&mut swarm, &id, &present);
     let request = turn(&mut swarm, &mut change).expect("a root is to be made");
     swarm.change(|tx, _| change.begin(tx, &request, new_root()));
     assert!(swarm.ledger.committed().cluster().expect("a cluster").root_ca.root_rotation.is_some());

@@ -1,7 +1,9 @@
 //! A change of root takes everybody along: it begins only while whoever counts trusts the present root, which vouches for
-//! the next; the present one is forgotten only when whoever counts has a certificate of the next; and the tokens name the
-//! root. Who left does not count. Source: interop §1.8, docs/design/pki.md (another root).
+//! the next; the present one is forgotten only when whoever counts has a certificate of the next; the tokens name the
+//! root; and at no time does a manager not accept whoever counts, or the other way round. Who left does not count.
+//! Source: interop §1.8, docs/design/pki.md (another root).
 
+use skep_model::pb::types::NodeRole;
 use skep_model::{Cluster, Node, NodeId, Time};
 use skep_pki::{RootDigest, token};
 use skep_store::{Event, Read as _, Store};
@@ -72,6 +74,21 @@ impl RootKeptWhileUsed {
             }
         }
         Ok(())
+    }
+
+    /// Two nodes, and whether they accept each other's certificates: they must if one of them is a manager.
+    pub fn accept_each_other(facts: &Store, nodes: [(HostId, &NodeId); 2], accept: bool) -> Verdict {
+        if accept {
+            return Ok(());
+        }
+        let [Some(one), Some(other)] = nodes.map(|(_, id)| facts.node(id).filter(|node| !node.has_left())) else {
+            return Ok(());
+        };
+        if [one, other].iter().all(|node| node.role == NodeRole::Worker) {
+            return Ok(());
+        }
+        let [(one, _), (other, _)] = nodes;
+        Err(broken(format!("h{one} and h{other} do not accept each other's certificates")))
     }
 
     /// The root that became the swarm's since this was asked last.

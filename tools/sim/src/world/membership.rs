@@ -126,6 +126,13 @@ impl World {
             response.certificate.as_ref().map(|certificate| certificate.certificate.clone()).unwrap_or_default();
         let certificate = Certificate::read(&chain);
         let place = &mut self.hosts[host];
+        // As the daemon does: what it does not trust itself it does not use, and asks again.
+        if certificate.is_some_and(|certificate| !certificate.stands_under(place.trusts)) {
+            let (life, number, trusts) = (place.life, place.errand_number, place.trusts);
+            place.errand = Errand::Issue;
+            self.say(|| format!("h{host} trusts {trusts}, and does not use {certificate:?}"));
+            return self.after_us(ERRAND_PAUSE_US, Happening::ErrandDue { host, life, number });
+        }
         place.errand = Errand::None;
         let Some(node) = place.promised.take() else { return };
         // Asked for anew before this one was signed: it is asked for again.
@@ -133,6 +140,7 @@ impl World {
         let fresh = place.identity.is_none();
         self.say(|| format!("h{host} is {node}, {role:?} of {:?}", certificate.issuer));
         self.hosts[host].identity = Some(Identity { node, role, certificate });
+        self.judge_acceptance(host);
         if fresh {
             self.start_worker(host);
         } else {

@@ -110,6 +110,7 @@ impl World {
         }
         place.trusts = root;
         self.say(|| format!("h{host} trusts {root}"));
+        self.judge_acceptance(host);
         self.tell_worker(host, life, Input::RootSaved(certificate));
         self.describe(host);
     }
@@ -209,12 +210,26 @@ impl World {
         self.check(verdict);
     }
 
-    /// A node that was off when a change of root ended trusts the old one alone; once no manager has a certificate any
-    /// more that the old one vouches for, its operator lets it join anew. So it is with one that had said farewell.
+    /// A node has another certificate, or trusts another root: it and the managers accept each other, and if it is a
+    /// manager itself, it and whoever is a node.
+    pub(crate) fn judge_acceptance(&mut self, host: HostId) {
+        let place = |other: HostId| {
+            let place = &self.hosts[other];
+            place.node().filter(|_| !place.retired && !place.leaving).map(|node| (other, node))
+        };
+        let verdict = place(host).map_or(Ok(()), |own| {
+            (0..self.hosts.len())
+                .filter_map(place)
+                .try_for_each(|other| self.oracle.accept_each_other([own, other], self.know_each_other(own.0, other.0)))
+        });
+        self.check(verdict);
+    }
+
+    /// A node that had said farewell is not waited for by a change of root: once no manager has a certificate any more
+    /// that its root vouches for, its operator lets it join anew.
     pub(crate) fn strangers_join_anew(&mut self) {
         let Some(leader) = self.leader() else { return };
         let Some(manager) = &self.hosts[leader].manager else { return };
-        let root = self.root_at(leader);
         let members: Vec<HostId> =
             manager.membership().iter().filter_map(|member| self.seats.get(&member.raft_id).copied()).collect();
         let is_stranger = |host: &HostId| {
@@ -222,7 +237,7 @@ impl World {
             let Some(node) = place.node().filter(|_| place.up && !place.retired) else { return false };
             let had_left = manager.facts().node(node).is_some_and(|node| node.has_left());
             let others = members.iter().filter(|member| *member != host);
-            (place.trusts != root || had_left)
+            had_left
                 && others.clone().count() > 0
                 && !others.into_iter().any(|member| self.know_each_other(*host, *member))
         };
