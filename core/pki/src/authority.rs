@@ -23,6 +23,8 @@ pub type ReadRoot = fn(&[u8], &[u8], WallTime) -> Result<RootFacts, String>;
 pub struct RootReader {
     /// The PEM blocks of a text, without headers and in one layout; nothing where there are none.
     pub normalized: fn(&[u8]) -> Bytes,
+    /// The same without the first block: what follows a certificate.
+    pub after_first: fn(&[u8]) -> Bytes,
     /// Reads a bundle that is to be the root, and checks that a key (if there is one) is its key. Says why not, in
     /// Docker's words.
     pub root: ReadRoot,
@@ -229,13 +231,24 @@ impl Wish<'_> {
 
     /// The present root, with that key or none; a change that is under way ends.
     fn present_root(&self) -> RootCa {
-        let told = self.told().map(|told| RootRotation { ca_key: self.key.clone(), ..told.clone() });
-        RootCa { ca_key: self.key.clone(), root_rotation: told, last_forced_rotation: self.forced, ..self.root.clone() }
+        let cross_signed_ca_cert = self.earlier_word();
+        let (ca_cert, ca_key) = (self.root.ca_cert.clone(), self.key.clone());
+        let root_rotation = (!cross_signed_ca_cert.is_empty()).then(|| RootRotation {
+            ca_cert,
+            ca_key: ca_key.clone(),
+            cross_signed_ca_cert,
+        });
+        RootCa { ca_key, root_rotation, last_forced_rotation: self.forced, ..self.root.clone() }
     }
 
-    /// The change whose end nodes are told of.
-    fn told(&self) -> Option<&RootRotation> {
-        self.root.root_rotation.as_ref().filter(|rotation| is_told(self.root, rotation))
+    /// What an earlier root says for the present one, while nodes may trust that one still: behind the present one's word
+    /// for the next, if a change is under way already.
+    fn earlier_word(&self) -> Bytes {
+        match &self.root.root_rotation {
+            Some(told) if is_told(self.root, told) => told.cross_signed_ca_cert.clone(),
+            Some(next) => (self.reader.after_first)(&next.cross_signed_ca_cert),
+            None => Bytes::new(),
+        }
     }
 
     /// External CAs of a root; those without one are the present root's.
@@ -275,12 +288,11 @@ impl Wish<'_> {
         match self.found(Inquiry::Vouch(present, next))? {
             Finding::Vouched(Ok(made)) => {
                 // Who has not heard of the present root yet accepts the next one by way of it.
-                let vouched = self.told().map_or(&[][..], |told| &told.cross_signed_ca_cert);
                 Ok(RootCa {
                     root_rotation: Some(RootRotation {
                         ca_cert: made.certificate.clone(),
                         ca_key: made.key.clone(),
-                        cross_signed_ca_cert: [&made.cross_signed[..], vouched].concat().into(),
+                        cross_signed_ca_cert: [made.cross_signed.clone(), self.earlier_word()].concat().into(),
                     }),
                     last_forced_rotation: self.forced,
                     ..self.root.clone()

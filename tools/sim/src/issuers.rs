@@ -82,6 +82,12 @@ impl fmt::Debug for RootId {
     }
 }
 
+/// What follows the first pair of a chain.
+pub fn after_first(chain: &[u8]) -> Bytes {
+    let chain = String::from_utf8_lossy(chain);
+    chain.split_once(NEXT).map_or(Bytes::new(), |(_, rest)| Bytes::from(rest.to_owned()))
+}
+
 /// A node's certificate.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Certificate {

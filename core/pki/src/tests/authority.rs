@@ -14,6 +14,7 @@ const YEAR_NANOS: i64 = 365 * 24 * 3600 * 1_000_000_000;
 /// A certificate is a text here; its key is the text after the colon, and `short` ones expire too soon.
 const READER: RootReader = RootReader {
     normalized: Bytes::copy_from_slice,
+    after_first: |text| Bytes::copy_from_slice(text.strip_prefix(b"cross").unwrap_or_default()),
     root: |certificate, key, _| {
         let text = String::from_utf8_lossy(certificate).into_owned();
         let own = text.split(':').next_back().unwrap_or_default().to_owned();
@@ -131,7 +132,15 @@ fn a_root_of_ones_own_begins_with_the_word_of_the_present_one() {
     let same = under(&telling, &asked("old:old-key", "old-key"), &Vec::new()).expect("granted");
     assert_eq!(same.root_rotation, Some(told));
     let next = under(&telling, &config, &vec![(question.clone(), vouched("new:new-key", "new-key"))]).expect("granted");
-    assert_eq!(next.root_rotation.expect("a change").cross_signed_ca_cert, "crossearlier");
+    assert_eq!(next.root_rotation.as_ref().expect("a change").cross_signed_ca_cert, "crossearlier");
+    // The same for a change that is called off, and for another one in its place.
+    let changing = Cluster { root_ca: next, ..own.clone() };
+    let back = under(&changing, &asked("old:old-key", "old-key"), &Vec::new()).expect("granted");
+    assert_eq!(back.root_rotation, telling.root_ca.root_rotation);
+    let third = CaConfig { force_rotate: 4, ..asked("third:third-key", "third-key") };
+    let word = (inquiry(&changing, &third, &Vec::new()), vouched("third:third-key", "third-key"));
+    let third = under(&changing, &third, &vec![word]).expect("granted");
+    assert_eq!(third.root_rotation.expect("a change").cross_signed_ca_cert, "crossearlier");
     // Nobody could sign: it is said why, and nothing changes.
     let failed = vec![(question, Finding::Vouched(Err("a reason".to_owned())))];
     let Err(Obstacle::Refused(refusal)) = under(&own, &config, &failed) else { panic!("it is refused") };

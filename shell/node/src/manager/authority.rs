@@ -4,14 +4,18 @@ use bytes::Bytes;
 use skep_manager::{Finding, Inquiry, NewRoot, RootReader, SignFailure, Signing};
 use skep_model::Cluster;
 use skep_pki::{Issuer, Next, Present, Signatory};
-use skep_rpc::identity::{Signer, create_next_root, create_root, normalized, vouch};
+use skep_rpc::identity::{Signer, after_first, create_next_root, create_root, normalized, vouch};
 use skep_rpc::{ExternalCas, Membership};
 
 use crate::clock::Clock;
 
 /// Reads roots that an operator brings.
-pub(crate) const ROOT_READER: RootReader =
-    RootReader { normalized, root: skep_rpc::identity::read_root, issuer: skep_rpc::identity::read_issuer };
+pub(crate) const ROOT_READER: RootReader = RootReader {
+    normalized,
+    after_first,
+    root: skep_rpc::identity::read_root,
+    issuer: skep_rpc::identity::read_issuer,
+};
 
 /// Who signs for this manager. Cheap to clone.
 #[derive(Clone)]

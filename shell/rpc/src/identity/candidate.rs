@@ -23,10 +23,19 @@ const BAD_ROOT: &str = "error while validating Root CA Certificate";
 
 /// The PEM blocks of a text in one layout, without headers.
 pub fn normalized(text: &[u8]) -> Bytes {
+    blocks_from(0, text)
+}
+
+/// The same without the first one.
+pub fn after_first(text: &[u8]) -> Bytes {
+    blocks_from(1, text)
+}
+
+fn blocks_from(first: usize, text: &[u8]) -> Bytes {
     let config = ::pem::EncodeConfig::new().set_line_ending(::pem::LineEnding::LF);
     let blocks = ::pem::parse_many(text).unwrap_or_default();
     let plain = |block: &::pem::Pem| ::pem::encode_config(&::pem::Pem::new(block.tag(), block.contents()), config);
-    Bytes::from(blocks.iter().map(plain).collect::<String>())
+    Bytes::from(blocks.iter().skip(first).map(plain).collect::<String>())
 }
 
 /// Reads a bundle that is to be the swarm's root, and checks that a key, if there is one, is the first one's.

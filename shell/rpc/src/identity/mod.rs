@@ -12,8 +12,8 @@ mod read;
 mod root;
 mod signer;
 
+pub use candidate::{after_first, normalized, read_root};
 pub(crate) use candidate::{certificate_request, check_issued};
-pub use candidate::{normalized, read_root};
 pub use error::IdentityError;
 pub use key::PrivateKey;
 pub use node::NodeIdentity;

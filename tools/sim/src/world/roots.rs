@@ -13,7 +13,7 @@ use super::calls::{Body, Call, Origin};
 use super::locks::ClusterChange;
 use super::nodes::LEAVE_LOOKS_MAX;
 use super::{Happening, World};
-use crate::issuers::RootId;
+use crate::issuers::{self, RootId};
 use crate::network::HostId;
 use crate::scenario::BroughtRoot;
 
@@ -25,6 +25,7 @@ const ROOT_LIFE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 /// Reads the roots that operators bring.
 pub(crate) const READER: RootReader = RootReader {
     normalized: bytes::Bytes::copy_from_slice,
+    after_first: issuers::after_first,
     root: |certificate, key, now| match RootId::read(certificate) {
         Some(root) if root.key() == key => {
             let life = i64::try_from(ROOT_LIFE.as_nanos()).unwrap_or(i64::MAX);

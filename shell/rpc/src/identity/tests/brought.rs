@@ -116,4 +116,6 @@ fn pem_has_one_layout() {
     assert_eq!(normalized(b"a certificate"), "");
     let (root, _) = create_root(LATER, &mut rng()).expect("a root");
     assert_eq!(normalized(root.pem()), *root.pem(), "ours have it already");
+    let two = [root.pem().as_ref(), ROOT.as_bytes()].concat();
+    assert_eq!((after_first(&two), after_first(root.pem())), (ROOT.into(), Bytes::new()));
 }
