@@ -206,6 +206,12 @@ fn managers_accept_each_other_while_they_are_told_of_another_root() {
     }
 }
 
+/// Two operators demoted the two managers that were left at once: one of them stays, and so it is meant.
+#[test]
+fn the_last_of_all_managers_that_are_demoted_stays() {
+    passes(Plan::of(9156));
+}
+
 /// A change of root began while a node was off that had not heard of the end of the last one, and that the next root's
 /// certificates would have told nothing.
 #[test]
