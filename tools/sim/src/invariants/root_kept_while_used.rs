@@ -45,6 +45,8 @@ impl RootKeptWhileUsed {
     fn changed(&mut self, facts: &Store, old: &Cluster, new: &Cluster) -> Verdict {
         let (before, after) = (&old.root_ca, &new.root_ca);
         let next = |cluster: &Cluster| cluster.root_ca.root_rotation.as_ref().map(|next| next.ca_cert.clone());
+        // Called off while nodes hear of the end of the change before: no other root is on its way.
+        let is_told = |cluster: &Cluster| next(cluster).as_ref() == Some(&cluster.root_ca.ca_cert);
         let digest = RootDigest::of(&after.ca_cert);
         let tokens = after.join_tokens.clone().unwrap_or_default();
         for text in [&tokens.manager, &tokens.worker] {
@@ -61,7 +63,7 @@ impl RootKeptWhileUsed {
                 return Err(broken("the root is another than the one that was on its way".to_owned()));
             }
             self.new = RootId::read(&after.ca_cert);
-        } else if next(new).is_some() && next(new) != next(old) && !is_brought(next(new)) {
+        } else if next(new).is_some() && next(new) != next(old) && !is_brought(next(new)) && !is_told(new) {
             let says_another = |node: &Node| {
                 let said = node.description.as_ref().and_then(|description| description.tls_info.as_ref());
                 said.is_some_and(|said| said.trust_root != after.ca_cert)
