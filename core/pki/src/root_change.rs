@@ -13,7 +13,7 @@ use skep_model::pb::types::{IssuanceStatus, NodeTlsInfo, RootCa, RootRotation};
 use skep_model::{Cluster, Node, Now, Refusal, Time};
 use skep_store::{Event, Read, Tx};
 
-use crate::root_waits::{RootHeldUp, behind, held_up, not_told};
+use crate::root_waits::{RootHeldUp, behind, held_up, not_told, trust_another};
 use crate::token::{self, RootDigest};
 
 /// Nodes that are asked for another certificate at a time (SwarmKit: 30, every three seconds).
@@ -186,8 +186,9 @@ impl RootChange {
 
     /// Nobody trusts an earlier root any more: the old one vouches for nothing from now on.
     fn conclude(&mut self, cluster: &Cluster, now: Now, tx: &mut Tx<'_>) -> Result<(), Refusal> {
-        if held_up(tx, cluster).is_some() {
-            self.tell(not_told(tx, cluster));
+        let unaware = trust_another(tx, cluster);
+        if !unaware.is_empty() {
+            self.tell(not_told(&unaware));
             self.look_at = Some(now.monotonic.after(LOOK_PAUSE));
             return Ok(());
         }

@@ -66,7 +66,7 @@ pub fn root_held_up(read: &impl Read, read_issuer: fn(&[u8]) -> Option<IssuerIde
     }
     let rotation = cluster.root_ca.root_rotation.as_ref()?;
     if is_told(&cluster.root_ca, rotation) {
-        return not_told(read, &cluster);
+        return not_told(&trust_another(read, &cluster));
     }
     // Who is asked often, by every change of a node, is to read certificates only if there is something to say.
     read.nodes().iter().find(|node| node.status.state() == State::Down && !node.has_left())?;
@@ -79,12 +79,12 @@ pub(crate) fn held_up(read: &impl Read, cluster: &Cluster) -> Option<RootHeldUp>
 }
 
 /// What it waits for when it has ended, among those that are to hear of it: the others will come by themselves.
-pub(crate) fn not_told(read: &impl Read, cluster: &Cluster) -> Option<RootHeldUp> {
-    let nodes = trust_another(read, cluster);
+pub(crate) fn not_told(nodes: &[Arc<Node>]) -> Option<RootHeldUp> {
     named(nodes.iter().filter(|node| node.status.state() == State::Down), HoldUp::IsNotTold)
 }
 
-fn trust_another(read: &impl Read, cluster: &Cluster) -> Vec<Arc<Node>> {
+/// Nodes that have not left and say that they trust another root than the present one.
+pub(crate) fn trust_another(read: &impl Read, cluster: &Cluster) -> Vec<Arc<Node>> {
     let mut nodes = read.nodes();
     nodes.retain(|node| {
         let said = tls_info(node).map(|tls| tls.trust_root.trim_ascii()).filter(|said| !said.is_empty());

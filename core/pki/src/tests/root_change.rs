@@ -399,4 +399,20 @@ fn a_change_names_those_that_are_down() {
     observed(&mut swarm, &mut change, goes(node_status::State::Ready));
     due(&mut swarm, &mut change);
     assert_eq!((change.take_news(), crate::root_held_up(swarm.ledger.committed(), read)), (None, None));
+
+    // It has one now, and is down when it would hear that the root is another.
+    let old = present(&swarm);
+    renews(&mut swarm, &id);
+    trusts(&mut swarm, &id, &old);
+    assert_eq!(turn(&mut swarm, &mut change), None);
+    assert_eq!(present(&swarm), NEW);
+    observed(&mut swarm, &mut change, goes(node_status::State::Down));
+    due(&mut swarm, &mut change);
+    let held_up = change.take_news().expect("news");
+    assert_eq!(held_up.why, HoldUp::IsNotTold);
+    assert!(held_up.to_string().contains("is down and has not heard of the new root: start it"), "{held_up}");
+    assert_eq!(crate::root_held_up(swarm.ledger.committed(), read), Some(held_up));
+    trusts(&mut swarm, &id, NEW);
+    assert_eq!(turn(&mut swarm, &mut change), None);
+    assert_eq!(crate::root_held_up(swarm.ledger.committed(), read), None);
 }
